@@ -1,0 +1,66 @@
+# Two commands do everything: `make` builds the package into dist/, `make test` runs the tests.
+# What they need beyond Python, make and git they install below .venv/ and build/.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
+RUN := $(BIN)/python -m
+
+# Own modules are compiled once, into build/: start-up time is most of a run that has nothing to do.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := build
+.PHONY: build setup tools test check format verify bench docs update-golden clean
+
+build: setup ## the main job: from source to dist/
+	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
+
+setup: $(UV) ## the locked environment, Go included
+	@$(UV) sync --locked --quiet
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed; found " + sys.version.split()[0] + "; name another: make PYTHON=/path/to/python3")'
+	@echo "making the environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+tools: setup ## the pinned tools
+	@$(BIN)/carvelwright doctor --install
+
+test: tools ## unit, golden, property and integration tests; no root, no cluster, no payload build
+	@$(RUN) pytest -n 2 $(ARGS)
+
+check: setup ## format, lint, types, layers, lock, generated files
+	@$(BIN)/ruff format --check --quiet . || { echo "error: run make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports | tail -n 1
+	@$(UV) lock --check --quiet
+	@$(BIN)/carvelwright doctor --install > /dev/null
+	@$(BIN)/carvelwright check
+	@$(BIN)/python scripts/docs.py --check
+	@cd payload && test -z "$$("$$(go env GOROOT)/bin/gofmt" -l .)" || { echo "error: run make format"; exit 1; }
+	@cd payload && go vet ./...
+
+format: setup ## put every file into the project's format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+	@"$$(go env GOROOT)/bin/gofmt" -w payload
+
+verify: setup ## what only a finished dist/ can show: every binary of every platform, the archive, the manifests
+	@$(RUN) pytest tests/release $(ARGS)
+
+bench: build ## the packaging part and a no-change run against a plain shell script, side by side
+	@$(BIN)/python scripts/bench.py
+
+docs: tools ## generated pages of docs/reference
+	@$(BIN)/python scripts/docs.py
+
+update-golden: tools ## rewrite the expected side of the golden cases; read the diff
+	@$(RUN) pytest tests/golden --update-golden
+
+clean: ## everything that was made, but not the environment
+	@rm -rf build dist

@@ -1,0 +1,5 @@
+"""python -m carvelwright."""
+
+from carvelwright.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""Every rule a package has to keep, checked at once: the project's own, the server's and the client's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from carvelwright import config, pipeline, resources, yamldoc
+from carvelwright.client import schema_traps
+from carvelwright.errors import CarvelwrightError, ConfigError, Location, Problem
+from carvelwright.steps import package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from carvelwright.pipeline import Session
+    from carvelwright.report import Reporter
+    from carvelwright.tools.toolchain import Toolchain
+
+_NAME_LIMIT = 253
+
+
+def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
+    """Return every problem of a package project; an empty list where it can be built and published."""
+    try:
+        session = pipeline.open_session(root, environment, reporter)
+    except ConfigError as error:
+        return list(error.problems)
+    tools = session.tools()
+    rules: list[Callable[[Session, Toolchain], list[Problem]]] = [
+        _releases,
+        _server_names,
+        _package_template,
+        _values_schema,
+        _manifests,
+    ]
+    return [problem for rule in rules for problem in rule(session, tools)]
+
+
+def _releases(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find releases that the server would not offer as an upgrade: later by date, lower by Carvel's order."""
+    releases = session.project.releases
+    by_date = sorted(releases, key=lambda release: release.released_at)
+    return [
+        Problem(
+            f"{later.version} was released after {earlier.version} of the same upstream version, but sorts below it",
+            Location(later.file),
+            hint="Carvel orders build metadata by its parts between dots, and parts with letters as text: "
+            "vmware.10-tkg.1 is below vmware.9-tkg.1",
+        )
+        for earlier, later in itertools.pairwise(by_date)
+        if later.upstream == earlier.upstream and later.version < earlier.version
+    ]
+
+
+def _server_names(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find names that the API server refuses."""
+    names = [(release, f"{session.project.ref_name}.{release.version}") for release in session.project.releases]
+    return [
+        Problem("the Package's name is too long", Location(release.file), f"{len(name)} characters", f"{_NAME_LIMIT}")
+        for release, name in names
+        if len(name) > _NAME_LIMIT
+    ]
+
+
+def _package_template(session: Session, _tools: Toolchain) -> list[Problem]:
+    try:
+        package.static_part(session.project, session.project.release(None))
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def _values_schema(session: Session, tools: Toolchain) -> list[Problem]:
+    """Find what ytt refuses, and the shapes that the client's generators drop, mangle or panic on."""
+    path = session.project.root / config.VALUES_SCHEMA
+    try:
+        schema = pipeline.export_schema(session, tools)
+    except ConfigError as error:
+        return list(error.problems)
+    except CarvelwrightError as error:
+        return [Problem(error.message, Location(path), found=error.details)]
+    document = yamldoc.load(path)
+    return [
+        document.problem(trap.path, trap.message, key=True, hint=trap.hint) for trap in schema_traps(schema.openapi)
+    ]
+
+
+def _manifests(session: Session, tools: Toolchain) -> list[Problem]:
+    """Find what ytt refuses with the default values, and images that are not built or not used."""
+    where = Location(session.project.root / config.BUNDLE_CONFIG)
+    try:
+        rendered = pipeline.render(session, tools)
+        documents = yamldoc.load_all_text(rendered.decode(), where.file)
+    except ConfigError as error:
+        return list(error.problems)
+    except CarvelwrightError as error:
+        return [Problem(error.message, where, found=error.details)]
+    asked = resources.images_of([document for document in documents if document])
+    built = {image.name for image in session.project.images}
+    return [
+        *(
+            Problem(f"a manifest asks for image {name!r}", where, expected=", ".join(sorted(built)))
+            for name in sorted(asked - built)
+        ),
+        *(Problem(f"no manifest asks for image {name!r}", where) for name in sorted(built - asked)),
+    ]

@@ -1,0 +1,134 @@
+"""carvelwright build."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carvelwright import config, pipeline
+from carvelwright.plan import BuildOptions, make_plan
+from carvelwright.platform import Platform
+from carvelwright.process import stopwatch
+from carvelwright.reference import Repository
+from carvelwright.report import StreamReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carvelwright.cli.main import Context
+
+_MIB = 1 << 20
+
+
+class _Parsed(click.ParamType[Any]):
+    """A value type with a `parse` that raises ValueError with a message for people."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command("build")
+@click.option("--release", metavar="VERSION", help="The release to build.  [default: the newest in package/releases]")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    type=_Parsed("OS/ARCH", Platform.parse),
+    help="Build for this platform only; may be given again.  [default: those of package/build.yaml]",
+)
+@click.option(
+    "--to",
+    type=_Parsed("REGISTRY/PATH", Repository.parse),
+    help="Push there, with docker's own credentials.  [default: the embedded registry of package/build.yaml]",
+)
+@click.option(
+    "--registry-timeout",
+    type=click.FloatRange(min=1),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up when one exchange with a registry takes longer.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to report the result.")
+@click.pass_obj
+def command(
+    context: Context,
+    release: str | None,
+    platforms: tuple[Platform, ...],
+    to: Repository | None,
+    registry_timeout: float,
+    *,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Build the package from source: image, bundle, repository, archive, values files, all in dist/.
+
+    What did not change, by content, is not done again.
+    """
+    options = BuildOptions(release, platforms, to, registry_timeout)
+    if dry_run:
+        plan = make_plan(config.load_project(context.root), options, context.environment)
+        click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
+        return
+    reporter, seconds = StreamReporter(sys.stderr), stopwatch()
+    result = pipeline.build(context.root, options, context.environment, reporter)
+    if form == "json":
+        click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
+    else:
+        click.echo(_summary(result.release, seconds(), unchanged=result.unchanged))
+
+
+def _dry_run(plan: Mapping[str, Any]) -> str:
+    where = "embedded registry" if plan["registry"]["embedded"] else "registry"
+    head = [
+        f"{plan['package']} for {', '.join(plan['platforms'])}, to {where} {plan['registry']['address']}",
+        f"created {plan['created']}",
+    ]
+    return "\n".join([*head, *(f"{number:3}. {step}" for number, step in enumerate(plan["steps"], 1))])
+
+
+def _summary(release: Mapping[str, Any], seconds: float, *, unchanged: bool) -> str:
+    sizes = {file["name"]: file["size"] for file in release["files"]}
+    rows = [(f"package {release['version']}", f"dist/packages/{release['refName']}/{release['version']}.yml", "")]
+    for image in release["images"]:
+        platforms = ", ".join(f"{entry['platform']} {_mib(entry['compressedBytes'])}" for entry in image["platforms"])
+        rows.append((f"image {image['name']}", image["reference"], platforms))
+    rows += [
+        ("bundle", release["bundle"], ""),
+        ("repository", release["repository"], ""),
+        ("default values", f"dist/{release['defaultValues']}", ""),
+        ("air-gap archive", f"dist/{release['archive']}", _mib(sizes[release["archive"]])),
+    ]
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"  {name:<{width}}  {where}{f'  ({size})' if size else ''}" for name, where, size in rows]
+    head = "nothing changed: nothing was rebuilt" if unchanged else "built"
+    return "\n".join([f"{head}, {seconds:.2f} s", *lines, "", *_next(release)])
+
+
+def _next(release: Mapping[str, Any]) -> list[str]:
+    first = (
+        ["  carvelwright serve                              # serve it on loopback"]
+        if release["registry"]["embedded"]
+        else []
+    )
+    return [
+        "next:",
+        *first,
+        "  kubectl apply -n my-packages -f dist/package-repository.yml",
+        f"  imgpkg copy --tar dist/{release['archive']} --to-repo REGISTRY/PATH   # into an air-gapped site",
+    ]
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:.1f} MiB"

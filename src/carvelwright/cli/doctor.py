@@ -1,0 +1,39 @@
+"""carvelwright doctor."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from carvelwright import config
+from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.report import StreamReporter
+from carvelwright.tools import toolchain
+from carvelwright.tools.toolchain import Search
+
+if TYPE_CHECKING:
+    from carvelwright.cli.main import Context
+
+
+@click.command("doctor")
+@click.option("--install", is_flag=True, help="Build the pinned tools that are missing.")
+@click.pass_obj
+def command(context: Context, *, install: bool) -> None:
+    """Tell which tools are there, in which versions, and what to do about those that are not."""
+    project = config.load_project(context.root)
+    search = Search(project.root, project.tools, project.go, context.environment)
+    if install:
+        toolchain.install(search, StreamReporter(sys.stderr))
+    findings = [toolchain.look_for_go(search), *toolchain.look(search)]
+    for finding in findings:
+        state = f"{finding.tool.version:<10} {finding.tool.path}" if finding.tool else f"{finding.problem}"
+        click.echo(f"{finding.name:<7} {'ok' if finding.tool else 'WRONG':<6} {state}  (expected {finding.wanted})")
+    wrong = [finding.name for finding in findings if finding.tool is None]
+    if wrong:
+        raise CarvelwrightError(
+            f"missing or wrong: {', '.join(wrong)}",
+            exit_code=ExitCode.TOOL_MISSING,
+            hint="`make setup` installs the pinned Go; `carvelwright doctor --install` builds the other tools",
+        )

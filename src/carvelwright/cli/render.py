@@ -1,0 +1,35 @@
+"""carvelwright render."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carvelwright import pipeline
+from carvelwright.report import StreamReporter
+
+if TYPE_CHECKING:
+    from carvelwright.cli.main import Context
+
+
+@click.command("render")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A data values file, as given to `tanzu package install --values-file`; later ones win.",
+)
+@click.option("--release", metavar="VERSION", help="The release to render.  [default: the newest in package/releases]")
+@click.pass_obj
+def command(context: Context, files: tuple[Path, ...], release: str | None) -> None:
+    """Print the manifests that the package gives with these data values.
+
+    They are what the server renders, but for images: those stay names until `build` locks them by digest.
+    """
+    session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    sys.stdout.buffer.write(pipeline.render(session, session.tools(), files, release))

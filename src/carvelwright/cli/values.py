@@ -1,0 +1,97 @@
+"""carvelwright values."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carvelwright import client, pipeline, values
+from carvelwright.client import Client
+from carvelwright.report import StreamReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carvelwright.cli.main import Context
+    from carvelwright.values import ValuesSchema
+
+_schema_option = click.option(
+    "--schema",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An OpenAPI v3 schema, JSON or YAML, as under valuesSchema.openAPIv3 of a Package.  [default: this project's]",
+)
+
+
+@click.group("values")
+def command() -> None:
+    """Print what clients, people and editors see of the data values."""
+
+
+@command.command("defaults")
+@_schema_option
+@click.option(
+    "--client",
+    "dialect",
+    type=click.Choice([str(client) for client in Client]),
+    default=str(Client.KCTRL_0_46),
+    show_default=True,
+    help="The client whose output is wanted: kctrl-0.45 and older (tanzu CLI of framework 0.28), kctrl-0.46 and newer.",
+)
+@click.pass_obj
+def defaults(context: Context, schema: Path | None, dialect: str) -> None:
+    """Print what `package available get --default-values-file-output` writes, byte for byte."""
+    _write(client.default_values_file(_openapi(context, schema), Client(dialect)))
+
+
+@command.command("annotated")
+@click.pass_obj
+def annotated(context: Context) -> None:
+    """Print the default values with title, description, type and allowed values as comments."""
+    title, schema = _own(context)
+    _write(values.annotated(schema, title))
+
+
+@command.command("jsonschema")
+@click.pass_obj
+def jsonschema(context: Context) -> None:
+    """Print a JSON Schema for editors."""
+    title, schema = _own(context)
+    _write(values.json_schema(schema, title))
+
+
+@command.command("table")
+@_schema_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "text"]),
+    default="json",
+    show_default=True,
+    help="The client's table as with --json, or as it shows it on a terminal.",
+)
+@click.pass_obj
+def table(context: Context, schema: Path | None, form: str) -> None:
+    """Print what `package available get --values-schema` shows, byte for byte."""
+    rows = client.schema_table(_openapi(context, schema))
+    _write(client.table_json(rows) if form == "json" else client.table_text(rows))
+
+
+def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
+    if schema is None:
+        return _own(context)[1].openapi
+    return client.load_schema(schema.read_bytes(), schema)
+
+
+def _own(context: Context) -> tuple[str, ValuesSchema]:
+    session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    release = session.project.release(None)
+    schema = pipeline.export_schema(session, session.tools())
+    return f"Data values of {session.project.ref_name} {release.version}", schema
+
+
+def _write(text: str) -> None:
+    # Bytes: what clients write is UTF-8 with plain line ends, whatever the terminal's locale says.
+    sys.stdout.buffer.write(text.encode())

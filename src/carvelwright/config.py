@@ -1,0 +1,236 @@
+"""The package project: build.yaml, metadata, the package template and the releases, read and checked at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import schema, yamldoc
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.platform import Platform
+from carvelwright.reference import Repository
+from carvelwright.version import PackageVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+BUILD_FILE = "package/build.yaml"
+METADATA_FILE = "package/metadata.yaml"
+PACKAGE_TEMPLATE = "package/package.yaml.j2"
+RELEASES_DIRECTORY = "package/releases"
+VALUES_SCHEMA = "values-schema.yaml"
+BUNDLE_CONFIG = "bundle/config"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One released version: `released_at` is UTC text such as 2026-11-23T00:00:00Z."""
+
+    version: PackageVersion
+    upstream: str
+    released_at: str
+    notes: str
+    file: Path
+
+    @property
+    def epoch(self) -> int:
+        """The release date in seconds since 1970, as SOURCE_DATE_EPOCH counts."""
+        return int(dt.datetime.fromisoformat(self.released_at).timestamp())
+
+    def fill(self, text: str) -> str:
+        """Replace {version} and {upstream} in a text of build.yaml."""
+        return text.replace("{version}", str(self.version)).replace("{upstream}", self.upstream)
+
+
+@dataclass(frozen=True, slots=True)
+class GoModule:
+    """A Go module of the project whose packages become binaries of an image."""
+
+    directory: str
+    variables: Mapping[str, str]
+    binaries: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """An image built FROM scratch; `name` is what the manifests write as image."""
+
+    name: str
+    title: str
+    description: str
+    licenses: str
+    source: str | None
+    entrypoint: tuple[str, ...]
+    modules: tuple[GoModule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CrdSource:
+    """Files of a Go module that the project pins, staged into the bundle."""
+
+    pinned_by: str
+    go_module: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A package project, checked."""
+
+    root: Path
+    ref_name: str
+    registry: Repository
+    platforms: tuple[Platform, ...]
+    go: str
+    tools: tuple[str, ...]
+    images: tuple[ImageConfig, ...]
+    crds: tuple[CrdSource, ...]
+    metadata: Mapping[str, Any]
+    releases: tuple[Release, ...]
+
+    @property
+    def short_name(self) -> str:
+        """The first segment of the refName: whereabouts of whereabouts.tanzu.vmware.com."""
+        return self.ref_name.partition(".")[0]
+
+    def release(self, version: str | None) -> Release:
+        """Return the release of that version, or the newest; CarvelwrightError names the versions there are."""
+        if version is None:
+            return self.releases[-1]
+        for release in self.releases:
+            if str(release.version) == version:
+                return release
+        raise CarvelwrightError(
+            f"no release {version} in {RELEASES_DIRECTORY}",
+            exit_code=ExitCode.CONFIG,
+            details=f"found: {', '.join(str(release.version) for release in self.releases)}",
+            hint=f"add {RELEASES_DIRECTORY}/{version}.yaml, or name one of these",
+        )
+
+
+def load_project(root: Path, *, validate: bool = True) -> Project:
+    """Read a package project.
+
+    `validate=False` skips the JSON Schemas for content that passed them before. Raises ConfigError with every problem
+    of every file, and CarvelwrightError where the directory holds no project.
+    """
+    if not (root / BUILD_FILE).is_file():
+        raise CarvelwrightError(
+            f"{root} is not a package project: it has no {BUILD_FILE}",
+            exit_code=ExitCode.CONFIG,
+            hint="run in the project's directory, or name it: carvelwright --project DIR …",
+        )
+    found: list[Problem] = []
+    build = _load(root / BUILD_FILE, "build", found, validate=validate)
+    metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
+    releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
+    if build is not None and not found:
+        found += _missing_paths(root, build, releases)
+    if found or build is None or metadata is None:
+        raise ConfigError(found)
+    return _project(root, build.data, metadata.data, releases)
+
+
+def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool) -> yamldoc.Document | None:
+    try:
+        document = yamldoc.load(path)
+    except ConfigError as error:
+        found += error.problems
+        return None
+    except CarvelwrightError as error:
+        found.append(Problem(error.message, Location(path), hint=error.hint))
+        return None
+    if validate:
+        found += schema.problems(document, schema_name)
+    return document
+
+
+def _load_releases(directory: Path, found: list[Problem], *, validate: bool) -> tuple[Release, ...]:
+    files = sorted(directory.glob("*.yaml")) if directory.is_dir() else []
+    if not files:
+        found.append(
+            Problem("no release files", Location(directory), expected="one VERSION.yaml for each released version")
+        )
+    releases = []
+    for file in files:
+        before = len(found)
+        document = _load(file, "release", found, validate=validate)
+        if document is not None and len(found) == before:
+            release = _release(document, found)
+            releases += [release] if release else []
+    return tuple(sorted(releases, key=lambda release: release.version))
+
+
+def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None:
+    data = document.data
+    text = f"{data['upstream']}+{data['revision']}"
+    try:
+        version = PackageVersion.parse(text)
+        dt.datetime.fromisoformat(data["releasedAt"])
+    except ValueError as error:
+        key = "releasedAt" if "isoformat" in str(error) or "must be in" in str(error) else "revision"
+        found.append(document.problem([key], str(error)))
+        return None
+    if document.path.stem != text:
+        found.append(
+            document.problem(
+                ["revision"], "the file's name is not its version", found=document.path.name, expected=f"{text}.yaml"
+            )
+        )
+        return None
+    return Release(version, data["upstream"], data["releasedAt"], data["releaseNotes"], document.path)
+
+
+def _missing_paths(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:
+    """Find directories that build.yaml names and that are not there, for the newest release."""
+    newest = max(releases, key=lambda release: release.version)
+    data = build.data
+    named: list[tuple[list[str | int], str]] = [(["tools", index], path) for index, path in enumerate(data["tools"])]
+    for number, image in enumerate(data.get("images", [])):
+        for index, module in enumerate(image["modules"]):
+            named.append((["images", number, "modules", index, "directory"], module["directory"]))
+    named += [(["crds", index, "pinnedBy"], crds["pinnedBy"]) for index, crds in enumerate(data.get("crds", []))]
+    found = [
+        build.problem(pointer, "no Go module there", found=newest.fill(path), expected="a directory that holds go.mod")
+        for pointer, path in named
+        if not (root / newest.fill(path) / "go.mod").is_file()
+    ]
+    parts = (VALUES_SCHEMA, PACKAGE_TEMPLATE, BUNDLE_CONFIG)
+    missing = [Location(root / name) for name in parts if not (root / name).exists()]
+    return found + [Problem("not there", location, expected="part of every package project") for location in missing]
+
+
+def _project(
+    root: Path, build: Mapping[str, Any], metadata: Mapping[str, Any], releases: tuple[Release, ...]
+) -> Project:
+    return Project(
+        root=root,
+        ref_name=build["refName"],
+        registry=Repository.parse(build["registry"]),
+        platforms=tuple(Platform.parse(text) for text in build["platforms"]),
+        go=build["go"],
+        tools=tuple(build["tools"]),
+        images=tuple(_image(image) for image in build.get("images", [])),
+        crds=tuple(
+            CrdSource(crds["pinnedBy"], crds["goModule"], tuple(crds["files"])) for crds in build.get("crds", [])
+        ),
+        metadata=metadata,
+        releases=releases,
+    )
+
+
+def _image(image: Mapping[str, Any]) -> ImageConfig:
+    return ImageConfig(
+        name=image["name"],
+        title=image["title"],
+        description=image["description"],
+        licenses=image["licenses"],
+        source=image.get("source"),
+        entrypoint=tuple(image.get("entrypoint", ())),
+        modules=tuple(
+            GoModule(module["directory"], module.get("variables", {}), module["binaries"])
+            for module in image["modules"]
+        ),
+    )

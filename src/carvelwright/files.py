@@ -1,0 +1,155 @@
+"""Files: atomic writes, sorted walks, content keys. Nothing half-written ever has its final name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_HINTS = {
+    errno.ENOSPC: "free space on that file system, then run the same command again",
+    errno.EDQUOT: "free space within the quota, then run the same command again",
+    errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
+    errno.EACCES: "give this user the right to read and write there",
+    errno.EPERM: "give this user the right to read and write there",
+    errno.EROFS: "that file system is read-only: use another directory",
+    errno.ENOENT: "check the path",
+}
+
+
+def file_error(error: OSError, doing: str) -> CarvelwrightError:
+    """Turn an OSError into an error that names the file, the reason and the remedy."""
+    name = f" {error.filename}" if error.filename else ""
+    hint = _HINTS.get(error.errno or 0)
+    return CarvelwrightError(
+        f"cannot {doing}{name}: {error.strerror or error}", exit_code=ExitCode.FILESYSTEM, hint=hint
+    )
+
+
+@contextlib.contextmanager
+def reporting_file_errors(doing: str) -> Iterator[None]:
+    """Report any OSError inside as a failure to do `doing`."""
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, doing) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content, or say which file cannot be read and why."""
+    with reporting_file_errors("read"):
+        return path.read_bytes()
+
+
+def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Write beside `path`, sync, rename: at every moment the old content or the new is there, whole."""
+    content = data.encode() if isinstance(data, str) else data
+    with reporting_file_errors("write"), contextlib.ExitStack() as cleanup:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        cleanup.callback(Path(name).unlink, missing_ok=True)
+        try:
+            with open(handle, "wb") as file:  # noqa: PTH123 - mkstemp gives a descriptor
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(mode)
+            Path(name).rename(path)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+
+
+@contextlib.contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `final` that takes its name when the block ends well, and goes away otherwise.
+
+    What `final` held before is replaced as a whole.
+    """
+    with reporting_file_errors("write"):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        # mkdtemp gives 0700; what was made is for everybody to read.
+        staging.chmod(0o755)
+        yield staging
+        with reporting_file_errors("put in place"):
+            replace_directory(staging, final)
+    finally:
+        remove_tree(staging)
+
+
+def replace_directory(staging: Path, final: Path) -> None:
+    """Give `staging` the name `final`; a former directory of that name is removed after the swap."""
+    if not final.exists():
+        staging.rename(final)
+        return
+    former = Path(tempfile.mkdtemp(prefix=f".{final.name}.former.", dir=final.parent))
+    final.rename(former / final.name)
+    staging.rename(final)
+    remove_tree(former)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all in it, also where the Go tool made parts of it read-only; no error if not there."""
+    if not path.exists():
+        return
+    for directory in [path, *(item for item in path.rglob("*") if item.is_dir() and not item.is_symlink())]:
+        directory.chmod(0o755)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path, name: str) -> None:
+    """Remove what a killed run left beside `parent / name` under the names `new_directory` uses."""
+    for leftover in sorted(parent.glob(f".{name}.*")) if parent.is_dir() else []:
+        if leftover.is_dir():
+            remove_tree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """Yield the files below `root` sorted by their relative POSIX names, so that no order of a file system shows.
+
+    A symlink or a special file is an error: a bundle cannot hold one.
+    """
+    for path in sorted(root.rglob("*"), key=lambda item: item.relative_to(root).as_posix()):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise CarvelwrightError(
+                f"{path} is a symbolic link or a special file",
+                exit_code=ExitCode.CONFIG,
+                hint="put a plain file there: imgpkg bundles hold files and directories only",
+            )
+        if path.is_file():
+            yield path
+
+
+def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:
+    """Return a hex digest over names and contents of files (all below `root`, sorted, unless `paths` names them).
+
+    Modes, owners and times do not count.
+    """
+    total = hashlib.sha256()
+    for path in walk_files(root) if paths is None else paths:
+        name = path.relative_to(root).as_posix()
+        total.update(f"{len(name)}:{name}:".encode())
+        total.update(hashlib.sha256(read_bytes(path)).digest())
+    return total.hexdigest()
+
+
+def copy_file(source: Path, target: Path, *, mode: int = 0o644) -> None:
+    """Copy content only; the target gets `mode` and the directories it needs."""
+    with reporting_file_errors("copy"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(mode)

@@ -1,0 +1,1 @@
+"""OCI artefacts from plain files, equal bytes for equal input; standard library only."""

@@ -1,0 +1,320 @@
+"""Composes the steps of a build and tells the reporter what goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import config, files, values
+from carvelwright.digest import Digest
+from carvelwright.errors import CarvelwrightError
+from carvelwright.oci import layout as layouts
+from carvelwright.plan import LATEST, make_plan
+from carvelwright.process import in_parallel, stopwatch
+from carvelwright.reference import Reference, Repository
+from carvelwright.resources import BundleLock
+from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
+from carvelwright.tools import crane, toolchain, ytt
+from carvelwright.values import ValuesSchema
+from carvelwright.workspace import Workspace, content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from carvelwright.config import Project
+    from carvelwright.oci.layout import ImageLayout
+    from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
+    from carvelwright.report import Reporter
+    from carvelwright.steps.repository import PublishedRepository
+    from carvelwright.tools.tool import Tool
+    from carvelwright.tools.toolchain import Search, Toolchain
+
+_STATE = "state.json"
+_PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG, config.VALUES_SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build made: `release` is the content of dist/release.json; `unchanged` when it was all there already."""
+
+    release: Mapping[str, Any]
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every part of a build needs: the project, where tools are looked for, whom to tell."""
+
+    project: Project
+    search: Search
+    reporter: Reporter
+
+    def find_go(self) -> Tool:
+        """Find the pinned go, only when something has to be compiled."""
+        return toolchain.find_go(self.search)
+
+    def tools(self) -> Toolchain:
+        """Build the pinned tools that are not there yet, then find and check all."""
+        toolchain.install(self.search, self.reporter)
+        return toolchain.find(self.search)
+
+
+def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
+    """Read and check the project; its files are validated once for each content."""
+    workspace = Workspace(root)
+    with contextlib.suppress(FileNotFoundError):
+        key = content_key(_plain_digest(root, ("package",)), _code_digest())
+        validated = (workspace.build / "validated" / f"{key}.json").is_file()
+        project = config.load_project(root, validate=not validated)
+        workspace.remember("validated", key, lambda: True)
+        return _session(project, environment, reporter)
+    return _session(config.load_project(root), environment, reporter)
+
+
+def build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
+    """Build a package project from source to dist/ and its registry, redoing only what changed."""
+    with Workspace(root).locked():
+        return _unchanged(root, options, environment, reporter) or _build(root, options, environment, reporter)
+
+
+def export_schema(session: Session, tools: Toolchain) -> ValuesSchema:
+    """Export the project's values schema with ytt."""
+    path = session.project.root / config.VALUES_SCHEMA
+    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), values.read_extras(path))
+
+
+def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
+    """Render the manifests of a release with data values files; images stay names."""
+    project = session.project
+    with Workspace(project.root).scratch("render") as scratch:
+        config_directory = scratch / "config"
+        bundle.stage_config(
+            project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
+        )
+        return ytt.render(tools.ytt, config_directory, values_files, step="render")
+
+
+def _session(project: Project, environment: Mapping[str, str], reporter: Reporter) -> Session:
+    return Session(project, toolchain.Search(project.root, project.tools, project.go, environment), reporter)
+
+
+def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
+    seconds = stopwatch()
+    session = open_session(root, environment, reporter)
+    project = session.project
+    plan = make_plan(project, options, environment)
+    inputs = _inputs(project, plan)
+    key = _state_key(root, inputs, options, environment)
+    tools = session.tools()
+    before = repository.PublishedRepository({})
+    if not plan.embedded:
+        before = repository.published(plan, tools=tools, reporter=reporter)
+    images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
+    workspace = Workspace(root)
+    with _registry(plan, tools), files.new_directory(workspace.dist) as target:
+        made = _package(session, plan, images, before, target, tools=tools)
+        listed, _ = in_parallel(
+            lambda: dist.list_files(target),
+            lambda: airgap.verify(target / plan.archive_name, made.digests),
+        )
+        release = {
+            **_describe(plan, images, made, tools),
+            "files": [asdict(file) | {"digest": str(file.digest)} for file in listed],
+            "steps": [asdict(record) for record in reporter.records],
+            "seconds": round(seconds(), 3),
+        }
+        dist.write_release(release, listed, target)
+        repository.release(plan, made.repository, tools=tools, reporter=reporter)
+    files.write_atomic(workspace.build / _STATE, json.dumps({"key": key, "inputs": inputs}))
+    return BuildResult(release, unchanged=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    bundle: Reference
+    repository: Reference
+    images: tuple[Reference, ...]
+
+    @property
+    def digests(self) -> list[Digest]:
+        return [_digest(reference) for reference in (self.bundle, self.repository, *self.images)]
+
+
+def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageLayout:
+    binaries = [
+        binary
+        for platform in plan.platforms
+        for module in planned.config.modules
+        for binary in payload.compile_module(
+            session.project, plan.release, module, platform, find_go=session.find_go, reporter=session.reporter
+        )
+    ]
+    return image.assemble(plan, planned, binaries, reporter=session.reporter)
+
+
+def _package(
+    session: Session,
+    plan: BuildPlan,
+    images: Mapping[str, ImageLayout],
+    before: PublishedRepository,
+    target: Path,
+    *,
+    tools: Toolchain,
+) -> _Made:
+    """Do all that comes after the images: stage, lock, push, describe, archive."""
+    reporter = session.reporter
+    references = {
+        planned.config.name: planned.target.repository.at(images[planned.config.name].digest) for planned in plan.images
+    }
+    with Workspace(plan.project.root).scratch("bundle") as scratch:
+        staged, schema, _ = in_parallel(
+            lambda: bundle.stage(
+                plan, references, scratch / "bundle", tools=tools, find_go=session.find_go, reporter=reporter
+            ),
+            lambda: export_schema(session, tools),
+            lambda: package.static_part(plan.project, plan.release),
+        )
+        if before.package(plan.project.ref_name, str(plan.release.version)) is not None:
+            would_be = _try_push(session, plan, staged, tools=tools)
+            documents = package.make_documents(plan, would_be, schema.openapi)
+            repository.refuse_other_content(plan, before, documents.package)
+        lock, _ = in_parallel(
+            lambda: bundle.push(plan, staged, tools=tools, reporter=reporter),
+            lambda: _push_images(session, plan, images, tools=tools),
+        )
+        documents = package.make_documents(plan, lock, schema.openapi)
+        packages = repository.assemble(plan, before, documents, scratch / "repository")
+        pushed = repository.push(plan, scratch / "repository", tools=tools, reporter=reporter)
+        in_parallel(
+            lambda: airgap.archive(plan, pushed, target / plan.archive_name, tools=tools, reporter=reporter),
+            lambda: dist.write_values(plan, schema, target),
+            lambda: dist.write_repository(plan, pushed, packages, target),
+        )
+    return _Made(lock.image, pushed, tuple(references.values()))
+
+
+def _push_images(session: Session, plan: BuildPlan, images: Mapping[str, ImageLayout], *, tools: Toolchain) -> None:
+    for planned in plan.images:
+        name = f"push image {planned.config.name}"
+        with session.reporter.step(name):
+            layout = images[planned.config.name]
+            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=plan.registry_timeout)
+
+
+def _try_push(session: Session, plan: BuildPlan, staged: bundle.StagedBundle, *, tools: Toolchain) -> BundleLock:
+    """Learn a bundle's digest from a registry of our own, so that a refused release leaves the target untouched."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with Workspace(plan.project.root).scratch("try") as scratch:
+        target = Repository(address, plan.bundle.repository.path).tagged("try")
+        with crane.serve(tools.crane, address, scratch / "registry", step="compare with released"):
+            lock = bundle.push_to(
+                target, staged.directory, plan, "compare with released", tools=tools, reporter=session.reporter
+            )
+    return BundleLock(Reference(plan.bundle.repository, digest=lock.image.digest), lock.tag)
+
+
+@contextlib.contextmanager
+def _registry(plan: BuildPlan, tools: Toolchain) -> Iterator[None]:
+    if not plan.embedded:
+        yield
+        return
+    storage = Workspace(plan.project.root).build / "registry"
+    with crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"):
+        yield
+
+
+def _describe(plan: BuildPlan, images: Mapping[str, ImageLayout], made: _Made, tools: Toolchain) -> dict[str, Any]:
+    return {
+        "package": f"{plan.project.ref_name}.{plan.release.version}",
+        "refName": plan.project.ref_name,
+        "version": str(plan.release.version),
+        "upstream": plan.release.upstream,
+        "releasedAt": plan.release.released_at,
+        "registry": {"address": str(plan.target), "embedded": plan.embedded},
+        "images": [
+            {
+                "name": planned.config.name,
+                "reference": str(planned.target.with_digest(images[planned.config.name].digest)),
+                "platforms": layouts.platform_sizes(images[planned.config.name]),
+            }
+            for planned in plan.images
+        ],
+        "bundle": str(plan.bundle.with_digest(_digest(made.bundle))),
+        "repository": str(plan.repository.with_digest(_digest(made.repository))),
+        "archive": plan.archive_name,
+        "defaultValues": plan.default_values_name,
+        "tools": {"go": plan.project.go, **tools.versions(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+    }
+
+
+def _digest(reference: Reference) -> Digest:
+    if reference.digest is None:
+        raise AssertionError(f"a lock without a digest: {reference}")
+    return reference.digest
+
+
+def _unchanged(
+    root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
+) -> BuildResult | None:
+    """Return the former result when inputs and dist/ are, by content, what they were; None when there is work to do."""
+    workspace = Workspace(root)
+    try:
+        state = json.loads((workspace.build / _STATE).read_bytes())
+        release = json.loads((workspace.dist / dist.RELEASE_FILE).read_bytes())
+        if state["key"] != _state_key(root, state["inputs"], options, environment):
+            return None
+    except (OSError, ValueError, KeyError, CarvelwrightError):
+        return None
+    if not dist.is_whole(workspace.dist):
+        return None
+    if options.to is not None and not _still_published(root, release, options, environment, reporter):
+        return None
+    return BuildResult(release, unchanged=True)
+
+
+def _still_published(
+    root: Path, release: Mapping[str, Any], options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
+) -> bool:
+    session = open_session(root, environment, reporter)
+    reference = Reference.parse(release["repository"])
+    latest = reference.repository.tagged(LATEST)
+    with reporter.step("look at the registry") as step:
+        found = crane.digest(
+            session.tools().crane, latest, step="look at the registry", timeout=options.registry_timeout
+        )
+        step.reuse()
+    return found == reference.digest
+
+
+def _inputs(project: Project, plan: BuildPlan) -> list[str]:
+    """Return the Go modules whose files count, besides package/, bundle/ and the values schema."""
+    modules = [module.directory for planned in plan.images for module in planned.config.modules]
+    pinned = [crds.pinned_by for crds in project.crds]
+    return [*project.tools, *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
+
+
+def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: Mapping[str, str]) -> str:
+    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
+    asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
+    epoch = environment.get("SOURCE_DATE_EPOCH", "")
+    return content_key(
+        _plain_digest(root, _PLAIN_INPUTS), modules, asked, epoch, _code_digest(), zlib.ZLIB_RUNTIME_VERSION
+    )
+
+
+def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
+    trees = [root / name for name in names]
+    return [files.tree_digest(tree) if tree.is_dir() else Digest.of_file(tree).hex for tree in trees]
+
+
+def _code_digest() -> str:
+    """Digest this package's own code: a changed step must not be taken for one that was done."""
+    package_root = Path(__file__).parent
+    sources = sorted(path for path in package_root.rglob("*") if path.suffix in (".py", ".json"))
+    return files.tree_digest(package_root, sources)

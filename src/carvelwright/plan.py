@@ -1,0 +1,147 @@
+"""What a build will do, worked out before anything is done: pure data, printable, testable without tools."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carvelwright.config import ImageConfig, Project, Release
+    from carvelwright.platform import Platform
+    from carvelwright.reference import Reference, Repository
+
+_REPOSITORY_NAME = "package-repository"
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What the command line asks for; None and () stand for what the project says."""
+
+    release: str | None = None
+    platforms: tuple[Platform, ...] = ()
+    to: Repository | None = None
+    registry_timeout: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """One image: its configuration with the release filled in, and the tag it is pushed to."""
+
+    config: ImageConfig
+    target: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """Everything a build needs to know.
+
+    `created` is UTC text for image configurations; `embedded` says that the target is the registry which the build
+    starts itself.
+    """
+
+    project: Project
+    release: Release
+    created: str
+    platforms: tuple[Platform, ...]
+    target: Repository
+    embedded: bool
+    images: tuple[ImagePlan, ...]
+    bundle: Reference
+    repository: Reference
+    registry_timeout: float
+
+    @property
+    def archive_name(self) -> str:
+        """The file name of the air-gap archive."""
+        return f"{self.project.ref_name}-{self.release.version}.tar"
+
+    @property
+    def default_values_name(self) -> str:
+        """The file name of the default data values."""
+        return f"{self.project.short_name}-data-values.yaml"
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as plain data, for --dry-run."""
+        return {
+            "package": f"{self.project.ref_name}.{self.release.version}",
+            "releasedAt": self.release.released_at,
+            "created": self.created,
+            "platforms": [str(platform) for platform in self.platforms],
+            "registry": {"address": self.target.registry, "embedded": self.embedded},
+            "images": {plan.config.name: str(plan.target) for plan in self.images},
+            "bundle": str(self.bundle),
+            "repository": str(self.repository),
+            "archive": f"dist/{self.archive_name}",
+            "steps": self.steps(),
+        }
+
+    def steps(self) -> list[str]:
+        """Return what will be done, in order, a line each."""
+        compiled = [
+            f"compile {', '.join(module.binaries)} of {self.release.fill(module.directory)} for {platform}"
+            for plan in self.images
+            for module in plan.config.modules
+            for platform in self.platforms
+        ]
+        return [
+            *(["start the embedded registry"] if self.embedded else [f"look for what {self.repository} holds already"]),
+            *compiled,
+            *(f"assemble image {plan.config.name} and push it to {plan.target}" for plan in self.images),
+            "stage the bundle, render it with ytt, lock its images with kbld",
+            f"push the bundle to {self.bundle}",
+            "export the values schema; make Package, PackageMetadata and the values files",
+            f"push the package repository to {self.repository} and tag it {LATEST}",
+            f"copy everything into dist/{self.archive_name} and verify its digests",
+            "put everything into dist/",
+        ]
+
+
+def make_plan(project: Project, options: BuildOptions, environment: Mapping[str, str]) -> BuildPlan:
+    """Work out a build from the project, the options and SOURCE_DATE_EPOCH; CarvelwrightError for what cannot be."""
+    release = project.release(options.release)
+    platforms = options.platforms or project.platforms
+    for platform in platforms:
+        if platform not in project.platforms:
+            raise CarvelwrightError(
+                f"platform {platform} is not one of the project's",
+                exit_code=ExitCode.USAGE,
+                details=f"expected: {', '.join(map(str, project.platforms))}",
+                hint="add it to `platforms` in package/build.yaml, or name one of these",
+            )
+    target = options.to or project.registry
+    tag = release.version.tag
+    return BuildPlan(
+        project=project,
+        release=release,
+        created=_created(release, environment),
+        platforms=tuple(dict.fromkeys(platforms)),
+        target=target,
+        embedded=options.to is None,
+        images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.images),
+        bundle=target.child(project.ref_name).tagged(tag),
+        repository=target.child(_REPOSITORY_NAME).tagged(tag),
+        registry_timeout=options.registry_timeout,
+    )
+
+
+def _created(release: Release, environment: Mapping[str, str]) -> str:
+    """Take the date from SOURCE_DATE_EPOCH, as reproducible-builds.org specifies it, or from the release."""
+    text = environment.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return release.released_at
+    try:
+        moment = dt.datetime.fromtimestamp(int(text), dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        raise CarvelwrightError(
+            "SOURCE_DATE_EPOCH is not a number of seconds since 1970",
+            exit_code=ExitCode.USAGE,
+            details=f"found: {text!r}",
+            hint="unset it to use the release's own date, or set it to a whole number",
+        ) from None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

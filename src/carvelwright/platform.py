@@ -1,0 +1,27 @@
+"""Platforms an image is built for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PATTERN = re.compile(r"(?P<os>[a-z0-9]+)/(?P<architecture>[a-z0-9]+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """An operating system and an architecture, named as Go and OCI name them."""
+
+    os: str
+    architecture: str
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read OS/ARCHITECTURE such as linux/arm64; ValueError says what was found and expected."""
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a platform: {text!r} (expected OS/ARCHITECTURE such as linux/amd64)")
+        return cls(match["os"], match["architecture"])
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}"

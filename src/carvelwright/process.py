@@ -1,0 +1,218 @@
+"""The only module that runs other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_TERMINATION_GRACE_SECONDS = 3.0
+_STDERR_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a program that ended well wrote."""
+
+    stdout: bytes
+    stderr: str
+
+
+class ToolFailedError(CarvelwrightError):
+    """A program ended with a code other than 0, or did not end in time: carries argv, code and stderr."""
+
+    def __init__(self, argv: Sequence[str], code: int | None, stderr: str, *, step: str, timeout: float | None) -> None:
+        self.argv = tuple(argv)
+        self.code = code
+        self.stderr = stderr
+        name = argv[0].rsplit("/", 1)[-1]
+        how = (
+            f"failed with exit code {code}" if code is not None else f"did not end within {timeout:g} s and was stopped"
+        )
+        lines = stderr.strip().splitlines()
+        shown = ["…", *lines[-_STDERR_LINES:]] if len(lines) > _STDERR_LINES else lines
+        super().__init__(
+            f"step {step}: {name} {how}",
+            exit_code=ExitCode.TOOL_FAILED,
+            details="\n".join([*shown, f"command: {' '.join(argv)}"]),
+            step=step,
+        )
+
+
+class _Children:
+    """The running programs, so that an interrupt can end those that other threads wait for."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise KeyboardInterrupt
+            child = subprocess.Popen(argv, **options)
+            self._running.add(child)
+            return child
+
+    def forget(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(child)
+
+    def stop_all(self) -> None:
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for child in running:
+            _stop(child)
+
+    def reopen(self) -> None:
+        with self._lock:
+            self._closed = False
+
+
+_children = _Children()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    step: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+) -> Output:
+    """Run a program to its end and return what it wrote.
+
+    `env` is the whole environment (None: this process's own), `timeout` is in seconds. Raises ToolFailedError with
+    the step's name, and a CarvelwrightError (TOOL_MISSING) where the program cannot be started.
+    """
+    child = _start(argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        stdout, stderr = child.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _stop(child)
+        _, stderr = child.communicate()
+        raise ToolFailedError(argv, None, stderr.decode(errors="replace"), step=step, timeout=timeout) from None
+    except BaseException:
+        _stop(child)
+        raise
+    finally:
+        _children.forget(child)
+    text = stderr.decode(errors="replace")
+    if child.returncode != 0:
+        raise ToolFailedError(argv, child.returncode, text, step=step, timeout=timeout)
+    return Output(stdout, text)
+
+
+@contextlib.contextmanager
+def background(
+    argv: Sequence[str], *, step: str, env: Mapping[str, str] | None = None, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server while the block runs; its output goes to `log`. It ends with the block and with this process."""
+    with log.open("wb") as output:
+        child = _start(argv, step=step, env=env, stdin=subprocess.DEVNULL, stdout=output, die_with_parent=True)
+    try:
+        yield child
+    finally:
+        _stop(child)
+        _children.forget(child)
+
+
+def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
+    """Call all at once and return their results in order; the first failure is raised when all have ended."""
+    with ThreadPoolExecutor(max_workers=max(len(calls), 1)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            _children.stop_all()
+            raise
+
+
+@contextlib.contextmanager
+def stopping_children() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, and end every running program when one comes."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        _children.stop_all()
+        raise
+    finally:
+        _children.reopen()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _start(
+    argv: Sequence[str],
+    *,
+    step: str,
+    env: Mapping[str, str] | None,
+    stdin: int,
+    stdout: Any,
+    cwd: Path | None = None,
+    die_with_parent: bool = False,
+) -> subprocess.Popen[bytes]:
+    try:
+        return _children.start(
+            argv,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE if stdout == subprocess.PIPE else subprocess.STDOUT,
+            # A session of its own: a Ctrl-C reaches this process alone, which then ends the children in order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent if die_with_parent else None,
+        )
+    except OSError as error:
+        raise CarvelwrightError(
+            f"step {step}: cannot start {argv[0]}: {error.strerror}",
+            exit_code=ExitCode.TOOL_MISSING,
+            hint="run `carvelwright doctor` to see which tools are missing",
+            step=step,
+        ) from error
+
+
+def _die_with_parent() -> None:
+    # A server must not hold its port after a kill -9 of this process (PR_SET_PDEATHSIG is 1; Linux only).
+    import ctypes  # noqa: PLC0415 - only where a server is started
+
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End a program and what it started: SIGTERM to its session, SIGKILL when that is not heeded."""
+    for number, patience in ((signal.SIGTERM, _TERMINATION_GRACE_SECONDS), (signal.SIGKILL, None)):
+        if child.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+
+
+def stopwatch() -> Callable[[], float]:
+    """Start a clock; each call returns the seconds since."""
+    start = time.monotonic()
+    return lambda: time.monotonic() - start

@@ -1,0 +1,1 @@
+"""The steps of a build: one function each, from typed artefacts to a typed artefact."""

@@ -1,0 +1,130 @@
+"""Stages the bundle, locks its images and pushes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carvelwright import config, files, yamldoc
+from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.tools import go, imgpkg, kbld, ytt
+from carvelwright.workspace import Workspace, content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from carvelwright.config import CrdSource, Project, Release
+    from carvelwright.plan import BuildPlan
+    from carvelwright.reference import Reference
+    from carvelwright.report import Reporter
+    from carvelwright.resources import BundleLock, ImagesLock
+    from carvelwright.tools.tool import Tool
+    from carvelwright.tools.toolchain import Toolchain
+
+_LOCK = ".imgpkg/images.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBundle:
+    """A directory that is the bundle's content: config/ and .imgpkg/images.yml."""
+
+    directory: Path
+
+
+def stage_config(
+    project: Project, release: Release, target: Path, *, find_go: Callable[[], Tool], reporter: Reporter
+) -> None:
+    """Put together what ytt reads: base, overlays, the values schema and the CRDs of the pinned Go module."""
+    source = project.root / config.BUNDLE_CONFIG
+    for path in files.walk_files(source):
+        files.copy_file(path, target / path.relative_to(source))
+    files.copy_file(project.root / config.VALUES_SCHEMA, target / config.VALUES_SCHEMA)
+    for crds in project.crds:
+        for path in _crd_files(project, release, crds, find_go=find_go, reporter=reporter):
+            files.copy_file(path, target / "crds" / path.name)
+
+
+def stage(
+    plan: BuildPlan,
+    images: Mapping[str, Reference],
+    target: Path,
+    *,
+    tools: Toolchain,
+    find_go: Callable[[], Tool],
+    reporter: Reporter,
+) -> StagedBundle:
+    """Stage the bundle in `target` with the ImagesLock that pins `images` (manifest name: reference by digest).
+
+    ConfigError where the manifests ask for an image that the project does not build, or leave one unused.
+    """
+    with reporter.step("render and lock"):
+        stage_config(plan.project, plan.release, target / "config", find_go=find_go, reporter=reporter)
+        manifests = ytt.render(tools.ytt, target / "config", step="render")
+        with Workspace(plan.project.root).scratch("kbld") as scratch:
+            lock = kbld.lock(tools.kbld, manifests, images, scratch, step="lock images")
+        _check_lock(plan.project, lock, images)
+        write_lock(lock, target)
+    return StagedBundle(target)
+
+
+def push(plan: BuildPlan, bundle: StagedBundle, *, tools: Toolchain, reporter: Reporter) -> BundleLock:
+    """Push a staged bundle to where the plan says."""
+    return push_to(plan.bundle, bundle.directory, plan, "push bundle", tools=tools, reporter=reporter)
+
+
+def push_to(
+    target: Reference, directory: Path, plan: BuildPlan, step: str, *, tools: Toolchain, reporter: Reporter
+) -> BundleLock:
+    """Push a directory as a bundle under a tag."""
+    with reporter.step(step), Workspace(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
+        lock = scratch / "bundle-lock.yml"
+        return imgpkg.push_bundle(tools.imgpkg, directory, target, lock, step=step, timeout=plan.registry_timeout)
+
+
+def write_lock(lock: ImagesLock, bundle: Path) -> None:
+    """Write a bundle's .imgpkg/images.yml."""
+    files.write_atomic(bundle / _LOCK, yamldoc.dump(lock.document()))
+
+
+def _crd_files(
+    project: Project, release: Release, crds: CrdSource, *, find_go: Callable[[], Tool], reporter: Reporter
+) -> Sequence[Path]:
+    pinned_by = project.root / release.fill(crds.pinned_by)
+    pins = [str(files.tree_digest(pinned_by, [pinned_by / "go.mod", pinned_by / "go.sum"]))]
+    key = content_key(pins, crds.go_module, crds.files)
+
+    def make(target: Path) -> None:
+        directory = go.module_directory(find_go(), pinned_by, crds.go_module, step="stage CRDs")
+        for name in crds.files:
+            if not (directory / name).is_file():
+                raise ConfigError(
+                    [
+                        Problem(
+                            f"module {crds.go_module} has no file {name}",
+                            Location(project.root / config.BUILD_FILE),
+                            hint="name a file of the version that go.mod pins",
+                        )
+                    ]
+                )
+            files.copy_file(directory / name, target / name.rpartition("/")[2])
+
+    with reporter.step("stage CRDs") as step:
+        return list(files.walk_files(Workspace(project.root).product("crds", key, step, make)))
+
+
+def _check_lock(project: Project, lock: ImagesLock, images: Mapping[str, Reference]) -> None:
+    asked = {locked.asked_as for locked in lock.images}
+    where = Location(project.root / config.BUNDLE_CONFIG)
+    unknown = [
+        Problem(
+            f"a manifest asks for image {name!r}", where, expected=f"one that the project builds: {', '.join(images)}"
+        )
+        for name in sorted(asked - set(images))
+    ]
+    unused = [
+        Problem(f"no manifest asks for image {name!r}", where, hint="use it, or remove it from package/build.yaml")
+        for name in sorted(set(images) - asked)
+    ]
+    if unknown or unused:
+        raise ConfigError([*unknown, *unused])

@@ -1,0 +1,81 @@
+"""Fills dist/: everything that was made, with its digests, all at once or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import files, resources, values, yamldoc
+from carvelwright.digest import Digest
+from carvelwright.process import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from carvelwright.plan import BuildPlan
+    from carvelwright.reference import Reference
+    from carvelwright.values import ValuesSchema
+
+RELEASE_FILE = "release.json"
+SUMS_FILE = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class DistFile:
+    """A file of dist/: its name there, its size in bytes, its digest."""
+
+    name: str
+    size: int
+    digest: Digest
+
+
+def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
+    """Write the default data values as the client does, the annotated ones and the JSON Schema."""
+    from carvelwright.client import Client, default_values_file  # noqa: PLC0415 - a large module, needed here only
+
+    name = f"{plan.project.ref_name} {plan.release.version}"
+    stem = plan.default_values_name.removesuffix(".yaml")
+    files.write_atomic(target / f"{stem}.yaml", default_values_file(schema.openapi, Client.KCTRL_0_46))
+    files.write_atomic(target / f"{stem}.annotated.yaml", values.annotated(schema, f"Data values of {name}"))
+    files.write_atomic(target / "values.schema.json", values.json_schema(schema, f"Data values of {name}"))
+
+
+def write_repository(plan: BuildPlan, repository: Reference, packages: Path, target: Path) -> None:
+    """Write the repository's packages and the PackageRepository resource that points at it."""
+    for path in files.walk_files(packages):
+        files.copy_file(path, target / "packages" / path.relative_to(packages))
+    resource = resources.package_repository(f"{plan.project.short_name}-repository", repository)
+    files.write_atomic(target / "package-repository.yml", yamldoc.dump(resource))
+
+
+def list_files(directory: Path) -> tuple[DistFile, ...]:
+    """Digest every file below a directory but the release file and the sums."""
+    paths = [path for path in files.walk_files(directory) if path.name not in (RELEASE_FILE, SUMS_FILE)]
+    with files.reporting_file_errors("read"):
+        return tuple(in_parallel(*[lambda path=path: _dist_file(path, directory) for path in paths]))
+
+
+def write_release(release: Mapping[str, Any], listed: tuple[DistFile, ...], target: Path) -> None:
+    """Write release.json and SHA256SUMS, which `sha256sum -c` reads."""
+    text = json.dumps(release, indent=2) + "\n"
+    files.write_atomic(target / RELEASE_FILE, text)
+    sums = {file.name: file.digest.hex for file in listed} | {RELEASE_FILE: Digest.of_bytes(text.encode()).hex}
+    files.write_atomic(target / SUMS_FILE, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+
+
+def is_whole(directory: Path) -> bool:
+    """Tell whether a dist/ holds exactly what its SHA256SUMS says, by content."""
+    try:
+        lines = (directory / SUMS_FILE).read_text().splitlines()
+        expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        found = {file.name: file.digest.hex for file in list_files(directory)}
+        found[RELEASE_FILE] = Digest.of_file(directory / RELEASE_FILE).hex
+    except OSError:
+        return False
+    return found == expected
+
+
+def _dist_file(path: Path, root: Path) -> DistFile:
+    return DistFile(path.relative_to(root).as_posix(), path.stat().st_size, Digest.of_file(path))

@@ -1,0 +1,70 @@
+"""Compiles the binaries of an image."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carvelwright import files
+from carvelwright.digest import Digest
+from carvelwright.tools import go
+from carvelwright.workspace import Workspace, content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carvelwright.config import GoModule, Project, Release
+    from carvelwright.platform import Platform
+    from carvelwright.report import Reporter
+    from carvelwright.tools.tool import Tool
+
+_RECORD = "binaries.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadBinary:
+    """A static binary for one platform."""
+
+    name: str
+    platform: Platform
+    path: Path
+    digest: Digest
+
+
+def compile_module(
+    project: Project,
+    release: Release,
+    module: GoModule,
+    platform: Platform,
+    *,
+    find_go: Callable[[], Tool],
+    reporter: Reporter,
+) -> tuple[PayloadBinary, ...]:
+    """Compile a module's binaries for a platform, or reuse them where sources, compiler and flags are the same."""
+    directory = project.root / release.fill(module.directory)
+    variables = {name: release.fill(value) for name, value in module.variables.items()}
+    sources = files.tree_digest(directory, source_files(directory))
+    key = content_key(sources, project.go, platform, variables, module.binaries)
+
+    def make(target: Path) -> None:
+        name = f"payload {release.fill(module.directory)} {platform}"
+        go.build(find_go(), go.Compilation(directory, module.binaries, variables), target, platform, step=name)
+        digests = {name: str(Digest.of_file(target / name)) for name in module.binaries}
+        (target / _RECORD).write_text(json.dumps(digests))
+
+    with reporter.step(f"payload {release.fill(module.directory)} {platform}") as step:
+        made = Workspace(project.root).product("payload", key, step, make)
+    digests = json.loads((made / _RECORD).read_bytes())
+    return tuple(PayloadBinary(name, platform, made / name, Digest.parse(text)) for name, text in digests.items())
+
+
+def source_files(module: Path) -> Iterator[Path]:
+    """Yield what a Go build of a module reads, sorted: no tests, no test data, no modules nested within."""
+    for parent, directories, names in os.walk(module):
+        directories[:] = sorted(
+            name for name in directories if name != "testdata" and not (Path(parent) / name / "go.mod").exists()
+        )
+        yield from (Path(parent) / name for name in sorted(names) if not name.endswith("_test.go"))

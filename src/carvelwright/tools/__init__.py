@@ -1,0 +1,1 @@
+"""One adapter per external tool: typed calls in, typed results out; machine output only."""

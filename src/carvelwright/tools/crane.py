@@ -1,0 +1,115 @@
+"""crane: pushes layouts, asks for digests, serves the embedded registry."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from carvelwright import process
+from carvelwright.digest import Digest
+from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.tools import registryerror
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from carvelwright.oci.layout import ImageLayout
+    from carvelwright.reference import Reference
+    from carvelwright.tools.tool import Tool
+
+_START_SECONDS = 10.0
+_LOOK_SECONDS = 0.005
+
+
+def push_layout(tool: Tool, layout: ImageLayout, target: Reference, *, step: str, timeout: float) -> None:
+    """Push a layout's index under a tag; refused where the registry ends up with another digest than ours."""
+    with registryerror.reporting(target.repository):
+        argv = tool.argv("push", layout.directory, str(target))
+        output = process.run(argv, step=step, env=tool.environment, timeout=timeout)
+    pushed = output.stdout.decode().strip().rpartition("@")[2]
+    if pushed != str(layout.digest):
+        raise CarvelwrightError(
+            f"step {step}: registry {target.repository.registry} stored another digest than ours",
+            exit_code=ExitCode.REGISTRY,
+            details=f"found: {pushed}\nexpected: {layout.digest}",
+            hint="a proxy or the registry rewrites manifests: push to one that keeps them as they are",
+            step=step,
+        )
+
+
+def digest(tool: Tool, reference: Reference, *, step: str, timeout: float) -> Digest | None:
+    """Return the digest a registry has for a reference; None where it does not have it."""
+    with registryerror.reporting(reference.repository):
+        try:
+            output = process.run(tool.argv("digest", str(reference)), step=step, env=tool.environment, timeout=timeout)
+        except process.ToolFailedError as error:
+            if registryerror.is_absent(error):
+                return None
+            raise
+    return Digest.parse(output.stdout.decode().strip())
+
+
+def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float) -> None:
+    """Give an image that is in a registry one more tag."""
+    with registryerror.reporting(reference.repository):
+        process.run(tool.argv("tag", str(reference), name), step=step, env=tool.environment, timeout=timeout)
+
+
+@contextlib.contextmanager
+def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[None]:
+    """Serve a registry at HOST:PORT while the block runs; layers are kept in `storage`, manifests only in memory."""
+    _refuse_taken(address, step)
+    storage.mkdir(parents=True, exist_ok=True)
+    log = storage.parent / f"{storage.name}.log"
+    argv = tool.argv("registry", "serve", "--address", address, "--disk", storage)
+    with process.background(argv, step=step, env=tool.environment, log=log) as server:
+        deadline = time.monotonic() + _START_SECONDS
+        while not answers(address, timeout=1):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise CarvelwrightError(
+                    f"step {step}: the embedded registry did not start on {address}",
+                    exit_code=ExitCode.REGISTRY,
+                    details=log.read_text(errors="replace").strip(),
+                    hint="choose another address: `registry` in package/build.yaml, or --to REGISTRY/PATH",
+                    step=step,
+                )
+            time.sleep(_LOOK_SECONDS)
+        yield
+
+
+def answers(address: str, *, timeout: float) -> bool:
+    """Tell whether a registry answers over plain HTTP at HOST:PORT."""
+    connection = http.client.HTTPConnection(address, timeout=timeout)
+    try:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _refuse_taken(address: str, step: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        # A busy port shows as another server's answers much later; here it still has a clear name.
+        with socket.create_server((host, int(port))):
+            pass
+    except OSError as error:
+        raise CarvelwrightError(
+            f"step {step}: cannot listen on {address}: {error.strerror}",
+            exit_code=ExitCode.REGISTRY,
+            hint="stop what listens there (another build, or `carvelwright serve`), choose another `registry` in "
+            "package/build.yaml, or push elsewhere with --to REGISTRY/PATH",
+            step=step,
+        ) from None
+
+
+def copy(tool: Tool, source: Reference, target: Reference, *, step: str, timeout: float) -> None:
+    """Copy an image, all platforms, from one repository to another."""
+    with registryerror.reporting(target.repository):
+        process.run(tool.argv("copy", str(source), str(target)), step=step, env=tool.environment, timeout=timeout)

@@ -1,0 +1,84 @@
+"""go: compiles static binaries and finds files of pinned modules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carvelwright import process
+from carvelwright.errors import CarvelwrightError, ExitCode, Location
+from carvelwright.files import read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carvelwright.platform import Platform
+    from carvelwright.tools.tool import Tool
+
+_REQUIRE = re.compile(r"^\s*(?:require\s+)?([^\s()]+)\s+(v[^\s]+)", re.MULTILINE)
+_VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What to compile: packages of a module, by the file name each becomes, and linker variables."""
+
+    module: Path
+    binaries: Mapping[str, str]
+    variables: Mapping[str, str]
+
+
+def environment(base: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for Go: the user's proxies and caches, but nothing that changes the bytes compiled."""
+    changing = ("GOFLAGS", "GOEXPERIMENT", "GOAMD64", "GOARM64", "GOOS", "GOARCH", "GODEBUG", "GOROOT", "GOFIPS140")
+    kept = {name: value for name, value in base.items() if name not in changing}
+    return kept | {
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+    }
+
+
+def version(path: Path, base: Mapping[str, str]) -> str | None:
+    """Return the version of a go executable, such as 1.27.3; None where it does not say one."""
+    output = process.run([str(path), "version"], step="go version", env=environment(base)).stdout
+    match = _VERSION.search(output)
+    return match[1].decode() if match else None
+
+
+def build(tool: Tool, what: Compilation, output: Path, platform: Platform | None = None, *, step: str) -> None:
+    """Compile the packages into `output`, for a platform or for this machine."""
+    variables = " ".join(f"-X={name}={value}" for name, value in sorted(what.variables.items()))
+    target = {"GOOS": platform.os, "GOARCH": platform.architecture} if platform else {}
+    for name, package in what.binaries.items():
+        process.run(
+            tool.argv("build", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name, package),
+            step=step,
+            env={**tool.environment, **target},
+            cwd=what.module,
+        )
+
+
+def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:
+    """Return the directory of a pinned module's files in the module cache, fetched if need be."""
+    process.run(tool.argv("mod", "download", module), step=step, env=tool.environment, cwd=pinned_by)
+    argv = tool.argv("list", "-m", "-f", "{{.Dir}}", module)
+    output = process.run(argv, step=step, env=tool.environment, cwd=pinned_by).stdout.decode().strip()
+    if not output:
+        raise CarvelwrightError(
+            f"step {step}: Go has no directory for module {module}",
+            exit_code=ExitCode.TOOL_FAILED,
+            location=Location(pinned_by / "go.mod"),
+            hint=f"pin it there: go get {module}@VERSION",
+            step=step,
+        )
+    return Path(output)
+
+
+def requirements(go_mod: Path) -> dict[str, str]:
+    """Return the module versions that a go.mod requires, direct and indirect, by module path."""
+    text = read_bytes(go_mod).decode()
+    return {match[1]: match[2] for match in _REQUIRE.finditer(text) if match[1] not in ("go", "toolchain", "module")}

@@ -1,0 +1,46 @@
+"""kbld: finds the images of manifests and locks them by digest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from carvelwright import process, yamldoc
+from carvelwright.resources import ImagesLock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from carvelwright.reference import Reference
+    from carvelwright.tools.tool import Tool
+
+
+def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], directory: Path, *, step: str) -> ImagesLock:
+    """Lock the images of manifests: every name of `images` to its reference by digest, without asking a registry.
+
+    `directory` takes kbld's files.
+    """
+    config = {
+        "apiVersion": "kbld.k14s.io/v1alpha1",
+        "kind": "Config",
+        "overrides": [
+            {"image": name, "newImage": str(reference), "preresolved": True}
+            for name, reference in sorted(images.items())
+        ],
+    }
+    (directory / "kbld.json").write_text(json.dumps(config))
+    target = directory / "images.yml"
+    process.run(
+        tool.argv("-f", "-", "-f", directory / "kbld.json", "--imgpkg-lock-output", target),
+        step=step,
+        env=tool.environment,
+        stdin=manifests,
+    )
+    return ImagesLock.parse(yamldoc.load(target).data)
+
+
+def resolve(tool: Tool, manifests: bytes, images_lock: Path, *, step: str) -> bytes:
+    """Replace image names by digests from an ImagesLock, as the server does; returns YAML documents."""
+    argv = tool.argv("-f", "-", "-f", images_lock)
+    return process.run(argv, step=step, env=tool.environment, stdin=manifests).stdout

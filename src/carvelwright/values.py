@@ -1,0 +1,169 @@
+"""A package's data values: their schema, and the files that people and editors read."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import yamldoc
+from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.schema import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from carvelwright.yamldoc import Document
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_EXTRA = re.compile(r"^\s*#!\s*jsonschema:\s*(?P<json>.*)$")
+_COMMENT_WIDTH = 100
+_RULES = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "pattern": "text that matches {}",
+}
+
+Pointer = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesSchema:
+    """The schema of a package's data values.
+
+    `openapi` is what ytt exports; `extras` holds, by path of keys, the JSON Schema keywords that OpenAPI as ytt writes
+    it cannot say (they stand in the schema file as `#! jsonschema: {…}` above a key).
+    """
+
+    openapi: Mapping[str, Any]
+    extras: Mapping[Pointer, Mapping[str, Any]]
+
+
+def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
+    """Read the `#! jsonschema: {…}` lines of a values schema; ConfigError for one that is no JSON or above no key."""
+    document = yamldoc.load(path)
+    keys = dict(_key_lines(document.data, document, ()))
+    extras: dict[Pointer, Mapping[str, Any]] = {}
+    found = []
+    for number, line in enumerate(document.text.splitlines(), 1):
+        match = _EXTRA.match(line)
+        if match is None:
+            continue
+        following = min((at for at in keys if at > number), default=None)
+        try:
+            keywords = json.loads(match["json"])
+        except ValueError as error:
+            found.append(
+                Problem(f"not JSON after `jsonschema:`: {error}", Location(path, number), excerpt=line.strip())
+            )
+            continue
+        if following is None or not isinstance(keywords, dict):
+            found.append(Problem("no JSON object above a key", Location(path, number), excerpt=line.strip()))
+        else:
+            extras[keys[following]] = keywords
+    if found:
+        raise ConfigError(found)
+    return extras
+
+
+def json_schema(schema: ValuesSchema, title: str) -> str:
+    """Return a JSON Schema (draft 2020-12) for editors, with a final newline."""
+    document = {"$schema": _DRAFT, "title": title, **_json_schema(schema.openapi, schema.extras, ())}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def annotated(schema: ValuesSchema, title: str) -> str:
+    """Return the default data values with title, description, type, allowed values and default of each key as comments.
+
+    The text is valid input as it stands, and gives the same values as none.
+    """
+    lines = [f"# {title}", "# Every value below is the default: keep what you change, remove the rest.", "---"]
+    for name, child in schema.openapi.get("properties", {}).items():
+        lines += ["", *_annotated(name, child, schema.extras, (name,))]
+    return "\n".join(lines) + "\n"
+
+
+def default_of(schema: Mapping[str, Any]) -> Any:
+    """Return the default of a schema: its own, or that of an object's properties."""
+    if "default" in schema and schema["default"] != {}:
+        return schema["default"]
+    if schema.get("properties"):
+        return {name: default_of(child) for name, child in schema["properties"].items()}
+    return schema.get("default")
+
+
+def _key_lines(node: Any, document: Document, at: Pointer) -> Iterator[tuple[int, Pointer]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            line = document.locate([*at, key], key=True).line
+            if line is not None:
+                yield line, (*at, key)
+            yield from _key_lines(child, document, (*at, key))
+
+
+def _json_schema(node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Pointer) -> dict[str, Any]:
+    out = {key: value for key, value in node.items() if key not in ("nullable", "properties", "items", "format")}
+    if node.get("nullable") and "type" in node:
+        out["type"] = [node["type"], "null"]
+        if "enum" in node and None not in node["enum"]:
+            out["enum"] = [*node["enum"], None]
+    if "properties" in node:
+        out["properties"] = {
+            name: _json_schema(child, extras, (*at, name)) for name, child in node["properties"].items()
+        }
+    if "items" in node:
+        out["items"] = _json_schema(node["items"], extras, (*at, "[]"))
+    return out | dict(extras.get(at, {}))
+
+
+def _annotated(name: str, node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Pointer) -> list[str]:
+    indent = "  " * (len(at) - 1)
+    lines = [f"{indent}{line}" for line in _comment(node, extras.get(at, {}), at)]
+    properties = node.get("properties")
+    if properties:
+        lines.append(f"{indent}{_scalar_key(name)}:")
+        for child_name, child in properties.items():
+            lines += _annotated(child_name, child, extras, (*at, child_name))
+        return lines
+    value = yamldoc.dump({name: default_of(node)}).removeprefix("---\n").rstrip("\n")
+    return lines + [f"{indent}{line}" for line in value.splitlines()]
+
+
+def _comment(node: Mapping[str, Any], extra: Mapping[str, Any], at: Sequence[str]) -> list[str]:
+    title = node.get("title")
+    heading = f"{title} ({dotted(at)})" if title else dotted(at)
+    facts = []
+    if not node.get("properties"):
+        facts.append(f"Type: {_type(node)}.")
+        facts += [f"Allowed: {allowed}." for allowed in [_allowed(node, extra)] if allowed]
+        facts.append(f"Default: {json.dumps(default_of(node), ensure_ascii=False)}.")
+    paragraphs = [heading, *str(node.get("description", "")).split("\n"), *facts]
+    width = _COMMENT_WIDTH - 2 * len(at)
+    return [f"# {line}" for paragraph in paragraphs if paragraph for line in textwrap.wrap(paragraph, width)]
+
+
+def _type(node: Mapping[str, Any]) -> str:
+    name = str(node.get("type", "any"))
+    items = node.get("items", {}).get("type")
+    return f"{name}{f' of {items}s' if items else ''}{' or null' if node.get('nullable') else ''}"
+
+
+def _allowed(node: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
+    if "$comment" in extra:
+        return str(extra["$comment"])
+    rules = {**node, **extra}
+    enum = ", ".join(json.dumps(value, ensure_ascii=False) for value in rules.get("enum", []))
+    words = [f"one of {enum}"] if enum else []
+    words += [text.format(rules[rule]) for rule, text in _RULES.items() if rule in rules]
+    return "; ".join(words)
+
+
+def _scalar_key(name: str) -> str:
+    return yamldoc.dump({name: 0}).removeprefix("---\n").rpartition(":")[0]

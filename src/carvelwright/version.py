@@ -1,0 +1,64 @@
+"""Package versions: semver, ordered as Carvel orders them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+_NUMBER = r"0|[1-9][0-9]*"
+_SEMVER = re.compile(
+    rf"(?P<core>(?:{_NUMBER})\.(?:{_NUMBER})\.(?:{_NUMBER}))"
+    rf"(?:-(?P<pre>(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*))?"
+    r"(?:\+(?P<build>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+)
+
+_Identifier = tuple[int, int, str]
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class PackageVersion:
+    """A version such as `0.9.4+vmware.1-tkg.1`.
+
+    Carvel's semver orders build metadata too, by the rules of a pre-release: identifiers between dots, numbers by
+    value and below words, words by bytes (so `vmware.10-tkg.1` sorts BELOW `vmware.9-tkg.1`). Source: the semver
+    library that kapp-controller and vendir use.
+    """
+
+    core: tuple[int, int, int]
+    pre: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> PackageVersion:
+        """Read a semver; ValueError says what was found and expected."""
+        match = _SEMVER.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a semantic version: {text!r} (expected MAJOR.MINOR.PATCH[-PRE][+BUILD])")
+        major, minor, patch = (int(number) for number in match["core"].split("."))
+        pre, build = (tuple(match[part].split(".")) if match[part] else () for part in ("pre", "build"))
+        return cls((major, minor, patch), pre, build)
+
+    @property
+    def tag(self) -> str:
+        """The version as an image tag, where `+` is not allowed."""
+        return str(self).replace("+", "_")
+
+    def __str__(self) -> str:
+        pre = f"-{'.'.join(self.pre)}" if self.pre else ""
+        build = f"+{'.'.join(self.build)}" if self.build else ""
+        return f"{'.'.join(map(str, self.core))}{pre}{build}"
+
+    def __lt__(self, other: PackageVersion) -> bool:
+        return self._key() < other._key()
+
+    def _key(self) -> tuple[object, ...]:
+        pre, build = ([_identifier(part) for part in parts] for parts in (self.pre, self.build))
+        # A release is above its pre-releases; build metadata is above none.
+        return (self.core, not pre, pre, build)
+
+
+def _identifier(text: str) -> _Identifier:
+    # Carvel reads digits as a number, leading zeros and all, and puts numbers below words.
+    return (0, int(text), "") if text.isdigit() else (1, 0, text)

@@ -1,0 +1,141 @@
+"""What every test may ask for: the real tools, a real registry, a small real project, the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright import yamldoc
+from carvelwright.tools import crane as crane_adapter
+from carvelwright.tools import toolchain
+from carvelwright.tools.toolchain import Search, Toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def toolset() -> Toolchain:
+    """The pinned tools; `make tools` builds them."""
+    build = yamldoc.load(ROOT / "package/build.yaml").data
+    return toolchain.find(Search(ROOT, tuple(build["tools"]), build["go"], dict(os.environ)))
+
+
+@pytest.fixture(scope="session")
+def ytt(toolset: Toolchain) -> Path:
+    return toolset.ytt.path
+
+
+@pytest.fixture(scope="session")
+def imgpkg(toolset: Toolchain) -> Path:
+    return toolset.imgpkg.path
+
+
+@pytest.fixture(scope="session")
+def kbld(toolset: Toolchain) -> Path:
+    return toolset.kbld.path
+
+
+@pytest.fixture(scope="session")
+def crane(toolset: Toolchain) -> Path:
+    return toolset.crane.path
+
+
+@pytest.fixture(scope="session")
+def tool_environment(toolset: Toolchain) -> dict[str, str]:
+    """An environment whose PATH holds the pinned tools, for projects that pin none of their own."""
+    directories = dict.fromkeys(str(getattr(toolset, name).path.parent) for name in ("ytt", "imgpkg", "kbld", "crane"))
+    kept = {name: value for name, value in os.environ.items() if name not in ("SOURCE_DATE_EPOCH", "DOCKER_CONFIG")}
+    return {**kept, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def registry_at(toolset: Toolchain, address: str, storage: Path) -> Iterator[str]:
+    with crane_adapter.serve(toolset.crane, address, storage, step="test registry"):
+        yield address
+
+
+@pytest.fixture
+def registry(toolset: Toolchain, tmp_path: Path) -> Iterator[str]:
+    """A real registry on loopback: HOST:PORT."""
+    with registry_at(toolset, free_address(), tmp_path / "registry-storage") as address:
+        yield address
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    def ok(self) -> Outcome:
+        assert self.code == 0, f"exit code {self.code}\n{self.out}\n{self.err}"
+        return self
+
+
+@dataclass(frozen=True)
+class PackageProject:
+    """A package project of a test's own, and the real command line run on it as a process."""
+
+    root: Path
+    environment: Mapping[str, str] = field(repr=False)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "carvelwright", *arguments]
+
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 300) -> Outcome:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in outcome.err, outcome.err
+        return outcome
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Change a file of the project; the old text must be there."""
+        path = self.root / name
+        text = path.read_text()
+        assert old in text, f"{name} does not hold {old!r}"
+        path.write_text(text.replace(old, new))
+
+
+def copy_hello(target: Path, environment: Mapping[str, str]) -> PackageProject:
+    """Copy the second example package, with an address of its own for the embedded registry."""
+    shutil.copytree(ROOT / "examples/hello-package", target, ignore=shutil.ignore_patterns("build", "dist"))
+    project = PackageProject(target, environment)
+    project.replace("package/build.yaml", "127.0.0.1:5056", free_address())
+    return project
+
+
+@pytest.fixture
+def hello(tmp_path: Path, tool_environment: dict[str, str]) -> PackageProject:
+    """The second example package, in a directory of its own."""
+    return copy_hello(tmp_path / "hello", tool_environment)
