@@ -255,10 +255,11 @@ def _json_string(text: str) -> str:
 
 
 _STRING = re.compile(r'"(?P<content>(?:[^"\\]|\\.)*)"(?P<colon>[ \t\r\n]*:)?', re.DOTALL)
-_NO_ESCAPE = re.compile(r"(?:[^\\]|\\[^u/]|\\u(?![dD][89a-fA-F]))*")
+_YAML_READABLE = re.compile(r"(?:[^\\]|\\[^u/]|\\u(?![dD][89a-fA-F]))*")
 _FORBIDDEN = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _RAW_BREAK = re.compile(" *[\x85\u2028\u2029][ \x85\u2028\u2029]*")
 _DOCUMENT_MARK = re.compile("[\x85\u2028\u2029](?:---|\\.\\.\\.)[ \x85\u2028\u2029]")
+_LINE_BREAKS = frozenset("\r\n\x85\u2028\u2029")
 _KEY_LIMIT = 1024
 
 
@@ -284,12 +285,12 @@ def _served_text(schema: Mapping[str, Any]) -> str:
 
 def _yaml_string(match: re.Match[str]) -> str:
     content, colon = match["content"], match["colon"]
-    if _NO_ESCAPE.fullmatch(content) is None:
+    if _YAML_READABLE.fullmatch(content) is None:
         says = "yaml: found unknown escape character, or found invalid Unicode character escape code"
         raise _client_error("", f"an escape of JSON alone in {_short(match[0])}", says, "write the character itself")
-    if colon is not None and (len(match[0]) - 1 > _KEY_LIMIT or _RAW_BREAK.search(match[0])):
+    if colon is not None and (len(match[0]) - 1 > _KEY_LIMIT or not _LINE_BREAKS.isdisjoint(match[0])):
         says = "yaml: did not find expected ',' or '}'"
-        raise _client_error("", f"a key over 1024 characters or lines: {_short(match[0])}", says, "shorten the key")
+        raise _client_error("", f"a key of over 1024 characters or one line: {_short(match[0])}", says, "shorten it")
     if _DOCUMENT_MARK.search(content):
         says = "yaml: found unexpected document indicator"
         raise _client_error("", f"a line of --- or ... in {_short(match[0])}", says, "leave out the line break")
@@ -684,7 +685,8 @@ def schema_traps(schema: Mapping[str, Any]) -> tuple[Trap, ...]:
 
 
 def _panic_traps(panics: list[_Panic]) -> Iterator[Trap]:
-    for panic in panics:
+    first = {panic.path: panic for panic in reversed(panics)}
+    for panic in first.values():
         error = _panic_error(panic)
         yield Trap("panic", panic.path, f"{error.message} ({error.details})", error.hint or "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -166,12 +167,15 @@ def _load_releases(directory: Path, found: list[Problem], *, validate: bool) -> 
 def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None:
     data = document.data
     text = f"{data['upstream']}+{data['revision']}"
+    key = "upstream"
     try:
+        PackageVersion.parse(data["upstream"])
+        key = "revision"
         version = PackageVersion.parse(text)
+        key = "releasedAt"
         dt.datetime.fromisoformat(data["releasedAt"])
     except ValueError as error:
-        key = "releasedAt" if "isoformat" in str(error) or "must be in" in str(error) else "revision"
-        found.append(document.problem([key], str(error)))
+        found.append(document.problem([key], str(error), found=json.dumps(data[key], ensure_ascii=False)))
         return None
     if document.path.stem != text:
         found.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -37,11 +38,13 @@ def file_error(error: OSError, doing: str) -> CarvelwrightError:
 
 
 @contextlib.contextmanager
-def reporting_file_errors(doing: str) -> Iterator[None]:
-    """Report any OSError inside as a failure to do `doing`."""
+def reporting_file_errors(doing: str, path: Path | None = None) -> Iterator[None]:
+    """Report any OSError inside as a failure to do `doing`, to `path` where the error itself names no file."""
     try:
         yield
     except OSError as error:
+        if error.filename is None and path is not None:
+            error.filename = str(path)
         raise file_error(error, doing) from error
 
 
@@ -78,11 +81,12 @@ def new_directory(final: Path) -> Iterator[Path]:
     """
     with reporting_file_errors("write"):
         final.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.new.", dir=final.parent))
     try:
         # mkdtemp gives 0700; what was made is for everybody to read.
         staging.chmod(0o755)
-        yield staging
+        with reporting_file_errors("write", final):
+            yield staging
         with reporting_file_errors("put in place"):
             replace_directory(staging, final)
     finally:
@@ -111,11 +115,9 @@ def remove_tree(path: Path) -> None:
 
 def remove_leftovers(parent: Path, name: str) -> None:
     """Remove what a killed run left beside `parent / name` under the names `new_directory` uses."""
-    for leftover in sorted(parent.glob(f".{name}.*")) if parent.is_dir() else []:
-        if leftover.is_dir():
+    for kind in ("new", "former"):
+        for leftover in sorted(parent.glob(f".{glob.escape(name)}.{kind}.*")):
             remove_tree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)
 
 
 def walk_files(root: Path) -> Iterator[Path]:
@@ -151,5 +153,10 @@ def copy_file(source: Path, target: Path, *, mode: int = 0o644) -> None:
     """Copy content only; the target gets `mode` and the directories it needs."""
     with reporting_file_errors("copy"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            # What is full or forbidden is mostly the target; the library names the source alone.
+            error.filename = f"{source} to {target}"
+            raise
         target.chmod(mode)

@@ -78,7 +78,9 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter)
 
 def build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
     """Build a package project from source to dist/ and its registry, redoing only what changed."""
-    with Workspace(root).locked():
+    workspace = Workspace(root)
+    with workspace.locked():
+        files.remove_leftovers(root, workspace.dist.name)
         return _unchanged(root, options, environment, reporter) or _build(root, options, environment, reporter)
 
 
@@ -146,15 +148,14 @@ class _Made:
 
 
 def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageLayout:
-    binaries = [
-        binary
-        for platform in plan.platforms
-        for module in planned.config.modules
-        for binary in payload.compile_module(
+    modules = [
+        payload.compile_module(
             session.project, plan.release, module, platform, find_go=session.find_go, reporter=session.reporter
         )
+        for platform in plan.platforms
+        for module in planned.config.modules
     ]
-    return image.assemble(plan, planned, binaries, reporter=session.reporter)
+    return image.assemble(plan, planned, modules, reporter=session.reporter)
 
 
 def _package(
@@ -269,7 +270,7 @@ def _unchanged(
         release = json.loads((workspace.dist / dist.RELEASE_FILE).read_bytes())
         if state["key"] != _state_key(root, state["inputs"], options, environment):
             return None
-    except (OSError, ValueError, KeyError, CarvelwrightError):
+    except (OSError, ValueError, KeyError, TypeError, CarvelwrightError):
         return None
     if not dist.is_whole(workspace.dist):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _REPOSITORY_NAME = "package-repository"
 LATEST = "latest"
+_SECONDS = re.compile(r"[0-9]{1,12}")
+_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,12 @@ def _created(release: Release, environment: Mapping[str, str]) -> str:
     text = environment.get("SOURCE_DATE_EPOCH")
     if not text:
         return release.released_at
-    try:
-        moment = dt.datetime.fromtimestamp(int(text), dt.UTC)
-    except (ValueError, OverflowError, OSError):
+    # datetime counts to the year 9999 and no further.
+    if not _SECONDS.fullmatch(text) or int(text) > _LAST_SECOND:
         raise CarvelwrightError(
             "SOURCE_DATE_EPOCH is not a number of seconds since 1970",
             exit_code=ExitCode.USAGE,
             details=f"found: {text!r}",
             hint="unset it to use the release's own date, or set it to a whole number",
-        ) from None
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
+    return dt.datetime.fromtimestamp(int(text), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

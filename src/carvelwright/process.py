@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What the operating system says, in Go's words.
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large|SIGXFSZ", re.IGNORECASE)
+_DISK_FULL_HINT = "free space (or raise `ulimit -f`) where the tool writes, then run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,22 @@ class ToolFailedError(CarvelwrightError):
         self.code = code
         self.stderr = stderr
         name = argv[0].rsplit("/", 1)[-1]
-        how = (
-            f"failed with exit code {code}" if code is not None else f"did not end within {timeout:g} s and was stopped"
-        )
+        full = _DISK_FULL.search(stderr) is not None or code == -signal.SIGXFSZ
         lines = stderr.strip().splitlines()
         shown = ["…", *lines[-_STDERR_LINES:]] if len(lines) > _STDERR_LINES else lines
         super().__init__(
-            f"step {step}: {name} {how}",
-            exit_code=ExitCode.TOOL_FAILED,
+            f"step {step}: {name} {_ending(code, timeout)}",
+            exit_code=ExitCode.FILESYSTEM if full else ExitCode.TOOL_FAILED,
             details="\n".join([*shown, f"command: {' '.join(argv)}"]),
+            hint=_DISK_FULL_HINT if full else None,
             step=step,
         )
+
+
+def _ending(code: int | None, timeout: float | None) -> str:
+    if code is None:
+        return f"did not end within {timeout:g} s and was stopped"
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
 class _Children:
@@ -58,14 +68,38 @@ class _Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._starting = False
+        self._interrupted = False
 
     def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        with self._lock:
+        with self._lock, self._interrupts_wait():
             if self._closed:
                 raise KeyboardInterrupt
             child = subprocess.Popen(argv, **options)
             self._running.add(child)
             return child
+
+    def interrupt(self, _number: int, _frame: object) -> None:
+        """Handle a signal: raise, but not between a program's start and its entry here, or nobody would end it."""
+        if self._starting:
+            self._interrupted = True
+        else:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _interrupts_wait(self) -> Iterator[None]:
+        # Signals are handled in the main thread; the others are never interrupted.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._starting = True
+        try:
+            yield
+        finally:
+            self._starting = False
+            if self._interrupted:
+                self._interrupted = False
+                raise KeyboardInterrupt
 
     def forget(self, child: subprocess.Popen[bytes]) -> None:
         with self._lock:
@@ -145,18 +179,16 @@ def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def stopping_children() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, and end every running program when one comes."""
+    """Turn SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt; no program outlives the block.
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    A signal that this process was told to ignore (nohup, a shell's background job) stays ignored.
+    """
+    heeded = [number for number in _INTERRUPTS if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, _children.interrupt) for number in heeded}
     try:
         yield
-    except KeyboardInterrupt:
-        _children.stop_all()
-        raise
     finally:
+        _children.stop_all()
         _children.reopen()
         for number, handler in former.items():
             signal.signal(number, handler)

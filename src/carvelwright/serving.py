@@ -73,4 +73,10 @@ def _release(workspace: Workspace) -> Mapping[str, Any]:
         raise CarvelwrightError(
             f"nothing to serve: no {path}", exit_code=ExitCode.FILESYSTEM, hint="run `carvelwright build` first"
         ) from None
+    if not dist.is_whole(workspace.dist):
+        raise CarvelwrightError(
+            f"{workspace.dist} is not what was built: a file is missing, changed or added",
+            exit_code=ExitCode.FILESYSTEM,
+            hint="run `carvelwright build`, which makes it again; `sha256sum -c SHA256SUMS` there names the files",
+        )
     return release

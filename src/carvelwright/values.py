@@ -99,6 +99,24 @@ def default_of(schema: Mapping[str, Any]) -> Any:
     return schema.get("default")
 
 
+def type_name(node: Mapping[str, Any]) -> str:
+    """Say which type a schema asks for: `array of strings`, `string or null`."""
+    name = str(node.get("type", "any"))
+    items = node.get("items", {}).get("type")
+    return f"{name}{f' of {items}s' if items else ''}{' or null' if node.get('nullable') else ''}"
+
+
+def allowed(node: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
+    """Say which values a schema and its extra keywords allow; empty where every value of the type will do."""
+    if "$comment" in extra:
+        return str(extra["$comment"])
+    rules = {**node, **extra}
+    enum = ", ".join(json.dumps(value, ensure_ascii=False) for value in rules.get("enum", []))
+    words = [f"one of {enum}"] if enum else []
+    words += [text.format(rules[rule]) for rule, text in _RULES.items() if rule in rules]
+    return "; ".join(words)
+
+
 def _key_lines(node: Any, document: Document, at: Pointer) -> Iterator[tuple[int, Pointer]]:
     if isinstance(node, dict):
         for key, child in node.items():
@@ -141,28 +159,12 @@ def _comment(node: Mapping[str, Any], extra: Mapping[str, Any], at: Sequence[str
     heading = f"{title} ({dotted(at)})" if title else dotted(at)
     facts = []
     if not node.get("properties"):
-        facts.append(f"Type: {_type(node)}.")
-        facts += [f"Allowed: {allowed}." for allowed in [_allowed(node, extra)] if allowed]
+        facts.append(f"Type: {type_name(node)}.")
+        facts += [f"Allowed: {rule}." for rule in [allowed(node, extra)] if rule]
         facts.append(f"Default: {json.dumps(default_of(node), ensure_ascii=False)}.")
     paragraphs = [heading, *str(node.get("description", "")).split("\n"), *facts]
     width = _COMMENT_WIDTH - 2 * len(at)
     return [f"# {line}" for paragraph in paragraphs if paragraph for line in textwrap.wrap(paragraph, width)]
-
-
-def _type(node: Mapping[str, Any]) -> str:
-    name = str(node.get("type", "any"))
-    items = node.get("items", {}).get("type")
-    return f"{name}{f' of {items}s' if items else ''}{' or null' if node.get('nullable') else ''}"
-
-
-def _allowed(node: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
-    if "$comment" in extra:
-        return str(extra["$comment"])
-    rules = {**node, **extra}
-    enum = ", ".join(json.dumps(value, ensure_ascii=False) for value in rules.get("enum", []))
-    words = [f"one of {enum}"] if enum else []
-    words += [text.format(rules[rule]) for rule, text in _RULES.items() if rule in rules]
-    return "; ".join(words)
 
 
 def _scalar_key(name: str) -> str:

@@ -13,6 +13,10 @@ _SEMVER = re.compile(
     r"(?:\+(?P<build>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 )
 
+# Carvel's semver keeps numbers in 64 bits and refuses larger ones.
+_TOO_LARGE = 2**64
+_LONGEST_TAG = 128
+
 _Identifier = tuple[int, int, str]
 
 
@@ -36,9 +40,16 @@ class PackageVersion:
         match = _SEMVER.fullmatch(text)
         if match is None:
             raise ValueError(f"not a semantic version: {text!r} (expected MAJOR.MINOR.PATCH[-PRE][+BUILD])")
+        if len(text) > _LONGEST_TAG:
+            raise ValueError(
+                f"a version of {len(text)} characters: {text!r} (expected {_LONGEST_TAG} at most, as in tags)"
+            )
         major, minor, patch = (int(number) for number in match["core"].split("."))
         pre, build = (tuple(match[part].split(".")) if match[part] else () for part in ("pre", "build"))
-        return cls((major, minor, patch), pre, build)
+        version = cls((major, minor, patch), pre, build)
+        if any(number >= _TOO_LARGE for number in (*version.core, *map(_number, (*pre, *build)))):
+            raise ValueError(f"too large a number in a version: {text!r} (expected numbers below 2^64)")
+        return version
 
     @property
     def tag(self) -> str:
@@ -55,8 +66,13 @@ class PackageVersion:
 
     def _key(self) -> tuple[object, ...]:
         pre, build = ([_identifier(part) for part in parts] for parts in (self.pre, self.build))
-        # A release is above its pre-releases; build metadata is above none.
-        return (self.core, not pre, pre, build)
+        # A release is above its pre-releases; build metadata is above none. What Carvel takes for equal (+01 and +1)
+        # is ordered by its text, so that the order is total.
+        return (self.core, not pre, pre, build, self.build)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 def _identifier(text: str) -> _Identifier:

@@ -44,11 +44,15 @@ class Workspace:
         """What was made."""
         return self.root / "dist"
 
-    def product(self, kind: str, key: str, step: Step, make: Callable[[Path], None]) -> Path:
-        """Return the directory build/KIND/KEY, made by `make` if it is not there; it is there whole or not at all."""
+    def product(self, kind: str, key: str, step: Step | None, make: Callable[[Path], None]) -> Path:
+        """Return the directory build/KIND/KEY, made by `make` if it is not there; it is there whole or not at all.
+
+        `step` is told when the directory is reused.
+        """
         final = self.build / kind / key
         if final.is_dir():
-            step.reuse()
+            if step is not None:
+                step.reuse()
             return final
         files.remove_leftovers(final.parent, final.name)
         with files.new_directory(final) as staging:
@@ -72,7 +76,8 @@ class Workspace:
         with files.reporting_file_errors("write"):
             directory.mkdir(parents=True)
         try:
-            yield directory
+            with files.reporting_file_errors("write", directory):
+                yield directory
         finally:
             files.remove_tree(directory)
 

@@ -12,7 +12,7 @@ from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ruamel.yaml import YAML
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Plain in YAML 1.2, but a boolean or a number to the YAML 1.1 readers of kapp-controller.
 _OLD_WORDS = re.compile(r"y|n|yes|no|on|off|[-+.0-9][0-9a-fxob_.,:+-]*", re.IGNORECASE)
+_DEPTH = 50
+_EXCERPT = 160
+# What ruamel raises for a text that is not what its explicit tag says, such as `!!int` alone.
+_TAG_FAULTS = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 _LINE_WIDTH = 4096  # never fold: a folded line is harder to compare and to search
 
 
@@ -47,7 +51,7 @@ class Document:
         """Return the line of a place, as it stands."""
         lines = self.text.splitlines()
         number = location.line or 0
-        return lines[number - 1].strip() if 0 < number <= len(lines) else None
+        return _short(lines[number - 1]) if 0 < number <= len(lines) else None
 
     def problem(
         self,
@@ -65,19 +69,32 @@ class Document:
 
     @cached_property
     def _positions(self) -> Any:
-        return _yaml("rt").load(self.text)
+        from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, not always needed
+
+        try:
+            return _yaml("rt").load(self.text)
+        except (YAMLError, RecursionError, *_TAG_FAULTS):
+            # The reader that keeps positions refuses a little more: the problem is told without its line.
+            return None
 
 
 def load(path: Path) -> Document:
     """Read a file with exactly one YAML document; ConfigError with the place for broken YAML and duplicate keys."""
-    text = _decode(path)
+    return parse(read_text(path), path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Read a text with exactly one YAML document; `path` names it in errors."""
     documents = load_all_text(text, path)
     if len(documents) != 1:
         raise ConfigError(
             [Problem(f"{len(documents)} YAML documents in one file", Location(path, 1), expected="exactly one")],
             what=str(path),
         )
-    return Document(path, text, documents[0])
+    document = Document(path, text, documents[0])
+    if odd := list(_odd_parts(document, documents[0], ())):
+        raise ConfigError(odd, what=str(path))
+    return document
 
 
 def load_all_text(text: str, path: Path) -> list[Any]:
@@ -88,8 +105,10 @@ def load_all_text(text: str, path: Path) -> list[Any]:
         return list(_yaml("safe").load_all(text))
     except MarkedYAMLError as error:
         raise ConfigError([_syntax_problem(error, text, path)], what=str(path)) from None
-    except YAMLError as error:
+    except (YAMLError, *_TAG_FAULTS) as error:
         raise ConfigError([Problem(f"not YAML: {error}", Location(path))], what=str(path)) from None
+    except RecursionError:
+        raise ConfigError([Problem("not YAML: nested too deeply", Location(path))], what=str(path)) from None
 
 
 def dump(data: Any) -> str:
@@ -126,7 +145,8 @@ def _yaml(kind: str) -> YAML:
     return yaml
 
 
-def _decode(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a text file; ConfigError with the line for what is not UTF-8."""
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:
@@ -135,11 +155,34 @@ def _decode(path: Path) -> str:
         raise ConfigError([problem], what=str(path)) from None
 
 
+def _odd_parts(document: Document, node: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Find what YAML can say and JSON cannot; the first alias that holds itself shows as depth."""
+    if len(at) > _DEPTH:
+        yield document.problem(at[:1], "nested too deeply", expected=f"at most {_DEPTH} levels, no alias within itself")
+    elif isinstance(node, dict):
+        for key, child in node.items():
+            if isinstance(key, str):
+                yield from _odd_parts(document, child, (*at, key))
+            else:
+                yield document.problem([*at, key], f"key {key!r} is not text", key=True, hint="put it in quotes")
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _odd_parts(document, child, (*at, index))
+    elif not isinstance(node, str | int | float | None):
+        kind = type(node).__name__
+        yield document.problem(at, "a value of a special type", found=kind, expected="text, number, boolean, list, map")
+
+
+def _short(line: str) -> str:
+    text = line.strip()
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+
+
 def _syntax_problem(error: MarkedYAMLError, text: str, path: Path) -> Problem:
     mark = error.problem_mark or error.context_mark
     location = Location(path, mark.line + 1, mark.column + 1) if mark else Location(path)
     lines = text.splitlines()
-    excerpt = lines[mark.line].strip() if mark and mark.line < len(lines) else None
+    excerpt = _short(lines[mark.line]) if mark and mark.line < len(lines) else None
     duplicate = type(error).__name__ == "DuplicateKeyError"
     message = str(error.problem or error.context or "not YAML").splitlines()[0]
     return Problem(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -15,10 +17,17 @@ if TYPE_CHECKING:
     from carvelwright.cli.main import Context
 
 
+def _host_and_port(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\S+:[1-9][0-9]{0,4}", value):
+        raise click.BadParameter(f"not an address: {value!r} (expected HOST:PORT such as 127.0.0.1:5055)")
+    return value
+
+
 @click.command("serve")
 @click.option(
     "--address",
     metavar="HOST:PORT",
+    callback=_host_and_port,
     help="Where to listen.  [default: `registry` of package/build.yaml, as every reference in dist/ says]",
 )
 @click.pass_obj
@@ -27,4 +36,6 @@ def command(context: Context, address: str | None) -> None:
     with serving.serve(context.root, address, context.environment, StreamReporter(sys.stderr)) as repository:
         click.echo(f"package repository: {repository}")
         click.echo("serving; Ctrl-C ends it")
-        signal.pause()
+        # An interrupt is how this command ends, not a failure of it.
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()

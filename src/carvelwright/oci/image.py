@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.digest import Digest
-from carvelwright.oci import layer as layers
+from carvelwright.oci.layer import MEDIA_TYPE as LAYER_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class ImageSpec:
     annotations: Mapping[str, str]
 
 
-def config_blob(spec: ImageSpec, platform: Platform, layer: Layer) -> Blob:
+def config_blob(spec: ImageSpec, platform: Platform, layers: Sequence[Layer]) -> Blob:
     """Return the image configuration for one platform."""
     document = {
         "created": spec.created,
@@ -62,19 +62,19 @@ def config_blob(spec: ImageSpec, platform: Platform, layer: Layer) -> Blob:
             "WorkingDir": "/",
             "Labels": dict(spec.annotations),
         },
-        "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id)]},
-        "history": [{"created": spec.created, "created_by": "carvelwright"}],
+        "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
+        "history": [{"created": spec.created, "created_by": "carvelwright"} for _ in layers],
     }
     return Blob(_CONFIG_TYPE, _json(document))
 
 
-def manifest_blob(spec: ImageSpec, config: Blob, layer: Layer) -> Blob:
+def manifest_blob(spec: ImageSpec, config: Blob, layers: Sequence[Layer]) -> Blob:
     """Return the manifest of one platform's image."""
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": config.descriptor(),
-        "layers": [{"mediaType": layers.MEDIA_TYPE, "digest": str(layer.digest), "size": layer.size}],
+        "layers": [{"mediaType": LAYER_TYPE, "digest": str(layer.digest), "size": layer.size} for layer in layers],
         "annotations": dict(spec.annotations),
     }
     return Blob(MANIFEST_TYPE, _json(document))

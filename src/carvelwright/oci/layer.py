@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
-_COMPRESSION_LEVEL = 9
-# RFC 1952, written by hand: zlib's own header names the operating system that compressed. No name, no time, best
-# compression (2), unknown operating system (255).
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+# On these binaries level 9 is 0.8 % smaller than level 6 and takes three times as long.
+_COMPRESSION_LEVEL = 6
+# RFC 1952, written by hand: zlib's own header names the operating system that compressed. No name, no time, unknown
+# operating system (255).
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _CHUNK = 1 << 20
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.digest import Digest
-from carvelwright.oci.layer import Layer, LayerFile, write_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from carvelwright.oci.layer import Layer
+    from pathlib import Path
     from carvelwright.oci.image import Blob
 
 
@@ -31,14 +29,9 @@ def begin_layout(directory: Path) -> None:
     (directory / "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')
 
 
-def add_layer(directory: Path, files: Iterable[LayerFile]) -> Layer:
-    """Write a layer into a layout; safe from several threads."""
-    blobs = directory / "blobs/sha256"
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".layer.", delete=False) as target:
-        layer = write_layer(files, target)
-    Path(target.name).chmod(0o644)
-    Path(target.name).rename(blobs / layer.digest.hex)
-    return layer
+def add_layer(directory: Path, layer: Layer, blob: Path) -> None:
+    """Copy a written layer into a layout."""
+    shutil.copyfile(blob, directory / "blobs/sha256" / layer.digest.hex)
 
 
 def add_blob(directory: Path, blob: Blob) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import files, resources, values, yamldoc
 from carvelwright.digest import Digest
+from carvelwright.errors import CarvelwrightError
 from carvelwright.process import in_parallel
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def is_whole(directory: Path) -> bool:
         expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         found = {file.name: file.digest.hex for file in list_files(directory)}
         found[RELEASE_FILE] = Digest.of_file(directory / RELEASE_FILE).hex
-    except OSError:
+    except (OSError, ValueError, CarvelwrightError):
         return False
     return found == expected
 

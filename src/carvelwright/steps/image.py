@@ -1,17 +1,18 @@
-"""Assembles images FROM scratch and pushes them."""
+"""Assembles images FROM scratch."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import zlib
 from typing import TYPE_CHECKING
 
-from carvelwright import process
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.oci import image as oci
 from carvelwright.oci import layout as layouts
-from carvelwright.oci.layer import LayerFile
+from carvelwright.oci.layer import Layer, LayerFile, write_layer
+from carvelwright.process import in_parallel
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
@@ -22,23 +23,28 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildPlan, ImagePlan
     from carvelwright.platform import Platform
     from carvelwright.report import Reporter
-    from carvelwright.steps.payload import PayloadBinary
+    from carvelwright.steps.payload import PayloadModule
 
 _DIRECTORY = "/usr/local/bin"
+_BLOB = "layer.tar.gz"
+_RECORD = "layer.json"
 
 
-def assemble(
-    plan: BuildPlan, image: ImagePlan, binaries: Sequence[PayloadBinary], *, reporter: Reporter
-) -> ImageLayout:
-    """Make the image's layout, one manifest for each platform, or reuse it where binaries and texts are the same."""
+def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule], *, reporter: Reporter) -> ImageLayout:
+    """Make the image's layout, or reuse it where binaries and texts are the same.
+
+    Each Go module is a layer of its own: a new installer leaves the layer with the upstream binaries as it is, for
+    registries and nodes to keep.
+    """
     spec = _spec(plan, image)
-    contents = [(binary.name, str(binary.platform), str(binary.digest)) for binary in binaries]
+    contents = [[(binary.name, str(binary.platform), str(binary.digest)) for binary in module] for module in modules]
     key = content_key(contents, spec.entrypoint, spec.created, spec.annotations, zlib.ZLIB_RUNTIME_VERSION)
 
     def make(target: Path) -> None:
+        layers = in_parallel(*[lambda module=module: _layer(plan, module) for module in modules])
+        by_platform = itertools.groupby(zip(modules, layers, strict=True), lambda pair: pair[0][0].platform)
         layouts.begin_layout(target)
-        platforms = [list(group) for _, group in itertools.groupby(binaries, lambda binary: binary.platform)]
-        manifests = process.in_parallel(*[lambda group=group: _manifest(target, spec, group) for group in platforms])
+        manifests = [_manifest(target, spec, platform, [made for _, made in group]) for platform, group in by_platform]
         index = oci.index_blob(spec, manifests)
         layouts.add_blob(target, index)
         layouts.end_layout(target, index)
@@ -61,26 +67,45 @@ def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:
     return oci.ImageSpec(image.config.entrypoint, _DIRECTORY, plan.created, annotations)
 
 
-def _manifest(target: Path, spec: oci.ImageSpec, binaries: Sequence[PayloadBinary]) -> tuple[Platform, oci.Blob]:
-    for binary in binaries:
-        _verify(binary)
-    layer = layouts.add_layer(
-        target, [LayerFile(f"{_DIRECTORY}/{binary.name}", 0o755, binary.path) for binary in binaries]
-    )
-    config = oci.config_blob(spec, binaries[0].platform, layer)
-    manifest = oci.manifest_blob(spec, config, layer)
-    for blob in (config, manifest):
-        layouts.add_blob(target, blob)
-    return binaries[0].platform, manifest
+def _layer(plan: BuildPlan, module: PayloadModule) -> tuple[Layer, Path]:
+    """Write the layer of a module's binaries, or reuse it; returns it and its blob."""
+    key = content_key([(binary.name, str(binary.digest)) for binary in module], zlib.ZLIB_RUNTIME_VERSION)
+
+    def make(target: Path) -> None:
+        for binary in module:
+            _verify(binary.path, binary.digest)
+        files = [LayerFile(f"{_DIRECTORY}/{binary.name}", 0o755, binary.path) for binary in module]
+        with (target / _BLOB).open("wb") as blob:
+            layer = write_layer(files, blob)
+        record = {"digest": str(layer.digest), "size": layer.size, "diffId": str(layer.diff_id)}
+        (target / _RECORD).write_text(json.dumps(record))
+
+    made = Workspace(plan.project.root).product("layer", key, None, make)
+    record = json.loads((made / _RECORD).read_bytes())
+    layer = Layer(Digest.parse(record["digest"]), record["size"], Digest.parse(record["diffId"]))
+    _verify(made / _BLOB, layer.digest)
+    return layer, made / _BLOB
 
 
-def _verify(binary: PayloadBinary) -> None:
-    found = Digest.of_file(binary.path)
-    if found != binary.digest:
+def _manifest(
+    target: Path, spec: oci.ImageSpec, platform: Platform, layers: Sequence[tuple[Layer, Path]]
+) -> tuple[Platform, oci.Blob]:
+    for layer, blob in layers:
+        layouts.add_layer(target, layer, blob)
+    config = oci.config_blob(spec, platform, [layer for layer, _ in layers])
+    manifest = oci.manifest_blob(spec, config, [layer for layer, _ in layers])
+    for document in (config, manifest):
+        layouts.add_blob(target, document)
+    return platform, manifest
+
+
+def _verify(path: Path, expected: Digest) -> None:
+    found = Digest.of_file(path)
+    if found != expected:
         raise CarvelwrightError(
-            f"step image: {binary.path} is not what was compiled",
+            f"step image: {path} is not what was made",
             exit_code=ExitCode.FILESYSTEM,
-            details=f"found: {found}\nexpected: {binary.digest}",
-            hint=f"remove {binary.path.parent} and build again",
+            details=f"found: {found}\nexpected: {expected}",
+            hint=f"remove {path.parent} and build again",
             step="image",
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, files, resources, schema, yamldoc
+from carvelwright import config, resources, schema, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.workspace import Workspace, content_key
 
@@ -45,12 +46,12 @@ def make_documents(plan: BuildPlan, bundle: BundleLock, values_schema: Mapping[s
 def static_part(project: Project, release: Release) -> dict[str, Any]:
     """Render package/package.yaml.j2 and check it; ConfigError names what is wrong in it."""
     path = project.root / config.PACKAGE_TEMPLATE
-    text = files.read_bytes(path).decode()
+    text = yamldoc.read_text(path)
     known = {"version": str(release.version), "upstream": release.upstream, "go": project.go}
 
     def compute() -> dict[str, Any]:
         rendered = _render(text, path, known)
-        document = yamldoc.Document(path, rendered, *yamldoc.load_all_text(rendered, path))
+        document = yamldoc.parse(rendered, path)
         if found := schema.problems(document, "package"):
             raise ConfigError(found, what=f"{path} as rendered")
         data: dict[str, Any] = document.data
@@ -70,4 +71,14 @@ def _render(text: str, path: Path, known: Mapping[str, str]) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError([Problem(f"not a jinja2 template: {error.message}", Location(path, error.lineno))]) from None
     except jinja2.UndefinedError as error:
-        raise ConfigError([Problem(str(error), Location(path), expected=f"one of {', '.join(known)}")]) from None
+        problem = Problem(str(error), _place(error, path), expected=f"one of {', '.join(known)}")
+        raise ConfigError([problem]) from None
+    except Exception as error:  # noqa: BLE001 - an expression of the template may raise anything
+        problem = Problem(f"the template fails: {type(error).__name__}: {error}", _place(error, path))
+        raise ConfigError([problem]) from None
+
+
+def _place(error: Exception, path: Path) -> Location:
+    """Find the line of a template where it failed: jinja2 gives templates frames of their own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Location(path, next((frame.lineno for frame in reversed(frames) if frame.filename == "<template>"), None))

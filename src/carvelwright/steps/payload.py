@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
 
+PayloadModule = tuple["PayloadBinary", ...]
+"""The binaries of one Go module for one platform."""
+
 _RECORD = "binaries.json"
 
 
@@ -42,7 +45,7 @@ def compile_module(
     *,
     find_go: Callable[[], Tool],
     reporter: Reporter,
-) -> tuple[PayloadBinary, ...]:
+) -> PayloadModule:
     """Compile a module's binaries for a platform, or reuse them where sources, compiler and flags are the same."""
     directory = project.root / release.fill(module.directory)
     variables = {name: release.fill(value) for name, value in module.variables.items()}

@@ -99,6 +99,13 @@ def _refuse_taken(address: str, step: str) -> None:
         # A busy port shows as another server's answers much later; here it still has a clear name.
         with socket.create_server((host, int(port))):
             pass
+    except OverflowError:
+        raise CarvelwrightError(
+            f"step {step}: cannot listen on {address}: {port} is no port",
+            exit_code=ExitCode.CONFIG,
+            hint="give a port from 1 to 65535",
+            step=step,
+        ) from None
     except OSError as error:
         raise CarvelwrightError(
             f"step {step}: cannot listen on {address}: {error.strerror}",

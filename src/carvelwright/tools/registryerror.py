@@ -43,6 +43,8 @@ def reporting(repository: Repository) -> Iterator[None]:
     try:
         yield
     except process.ToolFailedError as error:
+        if error.exit_code is ExitCode.FILESYSTEM:
+            raise
         hints = (hint for pattern, hint in _HINTS if pattern.search(error.stderr))
         hint = next(hints, "see the tool's words above; when the registry is well again, run the same command again")
         raise CarvelwrightError(

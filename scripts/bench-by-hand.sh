@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The packaging part done by hand, as the measure that `make bench` compares with: plain ytt | kbld | imgpkg push.
+# usage: bench-by-hand.sh PROJECT IMAGE_LAYOUT IMAGE_DIGEST CRDS OUT   (ytt, kbld, imgpkg, crane on PATH)
+set -euo pipefail
+project=$1 layout=$2 digest=$3 crds=$4 out=$5
+address=127.0.0.1:5057
+to=$address/packages
+name=whereabouts.tanzu.vmware.com
+version=0.9.4+vmware.1-tkg.1
+tag=${version/+/_}
+
+rm -rf "$out" && mkdir -p "$out/bundle/.imgpkg" "$out/repository/.imgpkg" "$out/repository/packages/$name" "$out/dist/packages"
+crane registry serve --address "$address" --disk "$out/registry" 2> /dev/null &
+registry=$!
+trap 'kill $registry; wait $registry 2> /dev/null || true' EXIT
+until crane catalog "$address" > /dev/null 2>&1; do sleep 0.005; done
+
+crane push "$layout" "$to/whereabouts:$tag" > /dev/null 2>&1
+cp -r "$project/bundle/config" "$out/bundle/config"
+cp -r "$crds" "$out/bundle/config/crds"
+cp "$project/values-schema.yaml" "$out/bundle/config/"
+cat > "$out/kbld.yml" << EOF
+apiVersion: kbld.k14s.io/v1alpha1
+kind: Config
+overrides:
+  - {image: whereabouts, newImage: "$to/whereabouts@$digest", preresolved: true}
+EOF
+ytt -f "$out/bundle/config" | kbld -f - -f "$out/kbld.yml" --imgpkg-lock-output "$out/bundle/.imgpkg/images.yml" > /dev/null
+imgpkg push -b "$to/$name:$tag" -f "$out/bundle" --lock-output "$out/bundle.lock" --tty=false > /dev/null
+bundle=$(awk '/image:/ {print $2}' "$out/bundle.lock")
+
+{
+  printf 'apiVersion: data.packaging.carvel.dev/v1alpha1\nkind: Package\nmetadata: {name: %s.%s}\n' "$name" "$version"
+  printf 'spec:\n  refName: %s\n  version: %s\n  valuesSchema:\n    openAPIv3:\n' "$name" "$version"
+  ytt -f "$project/values-schema.yaml" --data-values-schema-inspect -o openapi-v3 |
+    awk '/^    dataValues:/ {inside = 1; next} inside'
+  printf '  template:\n    spec:\n      fetch: [{imgpkgBundle: {image: "%s"}}]\n' "$bundle"
+  printf '      template: [{ytt: {paths: [config/]}}, {kbld: {paths: ["-", .imgpkg/images.yml]}}]\n      deploy: [{kapp: {}}]\n'
+} > "$out/repository/packages/$name/$version.yml"
+{
+  printf 'apiVersion: data.packaging.carvel.dev/v1alpha1\nkind: PackageMetadata\nmetadata: {name: %s}\nspec:\n' "$name"
+  sed 's/^/  /' "$project/package/metadata.yaml"
+} > "$out/repository/packages/$name/metadata.yml"
+kbld -f "$out/repository/packages" --imgpkg-lock-output "$out/repository/.imgpkg/images.yml" > /dev/null
+imgpkg push -b "$to/package-repository:$tag" -f "$out/repository" --lock-output "$out/repository.lock" --tty=false > /dev/null
+repository=$(awk '/image:/ {print $2}' "$out/repository.lock")
+
+imgpkg copy -b "$repository" --to-tar "$out/dist/$name-$version.tar" --tty=false > /dev/null
+crane tag "$repository" latest 2> /dev/null
+cp -r "$out/repository/packages/." "$out/dist/packages"
+(cd "$out/dist" && find . -type f -print0 | sort -z | xargs -0 sha256sum > ../SHA256SUMS)

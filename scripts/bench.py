@@ -1,0 +1,88 @@
+"""Time the packaging part and a no-change run against the same work done by hand in one run; print both and the ratios.
+
+The work is everything after the image: stage, render, lock, push, describe, archive. Both sides start their own
+registry, and before each run of both a template gets another comment, so that nothing can be reused but the image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from carvelwright.oci.layout import open_layout
+
+ROOT = Path(__file__).parent.parent
+RUNS = 9
+COPIED = ("package", "bundle", "values-schema.yaml", "payload", "tools/carvel", "tools/crane")
+REUSED = ("build/tools", "build/payload", "build/image", "build/crds", "build/package", "build/validated")
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="carvelwright-bench-") as directory:
+        project = Path(directory) / "project"
+        environment = _prepare(project)
+        ours = [sys.executable, "-m", "carvelwright", "--project", str(project), "build"]
+        by_hand = _by_hand(project, Path(directory) / "by-hand")
+        _run(ours, environment)
+        times: dict[str, list[float]] = {"packaging": [], "by hand": [], "no change": []}
+        for number in range(RUNS):
+            _change(project, number)
+            times["packaging"].append(_run(ours, environment))
+            times["by hand"].append(_run(by_hand, environment))
+            times["no change"].append(_run(ours, environment))
+    for name, seconds in times.items():
+        print(
+            f"{name:<10} median {statistics.median(seconds):6.3f} s   min {min(seconds):6.3f}   max {max(seconds):6.3f}"
+        )
+    for name in ("packaging", "no change"):
+        ratios = [mine / theirs for mine, theirs in zip(times[name], times["by hand"], strict=True)]
+        print(
+            f"{name} / by hand: median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"
+        )
+
+
+def _prepare(project: Path) -> dict[str, str]:
+    for name in COPIED:
+        source, target = ROOT / name, project / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    for name in REUSED:
+        shutil.copytree(ROOT / name, project / name, copy_function=os.link, symlinks=True)
+    build_file = project / "package/build.yaml"
+    build_file.write_text(build_file.read_text().replace("127.0.0.1:5055", "127.0.0.1:5058"))
+    directories = [str(path) for path in sorted((ROOT / "build/tools").iterdir()) if path.is_dir()]
+    return {**os.environ, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
+
+
+def _by_hand(project: Path, out: Path) -> list[str]:
+    release = json.loads((ROOT / "dist/release.json").read_bytes())
+    digest = release["images"][0]["reference"].rpartition("@")[2]
+    layouts = [open_layout(path) for path in (project / "build/image").iterdir()]
+    layout = next(layout for layout in layouts if str(layout.digest) == digest)
+    (crds,) = (project / "build/crds").iterdir()
+    script = ROOT / "scripts/bench-by-hand.sh"
+    return [str(script), str(project), str(layout.directory), digest, str(crds), str(out)]
+
+
+def _change(project: Path, number: int) -> None:
+    path = project / "bundle/config/base/reconciler.yaml"
+    text = path.read_text().partition("# run ")[0]
+    path.write_text(f"{text}# run {number}\n")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
