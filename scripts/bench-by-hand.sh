@@ -9,7 +9,7 @@ name=whereabouts.tanzu.vmware.com
 version=0.9.4+vmware.1-tkg.1
 tag=${version/+/_}
 
-rm -rf "$out" && mkdir -p "$out/bundle/.imgpkg" "$out/repository/.imgpkg" "$out/repository/packages/$name" "$out/dist/packages"
+rm -rf "$out" && mkdir -p "$out/registry" "$out/bundle/.imgpkg" "$out/repository/.imgpkg" "$out/repository/packages/$name" "$out/dist/packages"
 crane registry serve --address "$address" --disk "$out/registry" 2> /dev/null &
 registry=$!
 trap 'kill $registry; wait $registry 2> /dev/null || true' EXIT

@@ -1,0 +1,383 @@
+// Package audit compares what Whereabouts has written down with what the pods really have.
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"carvelwright.dev/payload/internal/ipam"
+	"carvelwright.dev/payload/internal/kube"
+)
+
+// Kinds of findings.
+const (
+	Duplicate = "duplicate" // one address, several pods: traffic is lost now
+	Leak      = "leak"      // held for nobody: the range runs out
+	Loss      = "loss"      // a pod's address is not written down: it will be given to another pod
+	Broken    = "broken"    // an object that cannot be understood
+)
+
+// Snapshot is what the cluster holds.
+type Snapshot struct {
+	Pools        []ipam.Pool
+	Reservations []ipam.Reservation
+	Pods         []ipam.Pod
+}
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	Kind    string   `json:"kind"`
+	Address string   `json:"address,omitempty"`
+	Object  string   `json:"object,omitempty"` // the pool or reservation, namespace/name
+	Pods    []string `json:"pods,omitempty"`   // namespace/name
+	Reason  string   `json:"reason"`
+}
+
+// Report is the outcome of an audit.
+type Report struct {
+	Pools        int       `json:"pools"`
+	Allocations  int       `json:"allocations"`
+	Reservations int       `json:"reservations"`
+	Pods         int       `json:"pods"`
+	Findings     []Finding `json:"findings"`
+}
+
+// Count gives the number of findings of a kind.
+func (r Report) Count(kind string) int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// Take reads a snapshot from the API server. Pods are read last: an allocation is written before its pod shows it.
+func Take(ctx context.Context, c *kube.Client) (s Snapshot, err error) {
+	if s.Pools, err = kube.List[ipam.Pool](ctx, c, ipam.PoolsPath); err != nil {
+		return s, err
+	}
+	if s.Reservations, err = kube.List[ipam.Reservation](ctx, c, ipam.ReservationsPath); err != nil {
+		return s, err
+	}
+	s.Pods, err = kube.List[ipam.Pod](ctx, c, ipam.PodsPath)
+	return s, err
+}
+
+// Parse reads a snapshot from the output of
+// "kubectl get ippools,overlappingrangeipreservations,pods --all-namespaces --output json".
+func Parse(text []byte) (Snapshot, error) {
+	var list struct {
+		Kind  string
+		Items []json.RawMessage
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return Snapshot{}, fmt.Errorf("not valid JSON: %w", err)
+	}
+	if list.Kind != "List" {
+		return Snapshot{}, fmt.Errorf("kind is %q, expected the List that kubectl get prints", list.Kind)
+	}
+	var s Snapshot
+	for i, item := range list.Items {
+		if err := s.add(item); err != nil {
+			return Snapshot{}, fmt.Errorf("items[%d]: %w", i, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Snapshot) add(item json.RawMessage) error {
+	var head struct{ Kind string }
+	if err := json.Unmarshal(item, &head); err != nil {
+		return err
+	}
+	switch head.Kind {
+	case "IPPool":
+		return appendTo(&s.Pools, item)
+	case "OverlappingRangeIPReservation":
+		return appendTo(&s.Reservations, item)
+	case "Pod":
+		return appendTo(&s.Pods, item)
+	}
+	return fmt.Errorf("kind %q is none of IPPool, OverlappingRangeIPReservation, Pod", head.Kind)
+}
+
+func appendTo[T any](list *[]T, item json.RawMessage) error {
+	var one T
+	if err := json.Unmarshal(item, &one); err != nil {
+		return err
+	}
+	*list = append(*list, one)
+	return nil
+}
+
+// allocation is one entry of a pool.
+type allocation struct {
+	pool  *ipam.Pool
+	addr  netip.Addr
+	owner ipam.Owner
+}
+
+// wearer is a pod that shows an address.
+type wearer struct {
+	pod     *ipam.Pod
+	network string
+}
+
+type audit struct {
+	report      Report
+	allocations []allocation
+	pods        map[string]*ipam.Pod
+	worn        map[netip.Addr][]wearer // by pods that have not ended
+	shown       map[string]map[netip.Addr]bool
+	unreadable  map[string]bool // pods whose network-status is missing or broken: nothing can be said about them
+}
+
+// Audit compares. It is pure; its findings are sorted.
+func Audit(s Snapshot) Report {
+	a := audit{
+		report: Report{Pools: len(s.Pools), Reservations: len(s.Reservations), Pods: len(s.Pods), Findings: []Finding{}},
+		pods:   map[string]*ipam.Pod{}, worn: map[netip.Addr][]wearer{}, shown: map[string]map[netip.Addr]bool{}, unreadable: map[string]bool{},
+	}
+	for i := range s.Pods {
+		a.readPod(&s.Pods[i])
+	}
+	for i := range s.Pools {
+		a.readPool(&s.Pools[i])
+	}
+	reserved := map[string]bool{}
+	for _, r := range s.Reservations {
+		reserved[r.Metadata.Ref()] = true
+	}
+	a.leaks()
+	a.reservationLeaks(s.Reservations)
+	a.duplicateAllocations(reserved)
+	a.duplicateWearers(s.Pools)
+	a.losses(s.Pools)
+	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
+		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Address, y.Address), strings.Compare(x.Object, y.Object),
+			slices.Compare(x.Pods, y.Pods))
+	})
+	return a.report
+}
+
+func (a *audit) found(f Finding) { a.report.Findings = append(a.report.Findings, f) }
+
+func (a *audit) readPod(pod *ipam.Pod) {
+	ref := pod.Metadata.Ref()
+	a.pods[ref] = pod
+	attachments, known, err := pod.Attachments()
+	if err != nil {
+		a.found(Finding{Kind: Broken, Pods: []string{ref}, Reason: err.Error()})
+	}
+	if !known {
+		a.unreadable[ref] = true
+	}
+	a.shown[ref] = map[netip.Addr]bool{}
+	for _, attachment := range attachments {
+		for _, addr := range attachment.Addresses {
+			a.shown[ref][addr] = true
+			if !pod.Finished() {
+				a.worn[addr] = append(a.worn[addr], wearer{pod, attachment.Network})
+			}
+		}
+	}
+}
+
+func (a *audit) readPool(pool *ipam.Pool) {
+	for key, owner := range pool.Spec.Allocations {
+		a.report.Allocations++
+		addr, err := pool.Address(key)
+		if err != nil {
+			a.found(Finding{Kind: Broken, Object: pool.Metadata.Ref(), Pods: refs(owner.PodRef), Reason: err.Error()})
+			continue
+		}
+		a.allocations = append(a.allocations, allocation{pool, addr, owner})
+	}
+}
+
+func refs(ref string) []string {
+	if ref == "" {
+		return nil
+	}
+	return []string{ref}
+}
+
+// leaks finds allocations for pods that cannot have them.
+func (a *audit) leaks() {
+	for _, al := range a.allocations {
+		ref := al.owner.PodRef
+		pod := a.pods[ref]
+		reason := ""
+		switch {
+		case ref == "":
+			reason = "is allocated without a podref: nothing will ever collect it"
+		case pod == nil:
+			reason = "is held for a pod that does not exist"
+		case pod.Finished():
+			reason = "is held for a pod that has ended"
+		case pod.Settled() && !a.unreadable[ref] && !a.shown[ref][al.addr]:
+			reason = "is held for a pod that runs without it"
+		default:
+			continue
+		}
+		a.found(Finding{Kind: Leak, Address: al.addr.String(), Object: al.pool.Metadata.Ref(), Pods: refs(ref), Reason: reason})
+	}
+}
+
+// reservationLeaks finds reservations to which no allocation belongs.
+func (a *audit) reservationLeaks(reservations []ipam.Reservation) {
+	backed := map[string]bool{}
+	for _, al := range a.allocations {
+		for _, name := range al.pool.ReservationNames(al.addr) {
+			backed[al.pool.Metadata.Namespace+"/"+name+" "+al.owner.PodRef] = true
+		}
+	}
+	for _, r := range reservations {
+		if ref := r.Metadata.Ref(); !backed[ref+" "+r.Spec.PodRef] {
+			a.found(Finding{Kind: Leak, Object: ref, Pods: refs(r.Spec.PodRef), Reason: "is a reservation to which no allocation belongs"})
+		}
+	}
+}
+
+// duplicateAllocations finds an address that one network holds for several pods. Pools of one network may overlap on purpose
+// (enable_overlapping_ranges: false); then there is no reservation for the address, and two holders are what was asked for.
+func (a *audit) duplicateAllocations(reserved map[string]bool) {
+	type place struct {
+		network string
+		addr    netip.Addr
+	}
+	held := map[place][]allocation{}
+	for _, al := range a.allocations {
+		at := place{al.pool.Network(), al.addr}
+		held[at] = append(held[at], al)
+	}
+	for at, holders := range held {
+		pods, pools := map[string]bool{}, map[string]bool{}
+		guarded := false
+		for _, al := range holders {
+			pods[al.owner.PodRef], pools[al.pool.Metadata.Ref()] = true, true
+			for _, name := range al.pool.ReservationNames(al.addr) {
+				guarded = guarded || reserved[al.pool.Metadata.Namespace+"/"+name]
+			}
+		}
+		if len(pods) < 2 || (len(pools) > 1 && !guarded) {
+			continue
+		}
+		a.found(Finding{Kind: Duplicate, Address: at.addr.String(), Object: strings.Join(sorted(pools), ","), Pods: sorted(pods),
+			Reason: "is allocated to several pods"})
+	}
+}
+
+// duplicateWearers finds an address of a pool that several pods show on one and the same network.
+func (a *audit) duplicateWearers(pools []ipam.Pool) {
+	for addr, wearers := range a.worn {
+		pool := poolOf(pools, addr)
+		if pool == nil {
+			continue
+		}
+		byNetwork := map[string]map[string]bool{}
+		for _, w := range wearers {
+			if byNetwork[w.network] == nil {
+				byNetwork[w.network] = map[string]bool{}
+			}
+			byNetwork[w.network][w.pod.Metadata.Ref()] = true
+		}
+		for network, pods := range byNetwork {
+			if len(pods) > 1 {
+				a.found(Finding{Kind: Duplicate, Address: addr.String(), Object: pool.Metadata.Ref(), Pods: sorted(pods),
+					Reason: "is on several pods of network " + network})
+			}
+		}
+	}
+}
+
+// losses finds addresses on running pods that lie in a pool's range and that no pool holds for the pod.
+func (a *audit) losses(pools []ipam.Pool) {
+	type holding struct {
+		ref  string
+		addr netip.Addr
+	}
+	held := map[holding]bool{}
+	for _, al := range a.allocations {
+		held[holding{al.owner.PodRef, al.addr}] = true
+	}
+	for addr, wearers := range a.worn {
+		for _, w := range wearers {
+			ref := w.pod.Metadata.Ref()
+			if !w.pod.Settled() || held[holding{ref, addr}] {
+				continue
+			}
+			if pool := poolOf(pools, addr); pool != nil {
+				a.found(Finding{Kind: Loss, Address: addr.String(), Object: pool.Metadata.Ref(), Pods: []string{ref},
+					Reason: "is on a running pod, network " + w.network + ", and no pool holds it for that pod"})
+			}
+		}
+	}
+}
+
+func poolOf(pools []ipam.Pool, addr netip.Addr) *ipam.Pool {
+	for i := range pools {
+		if prefix, err := pools[i].Range(); err == nil && prefix.Masked().Contains(addr) {
+			return &pools[i]
+		}
+	}
+	return nil
+}
+
+func sorted(set map[string]bool) []string {
+	var list []string
+	for item := range set {
+		list = append(list, cmp.Or(item, "(no podref)"))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Confirm keeps of a later report the findings that an earlier one had too: what differs was on its way. Counts are the later's.
+func Confirm(earlier, later Report) Report {
+	had := map[string]bool{}
+	for _, f := range earlier.Findings {
+		had[f.key()] = true
+	}
+	kept := []Finding{}
+	for _, f := range later.Findings {
+		if had[f.key()] {
+			kept = append(kept, f)
+		}
+	}
+	later.Findings = kept
+	return later
+}
+
+func (f Finding) key() string {
+	return strings.Join([]string{f.Kind, f.Address, f.Object, strings.Join(f.Pods, ","), f.Reason}, "|")
+}
+
+// Line is the finding as one line of text.
+func (f Finding) Line() string {
+	parts := []string{fmt.Sprintf("%-9s", f.Kind)}
+	if f.Address != "" {
+		parts = append(parts, f.Address)
+	}
+	parts = append(parts, f.Reason)
+	if f.Object != "" {
+		parts = append(parts, "object="+f.Object)
+	}
+	if len(f.Pods) > 0 {
+		parts = append(parts, "pods="+strings.Join(f.Pods, ","))
+	}
+	return strings.Join(parts, " ")
+}
+
+// Summary is the report's last line.
+func (r Report) Summary() string {
+	return fmt.Sprintf("audit: %d pools, %d allocations, %d reservations, %d pods: %d duplicates, %d leaks, %d losses, %d broken",
+		r.Pools, r.Allocations, r.Reservations, r.Pods, r.Count(Duplicate), r.Count(Leak), r.Count(Loss), r.Count(Broken))
+}

@@ -1,0 +1,182 @@
+package audit_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"carvelwright.dev/payload/internal/audit"
+	"carvelwright.dev/payload/internal/ipam"
+	"carvelwright.dev/payload/internal/kube"
+	"carvelwright.dev/payload/internal/kube/kubetest"
+)
+
+// list is what kubectl prints for the given items.
+func list(items ...string) []byte {
+	return []byte(`{"apiVersion":"v1","kind":"List","items":[` + strings.Join(items, ",") + `]}`)
+}
+
+// pool has allocations written as "offset=podref".
+func pool(name, cidr string, allocations ...string) string {
+	var entries []string
+	for _, a := range allocations {
+		key, ref, _ := strings.Cut(a, "=")
+		entries = append(entries, fmt.Sprintf(`%q:{"id":"c","podref":%q,"ifname":"net1"}`, key, ref))
+	}
+	return fmt.Sprintf(`{"kind":"IPPool","metadata":{"name":%q,"namespace":"kube-system"},"spec":{"range":%q,"allocations":{%s}}}`,
+		name, cidr, strings.Join(entries, ","))
+}
+
+func reservation(name, ref string) string {
+	return fmt.Sprintf(`{"kind":"OverlappingRangeIPReservation","metadata":{"name":%q,"namespace":"kube-system"},"spec":{"podref":%q}}`, name, ref)
+}
+
+// pod shows its addresses on the network default/mac; no addresses: no network-status yet.
+func pod(name, phase string, addresses ...string) string {
+	return podOn("default/mac", name, phase, addresses...)
+}
+
+func podOn(network, name, phase string, addresses ...string) string {
+	annotations := "{}"
+	if len(addresses) > 0 {
+		status := fmt.Sprintf(`[{"name":"cbr0","default":true,"ips":["10.244.0.9"]},{"name":%q,"interface":"net1","ips":["%s"]}]`,
+			network, strings.Join(addresses, `","`))
+		annotations = fmt.Sprintf("{%q:%q}", ipam.StatusAnnotation, status)
+	}
+	return fmt.Sprintf(`{"kind":"Pod","metadata":{"name":%q,"namespace":"default","annotations":%s},"status":{"phase":%q}}`, name, annotations, phase)
+}
+
+func run(t *testing.T, items ...string) audit.Report {
+	t.Helper()
+	s, err := audit.Parse(list(items...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return audit.Audit(s)
+}
+
+func TestAudit(t *testing.T) {
+	const a20 = "192.168.20.0-24"
+	const c20 = "192.168.20.0/24"
+	for name, c := range map[string]struct {
+		items []string
+		want  []string // kind, address and a word of each finding
+	}{
+		"empty cluster": {nil, nil},
+		"all well": {[]string{
+			pool(a20, c20, "10=default/a", "11=default/b"), pool("fd00---64", "fd00::/64", "10=default/a"),
+			reservation("192.168.20.10", "default/a"), reservation("192.168.20.11", "default/b"), reservation("fd00--a", "default/a"),
+			pod("a", "Running", "192.168.20.10", "fd00::a"), pod("b", "Running", "192.168.20.11"), pod("other", "Running", "172.16.0.1"),
+		}, nil},
+		"pod starting and pod ending are on their way": {[]string{
+			pool(a20, c20, "10=default/a", "11=default/b"), pod("a", "Pending"),
+			`{"kind":"Pod","metadata":{"name":"b","namespace":"default","deletionTimestamp":"2026-01-01T00:00:00Z"},"status":{"phase":"Running"}}`,
+		}, nil},
+		"pod is gone":   {[]string{pool(a20, c20, "10=default/gone")}, []string{"leak 192.168.20.10 does not exist"}},
+		"pod has ended": {[]string{pool(a20, c20, "10=default/a"), pod("a", "Succeeded", "192.168.20.10")}, []string{"leak 192.168.20.10 has ended"}},
+		"no podref":     {[]string{pool(a20, c20, "10=")}, []string{"leak 192.168.20.10 without a podref"}},
+		"from an earlier pod of that name": {[]string{pool(a20, c20, "10=default/a", "11=default/a"), pod("a", "Running", "192.168.20.11")},
+			[]string{"leak 192.168.20.10 runs without it"}},
+		"reservation alone": {[]string{reservation("192.168.20.10", "default/a"), pod("a", "Running", "172.16.0.1")}, []string{"leak  no allocation"}},
+		"reservation of another pod": {[]string{pool(a20, c20, "10=default/a"), reservation("192.168.20.10", "default/b"), pod("a", "Running", "192.168.20.10")},
+			[]string{"leak  no allocation"}},
+		"address not written down": {[]string{pool(a20, c20), pod("a", "Running", "192.168.20.10")}, []string{"loss 192.168.20.10 no pool holds"}},
+		"address held for another": {[]string{pool(a20, c20, "10=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Running", "192.168.20.10")},
+			[]string{"duplicate 192.168.20.10 several pods", "loss 192.168.20.10 no pool holds"}},
+		"one address, two spellings": {[]string{pool(a20, c20, "10=default/a", "010=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Pending")},
+			[]string{"duplicate 192.168.20.10 allocated to several"}},
+		"overlapping ranges": {[]string{
+			pool(a20, c20, "10=default/a"), pool("192.168.20.0-25", "192.168.20.0/25", "10=default/b"), reservation("192.168.20.10", "default/a"),
+			podOn("x/one", "a", "Running", "192.168.20.10"), podOn("x/two", "b", "Running", "192.168.20.10"),
+		}, []string{"duplicate 192.168.20.10 allocated to several"}},
+		"overlapping ranges on purpose": {[]string{
+			pool(a20, c20, "10=default/a"), pool("192.168.20.0-25", "192.168.20.0/25", "10=default/b"),
+			podOn("x/one", "a", "Running", "192.168.20.10"), podOn("x/two", "b", "Running", "192.168.20.10"),
+		}, nil},
+		"two named networks": {[]string{
+			pool("red-"+a20, c20, "10=default/a"), pool("blue-"+a20, c20, "10=default/b"),
+			reservation("red-192.168.20.10", "default/a"), reservation("blue-192.168.20.10", "default/b"),
+			podOn("x/red", "a", "Running", "192.168.20.10"), podOn("x/blue", "b", "Running", "192.168.20.10"),
+		}, nil},
+		"node slices": {[]string{
+			pool("node-1-10.0.0.0-26", "10.0.0.0/26", "3=default/a"), reservation("10.0.0.3", "default/a"), pod("a", "Running", "10.0.0.3"),
+		}, nil},
+		"key that is no number": {[]string{pool(a20, c20, "x=default/a")}, []string{"broken  not a number"}},
+		"range that is none":    {[]string{pool("p", "nonsense", "1=default/a")}, []string{"broken  not a CIDR"}},
+		"broken network-status": {[]string{pool(a20, c20, "10=default/a"), strings.Replace(pod("a", "Running", "192.168.20.10"), "192.168.20.10", "x", 1)}, []string{"broken  not an address"}},
+		"default network aside": {[]string{pool("10.244.0.0-24", "10.244.0.0/24"), pod("a", "Running", "172.16.0.1")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := run(t, c.items...)
+			if len(report.Findings) != len(c.want) {
+				t.Fatalf("found %+v", report.Findings)
+			}
+			for i, f := range report.Findings {
+				kind, rest, _ := strings.Cut(c.want[i], " ")
+				address, word, _ := strings.Cut(rest, " ")
+				if f.Kind != kind || f.Address != address || !strings.Contains(f.Reason, word) {
+					t.Errorf("found %+v, want %q", f, c.want[i])
+				}
+				if strings.Contains(f.Line(), "\n") {
+					t.Errorf("%q is more than one line", f.Line())
+				}
+			}
+		})
+	}
+}
+
+func TestParseRefusesNonsense(t *testing.T) {
+	for _, bad := range []string{"", "[]", "{}", `{"kind":"PodList","items":[]}`, string(list(`{"kind":"Service"}`)), string(list("7")), string(list(`{"kind":"IPPool","spec":7}`))} {
+		if _, err := audit.Parse([]byte(bad)); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestConfirmKeepsWhatStays(t *testing.T) {
+	stays := pool("192.168.20.0-24", "192.168.20.0/24", "10=default/gone")
+	first := run(t, stays, reservation("192.168.20.99", "default/quick"))
+	second := run(t, stays, reservation("192.168.20.98", "default/quick"))
+	report := audit.Confirm(first, second)
+	if len(report.Findings) != 1 || report.Findings[0].Address != "192.168.20.10" || report.Reservations != 1 {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestTake(t *testing.T) {
+	s := kubetest.New(t, "secret")
+	s.Lists[ipam.PoolsPath] = []any{map[string]any{"metadata": map[string]any{"name": "192.168.20.0-24", "namespace": "kube-system"},
+		"spec": map[string]any{"range": "192.168.20.0/24", "allocations": map[string]any{"1": map[string]any{"podref": "default/gone"}}}}}
+	s.Lists[ipam.ReservationsPath] = nil
+	s.Lists[ipam.PodsPath] = nil
+	snapshot, err := audit.Take(context.Background(), s.Client(t))
+	if report := audit.Audit(snapshot); err != nil || report.Count(audit.Leak) != 1 {
+		t.Errorf("%+v %v", report, err)
+	}
+	s.Refuse = func(r *http.Request) int {
+		if r.URL.Path == ipam.PodsPath {
+			return http.StatusForbidden
+		}
+		return 0
+	}
+	if _, err := audit.Take(context.Background(), s.Client(t)); !kube.HasStatus(err, http.StatusForbidden) {
+		t.Errorf("without the right to see pods everything is a leak, so it must fail: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(list(pool("192.168.20.0-24", "192.168.20.0/24", "10=default/a", "x=")), true)
+	f.Add(list(pool("n-fd00---64", "fd00::/64", "18446744073709551615=a"), reservation("n-fd00--1", "a"), pod("a", "Running", "fd00::1")), false)
+	f.Fuzz(func(t *testing.T, text []byte, _ bool) {
+		s, err := audit.Parse(text)
+		if err != nil {
+			return
+		}
+		first, second := audit.Audit(s), audit.Audit(s)
+		if fmt.Sprint(first) != fmt.Sprint(second) {
+			t.Errorf("two audits of one snapshot differ:\n%v\n%v", first, second)
+		}
+	})
+}

@@ -1,0 +1,204 @@
+// Package cleanup takes from a node what the package put there. It runs only when somebody asks for it.
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"carvelwright.dev/payload/internal/claim"
+	"carvelwright.dev/payload/internal/fault"
+	"carvelwright.dev/payload/internal/hostfs"
+	"carvelwright.dev/payload/internal/ipam"
+	"carvelwright.dev/payload/internal/node"
+	"carvelwright.dev/payload/internal/values"
+)
+
+const lockTimeout = 30 * time.Second
+
+// shownHolders is how many of the pods that hold addresses a refusal names.
+const shownHolders = 5
+
+// Options say where and how thoroughly.
+type Options struct {
+	ConfDir, BinDir string
+	Source          string // the image's plugin: the host's must be the same unless Force
+	Force           bool
+}
+
+// Holders refuses when a pool still has allocations: without the plugin the pods' DEL fails, and their addresses stay taken.
+func Holders(pools []ipam.Pool) error {
+	var holders []string
+	for _, pool := range pools {
+		for key, owner := range pool.Spec.Allocations {
+			who := owner.PodRef
+			if who == "" {
+				who = fmt.Sprintf("nobody (allocation %s of pool %s)", key, pool.Metadata.Ref())
+			}
+			holders = append(holders, who)
+		}
+	}
+	if len(holders) == 0 {
+		return nil
+	}
+	slices.Sort(holders)
+	count := len(holders)
+	holders = slices.Compact(holders)
+	shown := strings.Join(holders[:min(len(holders), shownHolders)], ", ")
+	if len(holders) > shownHolders {
+		shown += ", ..."
+	}
+	return &fault.Error{Code: fault.Refused, What: fmt.Sprintf("refuse to clean up: %d addresses are still held, by %s", count, shown),
+		Do: "delete these pods first, or use --force: their DEL will then fail on this node"}
+}
+
+// Run removes the files and, last, the plugin: as long as it is there, a DEL fails for want of a file at worst and not with
+// "plugin not found", which some runtimes take for a broken node. It checks everything before it removes anything, and what is
+// gone already is no error, so that a cleanup that was interrupted can be repeated.
+func Run(ctx context.Context, open hostfs.Opener, o Options) (removed []string, err error) {
+	bin, err := node.OpenDir(open, o.BinDir, values.BinDir)
+	if err != nil {
+		return nil, err
+	}
+	defer bin.Close()
+	if err := checkPlugin(bin, o); err != nil {
+		return nil, err
+	}
+	conf, err := node.OpenDir(open, o.ConfDir, values.ConfDir)
+	if err != nil {
+		return nil, err
+	}
+	defer conf.Close()
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	if removed, err = removeFiles(ctx, conf); err != nil {
+		return removed, err
+	}
+	return removePlugin(ctx, bin, removed)
+}
+
+func checkPlugin(bin hostfs.Dir, o Options) error {
+	path := bin.Path() + "/" + node.PluginFile
+	info, err := bin.Lstat(node.PluginFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return node.HostError("look at", path, bin, values.BinDir, err)
+	}
+	if !info.Mode().IsRegular() {
+		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: hostfs.ErrNotRegular,
+			Do: "the package did not put it there: remove it by hand"}
+	}
+	if o.Force {
+		return nil
+	}
+	digest, err := node.DigestOf(o.Source)
+	if err != nil {
+		return &fault.Error{Code: fault.Input, What: "read the image's plugin", Path: o.Source, Err: err}
+	}
+	if right, err := node.PluginMatches(bin, digest); err != nil || !right {
+		if err != nil {
+			return err
+		}
+		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not this image's plugin"),
+			Do: "use the image of the version that is installed, or --force"}
+	}
+	return nil
+}
+
+// removeFiles empties whereabouts.d of what is ours, the token first, and removes it when nothing else is in it.
+func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err error) {
+	info, err := conf.Lstat(node.SubDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	path := conf.Path() + "/" + node.SubDir
+	fail := func(what string, err error) error { return node.HostError(what, path, conf, values.ConfDir, err) }
+	if err != nil {
+		return nil, fail("look at", err)
+	}
+	if !info.IsDir() {
+		return nil, &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not a directory"),
+			Do: "the package did not put it there: remove it by hand"}
+	}
+	sub, err := conf.Sub(node.SubDir)
+	if err != nil {
+		return nil, fail("open", err)
+	}
+	defer sub.Close()
+	unlock, err := node.Lock(ctx, sub, values.ConfDir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	names, err := oursIn(sub)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		switch err := sub.Remove(name); {
+		case err == nil:
+			removed = append(removed, path+"/"+name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return removed, fail("remove "+name+" in", err)
+		}
+	}
+	if err := sub.Sync(); err != nil {
+		return removed, fail("write", err)
+	}
+	if left, err := sub.Names(); err != nil || len(left) > 0 {
+		return removed, err // somebody else's files: their directory, too
+	}
+	if err := conf.Remove(node.SubDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return removed, fail("remove", err)
+	}
+	removed = append(removed, path)
+	if err := conf.Sync(); err != nil {
+		return removed, fail("write", err)
+	}
+	return removed, nil
+}
+
+// oursIn lists what to remove, and refuses while a refresher lives that would put it back.
+func oursIn(sub hostfs.Dir) ([]string, error) {
+	names := []string{node.KubeconfigFile, node.ConfFile, node.NodeNameFile}
+	claims, err := claim.List(sub)
+	if err != nil {
+		return nil, node.HostError("look at the claims in", sub.Path(), sub, values.ConfDir, err)
+	}
+	for _, c := range claims {
+		if held, err := sub.IsHeld(c.Name); err == nil && held {
+			return nil, &fault.Error{Code: fault.Refused, What: "refuse to clean up", Path: sub.Path(),
+				Err: errors.New("the package still runs on this node and would put the files back"),
+				Do:  "delete the package (its DaemonSet whereabouts) first"}
+		}
+		names = append(names, c.Name)
+	}
+	return names, nil
+}
+
+func removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]string, error) {
+	unlock, err := node.Lock(ctx, bin, values.BinDir)
+	if err != nil {
+		return removed, err
+	}
+	defer unlock()
+	path := bin.Path() + "/" + node.PluginFile
+	err = bin.Remove(node.PluginFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return removed, nil
+	}
+	if err == nil {
+		removed = append(removed, path)
+		err = bin.Sync()
+	}
+	if err != nil {
+		return removed, node.HostError("remove", path, bin, values.BinDir, err)
+	}
+	return removed, nil
+}

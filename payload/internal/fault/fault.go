@@ -1,0 +1,88 @@
+// Package fault holds the one error type that the installer shows to an operator, and the exit codes.
+package fault
+
+import (
+	"errors"
+	"strings"
+)
+
+// Code is an exit code of whereabouts-installer. Codes are part of its interface: manifests and CI jobs test them.
+type Code int
+
+// The exit codes, as the usage text lists them.
+const (
+	OK        Code = 0
+	Internal  Code = 1
+	Usage     Code = 2
+	Input     Code = 3
+	Host      Code = 4
+	Plugin    Code = 5
+	NotReady  Code = 6
+	Preflight Code = 7
+	Refused   Code = 8
+	Findings  Code = 9
+	API       Code = 10
+)
+
+// Meanings lists every exit code with the text that the usage shows for it, in order.
+func Meanings() []struct {
+	Code Code
+	Text string
+} {
+	return []struct {
+		Code Code
+		Text string
+	}{
+		{OK, "done; nothing to complain about"},
+		{Internal, "an error that no other code describes"},
+		{Usage, "unknown command, unknown flag or a flag's value is unusable"},
+		{Input, "what the pod was given is missing or broken: token, CA, API server address, whereabouts.conf"},
+		{Host, "the node's directory refuses: missing, a symbolic link, permission, read-only, full"},
+		{Plugin, "the plugin does not run on this node, or reports another version than the image's"},
+		{NotReady, "probe: not ready, or the refresh loop does not answer"},
+		{Preflight, "preflight: the cluster is not fit for this version"},
+		{Refused, "cleanup: pods still hold addresses (--force overrides)"},
+		{Findings, "audit: duplicates, leaks or losses found"},
+		{API, "the API server cannot be reached or refuses"},
+	}
+}
+
+// Error is a failure as an operator reads it: what failed, on which path, why, and what to do about it.
+type Error struct {
+	Code Code
+	What string // what was attempted: "write the kubeconfig"
+	Path string // the file or directory concerned; may be empty
+	Err  error  // the cause; may be nil
+	Do   string // the remedy, with the package value to set where there is one; may be empty
+}
+
+// Error gives one line whatever the parts hold, so that a log collector keeps it together.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.What)
+	if e.Path != "" {
+		b.WriteString(" " + e.Path)
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	if e.Do != "" {
+		b.WriteString("; " + e.Do)
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf gives the exit code for err: OK for nil, Internal for an error that is not an *Error.
+func CodeOf(err error) Code {
+	if err == nil {
+		return OK
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return Internal
+}

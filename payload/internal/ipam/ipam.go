@@ -1,0 +1,191 @@
+// Package ipam reads what Whereabouts keeps in the cluster: pools, reservations, and the addresses that Multus notes on pods.
+package ipam
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// API paths of whole collections.
+const (
+	PoolsPath        = "/apis/whereabouts.cni.cncf.io/v1alpha1/ippools"
+	ReservationsPath = "/apis/whereabouts.cni.cncf.io/v1alpha1/overlappingrangeipreservations"
+	PodsPath         = "/api/v1/pods"
+)
+
+// StatusAnnotation is where Multus notes a pod's networks.
+const StatusAnnotation = "k8s.v1.cni.cncf.io/network-status"
+
+// Meta is the metadata that is looked at.
+type Meta struct {
+	Name              string            `json:"name"`
+	Namespace         string            `json:"namespace"`
+	DeletionTimestamp string            `json:"deletionTimestamp"`
+	Annotations       map[string]string `json:"annotations"`
+}
+
+// Ref is namespace/name.
+func (m Meta) Ref() string { return m.Namespace + "/" + m.Name }
+
+// Pool is an IPPool.
+type Pool struct {
+	Metadata Meta `json:"metadata"`
+	Spec     struct {
+		Range       string           `json:"range"`
+		Allocations map[string]Owner `json:"allocations"`
+	} `json:"spec"`
+}
+
+// Owner is who holds an address.
+type Owner struct {
+	ID     string `json:"id"`
+	PodRef string `json:"podref"`
+	IfName string `json:"ifname"`
+}
+
+// Reservation is an OverlappingRangeIPReservation.
+type Reservation struct {
+	Metadata Meta `json:"metadata"`
+	Spec     struct {
+		PodRef string `json:"podref"`
+	} `json:"spec"`
+}
+
+// Pod is what an audit needs of a pod.
+type Pod struct {
+	Metadata Meta `json:"metadata"`
+	Status   struct {
+		Phase string `json:"phase"`
+	} `json:"status"`
+}
+
+// Range gives the pool's range.
+func (p Pool) Range() (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(p.Spec.Range)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("range %q is not a CIDR", p.Spec.Range)
+	}
+	return prefix, nil
+}
+
+// Address gives the address that an allocation's key stands for: its decimal distance from the range's first address.
+func (p Pool) Address(key string) (netip.Addr, error) {
+	prefix, err := p.Range()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	offset, err := strconv.ParseUint(key, 10, 64)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("allocation %q is not a number", key)
+	}
+	addr, ok := add(prefix.Addr(), offset)
+	if !ok || !prefix.Masked().Contains(addr) {
+		return netip.Addr{}, fmt.Errorf("allocation %q lies outside of %s", key, p.Spec.Range)
+	}
+	return addr, nil
+}
+
+func add(addr netip.Addr, offset uint64) (netip.Addr, bool) {
+	wide := addr.As16()
+	low, carry := bits.Add64(binary.BigEndian.Uint64(wide[8:]), offset, 0)
+	high, carry := bits.Add64(binary.BigEndian.Uint64(wide[:8]), 0, carry)
+	binary.BigEndian.PutUint64(wide[8:], low)
+	binary.BigEndian.PutUint64(wide[:8], high)
+	sum := netip.AddrFrom16(wide)
+	if addr.Is4() {
+		if !sum.Is4In6() {
+			return netip.Addr{}, false
+		}
+		sum = sum.Unmap()
+	}
+	return sum, carry == 0
+}
+
+// normalize spells an address or range as Whereabouts does in object names.
+func normalize(text string) string {
+	if strings.HasSuffix(text, ":") {
+		text += "0"
+	}
+	return strings.NewReplacer(":", "-", "/", "-").Replace(text)
+}
+
+// Network gives the prefix of the pool's name before its range: "" for the unnamed network, else network_name and, with node
+// slices, the node.
+func (p Pool) Network() string {
+	return strings.TrimSuffix(strings.TrimSuffix(p.Metadata.Name, normalize(p.Spec.Range)), "-")
+}
+
+// ReservationNames gives the names that a reservation for the pool's address may have. There are several only for node
+// slices, where a pool's name does not tell where the network's name ends and the node's begins.
+func (p Pool) ReservationNames(addr netip.Addr) []string {
+	plain := normalize(addr.String())
+	names := []string{plain}
+	network := p.Network()
+	for at, r := range network {
+		if r == '-' {
+			names = append(names, network[:at]+"-"+plain)
+		}
+	}
+	if network != "" {
+		names = append(names, network+"-"+plain)
+	}
+	return names
+}
+
+// Attachment is one secondary interface of a pod with its addresses.
+type Attachment struct {
+	Network   string // namespace/name of the NetworkAttachmentDefinition
+	Interface string
+	Addresses []netip.Addr
+}
+
+// Attachments reads a pod's network-status; the cluster's default network is left out. known is false as long as Multus has
+// not written it.
+func (p Pod) Attachments() (attachments []Attachment, known bool, err error) {
+	text, known := p.Metadata.Annotations[StatusAnnotation]
+	if !known || text == "" {
+		return nil, false, nil
+	}
+	attachments, err = ParseStatus(text)
+	return attachments, err == nil, err
+}
+
+// ParseStatus reads the text of a network-status annotation.
+func ParseStatus(text string) ([]Attachment, error) {
+	var entries []struct {
+		Name      string   `json:"name"`
+		Interface string   `json:"interface"`
+		IPs       []string `json:"ips"`
+		Default   bool     `json:"default"`
+	}
+	if err := json.Unmarshal([]byte(text), &entries); err != nil {
+		return nil, fmt.Errorf("network-status is not valid: %w", err)
+	}
+	var attachments []Attachment
+	for _, entry := range entries {
+		if entry.Default {
+			continue
+		}
+		a := Attachment{Network: entry.Name, Interface: entry.Interface}
+		for _, ip := range entry.IPs {
+			addr, err := netip.ParseAddr(ip)
+			if err != nil {
+				return nil, fmt.Errorf("network-status of interface %q: %q is not an address", entry.Interface, ip)
+			}
+			a.Addresses = append(a.Addresses, addr.Unmap())
+		}
+		attachments = append(attachments, a)
+	}
+	return attachments, nil
+}
+
+// Finished tells whether the pod's containers have ended for good: its addresses are free then.
+func (p Pod) Finished() bool { return p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" }
+
+// Settled tells whether the pod runs and nothing is being set up or torn down.
+func (p Pod) Settled() bool { return p.Status.Phase == "Running" && p.Metadata.DeletionTimestamp == "" }

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"io/fs"
+	"syscall"
+
+	"carvelwright.dev/payload/internal/hostfs"
+	"carvelwright.dev/payload/internal/values"
+)
+
+// Guard keeps the plugin on the host right without reading 50 MB at each look: it reads the file again only when the kernel
+// says that it is another file, or was written, renamed, or changed in mode or owner.
+type Guard struct {
+	Source string
+
+	digest *Digest
+	seen   *identity
+}
+
+type identity struct {
+	dev, ino     uint64
+	size         int64
+	mode, uid    uint32
+	mtime, ctime syscall.Timespec
+}
+
+func identify(info fs.FileInfo) *identity {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return &identity{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mode, stat.Uid, stat.Mtim, stat.Ctim}
+}
+
+// Check tells whether the host's plugin is the image's.
+func (g *Guard) Check(bin hostfs.Dir) (bool, error) {
+	info, err := bin.Lstat(PluginFile)
+	if err == nil {
+		if now := identify(info); now != nil && g.seen != nil && *now == *g.seen {
+			return true, nil
+		}
+	}
+	g.seen = nil
+	if g.digest == nil {
+		digest, err := DigestOf(g.Source)
+		if err != nil {
+			return false, sourceError(g.Source, err)
+		}
+		g.digest = &digest
+	}
+	right, err := PluginMatches(bin, *g.digest)
+	if right && info != nil {
+		// The identity from before the reading: a change during it is then seen at the next look.
+		g.seen = identify(info)
+	}
+	return right, err
+}
+
+// Ensure puts the image's plugin back when the host's is not the same, and tells whether it did.
+func (g *Guard) Ensure(ctx context.Context, bin hostfs.Dir) (changed bool, err error) {
+	if right, err := g.Check(bin); right || err != nil {
+		return false, err
+	}
+	unlock, err := Lock(ctx, bin, values.BinDir)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	return EnsurePlugin(ctx, bin, g.Source)
+}

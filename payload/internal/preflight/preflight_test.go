@@ -1,0 +1,202 @@
+package preflight_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"carvelwright.dev/payload/internal/ipam"
+	"carvelwright.dev/payload/internal/kube"
+	"carvelwright.dev/payload/internal/kube/kubetest"
+	"carvelwright.dev/payload/internal/preflight"
+)
+
+const crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
+
+type m = map[string]any
+
+func text() m { return m{"type": "string"} }
+
+func crd(version string, properties m) m {
+	return m{"spec": m{"versions": []m{
+		{"name": "v0", "served": true},
+		{"name": version, "served": true, "schema": m{"openAPIV3Schema": m{"type": "object", "properties": properties}}},
+	}}}
+}
+
+// good is a cluster that has everything.
+func good(t *testing.T) *kubetest.Server {
+	s := kubetest.New(t, "secret")
+	owner := m{"type": "object", "properties": m{"id": text(), "podref": text(), "ifname": text()}, "required": []string{"id", "podref"}}
+	s.Objects[crds+"network-attachment-definitions.k8s.cni.cncf.io"] = crd("v1", m{})
+	s.Objects[crds+"ippools.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{"properties": m{"range": text(),
+		"allocations": m{"additionalProperties": owner}}}})
+	s.Objects[crds+"overlappingrangeipreservations.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{
+		"properties": m{"podref": text(), "ifname": text(), "containerid": text()}, "required": []string{"podref"}}})
+	s.Objects[crds+"nodeslicepools.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{
+		"spec": m{"properties": m{"range": text(), "sliceSize": text()}}, "status": m{"properties": m{"allocations": m{"items": m{}}}}})
+	s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "192.168.20.0-24", m{"10": m{"id": "x", "podref": "default/a"}})}
+	s.Lists[ipam.ReservationsPath] = []any{reservation("kube-system", "192.168.20.10", "default/a")}
+	return s
+}
+
+func pool(namespace, name string, allocations m) m {
+	return m{"metadata": m{"name": name, "namespace": namespace}, "spec": m{"range": "192.168.20.0/24", "allocations": allocations}}
+}
+
+func reservation(namespace, name, ref string) m {
+	return m{"metadata": m{"name": name, "namespace": namespace}, "spec": m{"podref": ref}}
+}
+
+const goodConf = `{"leader_lease_duration": 1500, "leader_renew_deadline": 1000, "leader_retry_period": 500}`
+
+func TestPreflight(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(s *kubetest.Server)
+		conf  string
+		want  []string // words of each problem, in order
+	}{
+		"fit":            {func(*kubetest.Server) {}, goodConf, nil},
+		"fresh cluster":  {func(s *kubetest.Server) { s.Lists = nil }, "{}", nil},
+		"no Multus":      {func(s *kubetest.Server) { delete(s.Objects, crds+"network-attachment-definitions.k8s.cni.cncf.io") }, "{}", []string{"network-attachment-definitions.k8s.cni.cncf.io is not there"}},
+		"no node slices": {func(s *kubetest.Server) { delete(s.Objects, crds+"nodeslicepools.whereabouts.cni.cncf.io") }, "{}", []string{"nodeslicepools"}},
+		"CRDs before 0.8.0": {func(s *kubetest.Server) {
+			s.Objects[crds+"overlappingrangeipreservations.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{"properties": m{"podref": text()}}})
+		}, "{}", []string{"spec.ifname is unknown", "spec.podref is not required"}},
+		"pool without ifname": {func(s *kubetest.Server) {
+			s.Objects[crds+"ippools.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{"properties": m{"range": text(),
+				"allocations": m{"additionalProperties": m{"properties": m{"id": text(), "podref": text()}, "required": []string{"podref"}}}}}})
+		}, "{}", []string{"spec.allocations.*.ifname is unknown"}},
+		"other version": {func(s *kubetest.Server) {
+			s.Objects[crds+"network-attachment-definitions.k8s.cni.cncf.io"] = crd("v2", m{})
+		}, "{}", []string{"version v1 is missing"}},
+		"not served": {func(s *kubetest.Server) {
+			s.Objects[crds+"network-attachment-definitions.k8s.cni.cncf.io"] = m{"spec": m{"versions": []m{{"name": "v1", "served": false}}}}
+		}, "{}", []string{"not served"}},
+		"status subresource": {func(s *kubetest.Server) {
+			c := s.Objects[crds+"nodeslicepools.whereabouts.cni.cncf.io"].(m)
+			c["spec"].(m)["versions"].([]m)[1]["subresources"] = m{"status": m{}}
+		}, "{}", []string{"subresource"}},
+		"old allocations": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": m{"id": "x"}, "x": m{}, "999": m{"podref": "a/b"}})}
+			s.Lists[ipam.ReservationsPath] = []any{reservation("kube-system", "192.168.20.10", "")}
+		}, "{}", []string{"192.168.20.12 (allocation 12) has no podref", "outside of", "not a number", "reservation kube-system/192.168.20.10 has no podref"}},
+		"another namespace": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("whereabouts", "p", nil)}
+			s.Lists[ipam.ReservationsPath] = []any{reservation("whereabouts", "r", "a/b")}
+		}, "{}", []string{"pool whereabouts/p lies outside of kube-system", "reservation whereabouts/r lies outside"}},
+		"bad range": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{m{"metadata": m{"name": "p", "namespace": "kube-system"}, "spec": m{"range": "x"}}}
+		}, "{}", []string{"not a CIDR"}},
+		"bad leases":  {func(*kubetest.Server) {}, `{"leader_lease_duration": 1000}`, []string{"leader_lease_duration 1000 ms must be longer"}},
+		"broken conf": {func(*kubetest.Server) {}, "{", []string{"whereabouts.conf cannot be read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := good(t)
+			c.spoil(s)
+			problems, err := preflight.Run(context.Background(), s.Client(t), "kube-system", []byte(c.conf))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(problems) != len(c.want) {
+				t.Fatalf("found %q", problems)
+			}
+			for i, problem := range problems {
+				if !strings.Contains(problem, c.want[i]) || strings.Contains(problem, "\n") {
+					t.Errorf("%q, want %q in one line", problem, c.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestNotBeingAllowedToLookIsAnError(t *testing.T) {
+	for _, path := range []string{crds, ipam.PoolsPath, ipam.ReservationsPath} {
+		s := good(t)
+		s.Refuse = func(r *http.Request) int {
+			if strings.HasPrefix(r.URL.Path, path) {
+				return http.StatusForbidden
+			}
+			return 0
+		}
+		if _, err := preflight.Run(context.Background(), s.Client(t), "kube-system", []byte("{}")); !kube.HasStatus(err, http.StatusForbidden) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestLeaseProblems(t *testing.T) {
+	conf := func(lease, renew, retry int) []byte {
+		return fmt.Appendf(nil, `{"leader_lease_duration":%d,"leader_renew_deadline":%d,"leader_retry_period":%d}`, lease, renew, retry)
+	}
+	for _, good := range [][]byte{[]byte("{}"), conf(1500, 1000, 500), conf(1001, 1000, 833), conf(15000, 10000, 2000)} {
+		if problems := preflight.LeaseProblems(good); len(problems) != 0 {
+			t.Errorf("%s: %q", good, problems)
+		}
+	}
+	for _, bad := range [][]byte{conf(1000, 1000, 500), conf(1500, 600, 500), conf(1500, 1000, 834), conf(-1, 1000, 500), conf(1500, 1000, -5),
+		[]byte(`{"leader_retry_period": 900}`), []byte(`{"leader_retry_period": "500"}`), []byte("")} {
+		if problems := preflight.LeaseProblems(bad); len(problems) != 1 {
+			t.Errorf("%s: %q", bad, problems)
+		}
+	}
+}
+
+func TestMessageFitsTheTerminationMessage(t *testing.T) {
+	var problems []string
+	for i := range 200 {
+		problems = append(problems, fmt.Sprintf("problem %d %s", i, strings.Repeat("ä", 30)))
+	}
+	text := preflight.Message(problems)
+	if len(text) > 4096 || len(text) < 3900 || !utf8.ValidString(text) || !strings.HasSuffix(text, " more\n") {
+		t.Errorf("%d bytes, end %q", len(text), text[len(text)-40:])
+	}
+	shown := strings.Count(text, "problem ")
+	if !strings.Contains(text, fmt.Sprintf("... and %d more\n", 200-shown)) {
+		t.Errorf("%d shown: %q", shown, text[len(text)-40:])
+	}
+	if got := preflight.Message([]string{"a", "b"}); got != "a\nb\n" {
+		t.Errorf("%q", got)
+	}
+	if got := preflight.Message([]string{strings.Repeat("ä", 5000)}); len(got) > 1025 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := kubetest.New(t, "secret")
+	var problems []string
+	for i := range 30 {
+		problems = append(problems, fmt.Sprintf("problem %d", i))
+	}
+	pod := kube.PodRef{Namespace: "kube-system", Name: "whereabouts-x", UID: "u-1"}
+	if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	events := s.Posted()
+	if len(events) != 10 {
+		t.Fatalf("%d events", len(events))
+	}
+	e := events[3]
+	involved := e["involvedObject"].(m)
+	if e["path"] != "/api/v1/namespaces/kube-system/events" || e["message"] != "problem 3" || e["type"] != "Warning" ||
+		involved["name"] != "whereabouts-x" || involved["uid"] != "u-1" || involved["kind"] != "Pod" || e["lastTimestamp"] != "1970-01-01T00:00:00Z" {
+		t.Errorf("%v", e)
+	}
+}
+
+func FuzzLeaseProblems(f *testing.F) {
+	f.Add([]byte(goodConf))
+	f.Add([]byte(`{"leader_lease_duration": 9223372036854775807, "leader_renew_deadline": 9223372036854775806, "leader_retry_period": 1}`))
+	f.Fuzz(func(t *testing.T, conf []byte) {
+		for _, problem := range preflight.LeaseProblems(conf) {
+			if strings.Contains(problem, "\n") || problem == "" {
+				t.Errorf("%q", problem)
+			}
+		}
+	})
+}

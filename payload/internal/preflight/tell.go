@@ -1,0 +1,66 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"carvelwright.dev/payload/internal/kube"
+)
+
+// terminationLimit is what the kubelet keeps of a termination message.
+const terminationLimit = 4096
+
+// eventLimit bounds an Event's message; the API server refuses more than 1024 bytes.
+const eventLimit = 1024
+
+// maxEvents: ten lines tell the story, a thousand Events would hide others'.
+const maxEvents = 10
+
+// Message gives the problems as a termination message: whole lines, and a count of those that did not fit.
+func Message(problems []string) string {
+	var b strings.Builder
+	for i, problem := range problems {
+		more := fmt.Sprintf("... and %d more\n", len(problems)-i)
+		line := clip(problem, eventLimit) + "\n"
+		if b.Len()+len(line)+len(more) > terminationLimit {
+			b.WriteString(more)
+			break
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-3], "") + "..."
+}
+
+// PostEvents tells each problem as an Event of the pod, so that kubectl describe shows it.
+func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, problems []string, now time.Time) error {
+	for i, problem := range problems {
+		if i == maxEvents {
+			break
+		}
+		if err := c.Create(ctx, "/api/v1/namespaces/"+pod.Namespace+"/events", event(pod, problem, now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func event(pod kube.PodRef, problem string, now time.Time) map[string]any {
+	stamp := now.UTC().Format(time.RFC3339)
+	return map[string]any{
+		"apiVersion": "v1", "kind": "Event",
+		"metadata":       map[string]any{"generateName": pod.Name + ".", "namespace": pod.Namespace},
+		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": pod.UID},
+		"type":           "Warning", "reason": "PreflightFailed", "message": clip(problem, eventLimit),
+		"firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1,
+		"source": map[string]any{"component": "whereabouts-installer"},
+	}
+}

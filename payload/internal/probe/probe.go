@@ -1,0 +1,116 @@
+// Package probe lets the kubelet ask the refresh loop how it is, over a socket in the pod.
+//
+// A socket needs no clock, no file that is rewritten for ever, and the answer is about now.
+package probe
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"carvelwright.dev/payload/internal/fault"
+)
+
+// Questions that can be asked.
+const (
+	Readiness = "readiness"
+	Liveness  = "liveness"
+)
+
+// Questions lists them.
+func Questions() []string { return []string{Readiness, Liveness} }
+
+const (
+	socketName = "probe.sock"
+	answerTime = 5 * time.Second
+	well       = "ok"
+)
+
+// Listen opens the socket in dir; one that an earlier container of the pod left is replaced.
+func Listen(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, socketName)
+	failed := func(err error) error {
+		return &fault.Error{Code: fault.Input, What: "listen for probes on", Path: path, Err: err,
+			Do: "--state-dir must be a writable volume of the pod (an emptyDir)"}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, failed(err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return listener, nil
+}
+
+// Serve answers questions until ctx is done. answer gives nil when all is well, and is called from one goroutine at a time.
+func Serve(ctx context.Context, listener net.Listener, answer func(question string) error) {
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(time.Second) // out of descriptors: they may come back
+			continue
+		}
+		serve(conn, answer)
+	}
+}
+
+func serve(conn net.Conn, answer func(string) error) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(answerTime))
+	line, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
+	if err != nil {
+		return
+	}
+	question, text := strings.TrimSpace(line), well
+	if !slices.Contains(Questions(), question) {
+		text = "unknown question"
+	} else if err := answer(question); err != nil {
+		text = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	_, _ = io.WriteString(conn, text+"\n")
+}
+
+// Ask puts a question to the refresher that listens in dir and gives nil when all is well.
+func Ask(dir, question string, timeout time.Duration) error {
+	path := filepath.Join(dir, socketName)
+	no := func(err error) error {
+		return &fault.Error{Code: fault.NotReady, What: fmt.Sprintf("the refresh loop does not answer (%s)", question), Path: path, Err: err}
+	}
+	deadline := time.Now().Add(timeout)
+	conn, err := net.DialTimeout("unix", path, timeout)
+	if err != nil {
+		return no(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(deadline)
+	if _, err := io.WriteString(conn, question+"\n"); err != nil {
+		return no(err)
+	}
+	answer, err := io.ReadAll(io.LimitReader(conn, 4096))
+	if err != nil {
+		return no(err)
+	}
+	text := strings.TrimSpace(string(answer))
+	switch text {
+	case well:
+		return nil
+	case "":
+		return no(errors.New("it hung up"))
+	}
+	return &fault.Error{Code: fault.NotReady, What: text}
+}

@@ -1,0 +1,251 @@
+// Package refresh keeps the plugin's files on the node right for as long as the pod lives.
+package refresh
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"carvelwright.dev/payload/internal/claim"
+	"carvelwright.dev/payload/internal/hostfs"
+	"carvelwright.dev/payload/internal/node"
+	"carvelwright.dev/payload/internal/values"
+)
+
+// Timing of the loop.
+const (
+	// PollInterval heals what no event told: inotify does not see a change through another mount of some file systems.
+	PollInterval = 30 * time.Second
+	// settle gathers the events of one change (the kubelet renames, removes and makes several names) into one pass.
+	settle = 100 * time.Millisecond
+	// firstRetry and PollInterval bound the time from a failed pass to the next.
+	firstRetry = time.Second
+	// lockTimeout is short: the pass is tried again anyway.
+	lockTimeout = 5 * time.Second
+	// announcedFor is how long a refresher stands back for one that an install has announced but that has not come.
+	announcedFor = time.Minute
+)
+
+// Loop is one refresher.
+type Loop struct {
+	Spec node.Spec
+	Open hostfs.Opener
+	Logf func(format string, args ...any)
+	// Poll is PollInterval unless a test wants to see the healing, or the watching alone.
+	Poll time.Duration
+
+	turned     atomic.Pointer[time.Time] // when the loop last came round
+	standby    atomic.Bool
+	probeGuard node.Guard
+
+	guard     node.Guard
+	mine      claim.Claim
+	release   func()
+	announced claim.Claim
+	since     time.Time
+	lastErr   string
+	retry     time.Duration
+}
+
+// New gives a refresher for the real file system.
+func New(spec node.Spec, logf func(format string, args ...any)) *Loop {
+	return &Loop{
+		Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval,
+		guard: node.Guard{Source: spec.Source}, probeGuard: node.Guard{Source: spec.Source},
+	}
+}
+
+// Run works until ctx is done, and then only takes its claim back: the files stay, for the running pods' DEL and for the next
+// pod of the package, whose files these may be already.
+func (l *Loop) Run(ctx context.Context) error {
+	defer l.withdraw()
+	var events <-chan fsnotify.Event
+	var watchErrors <-chan error
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		// inotify instances are a limited resource of the node; the poll alone still works.
+		l.Logf("cannot watch directories, only polling every %s: %v; raise fs.inotify.max_user_instances on the node", l.Poll, err)
+		watcher = nil
+	} else {
+		defer watcher.Close()
+		events, watchErrors = watcher.Events, watcher.Errors
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := time.Now() // when the timer fires
+	for {
+		now := time.Now()
+		l.turned.Store(&now)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-events:
+			if soon := time.Now().Add(settle); soon.Before(due) {
+				due = soon
+				timer.Reset(settle)
+			}
+		case err := <-watchErrors:
+			l.Logf("watching: %v", err) // an event was lost: look now
+			due = time.Now()
+			timer.Reset(0)
+		case <-timer.C:
+			if watcher != nil {
+				l.watch(watcher)
+			}
+			wait := l.next(l.pass(ctx), ctx.Err() != nil)
+			due = time.Now().Add(wait)
+			timer.Reset(wait)
+		}
+	}
+}
+
+// next logs how a pass went, each trouble once, and gives the time to the next one.
+func (l *Loop) next(err error, ending bool) time.Duration {
+	if err == nil || ending {
+		if err == nil && l.lastErr != "" {
+			l.Logf("all is well again")
+			l.lastErr = ""
+		}
+		l.retry = firstRetry
+		return l.Poll
+	}
+	if text := err.Error(); text != l.lastErr {
+		l.Logf("%s", text)
+		l.lastErr = text
+	}
+	wait := min(max(l.retry, firstRetry), l.Poll)
+	l.retry = min(2*wait, PollInterval)
+	return wait
+}
+
+// watch adds the directories again before each pass: one that was removed and made anew is another one to the kernel.
+func (l *Loop) watch(watcher *fsnotify.Watcher) {
+	dirs := []string{l.Spec.ServiceAccountDir, filepath.Dir(l.Spec.ConfigFile), l.Spec.ConfDir, filepath.Join(l.Spec.ConfDir, node.SubDir)}
+	if l.Spec.BinDir != "" {
+		dirs = append(dirs, l.Spec.BinDir)
+	}
+	for _, dir := range dirs {
+		if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fsnotify.ErrClosed) {
+			l.Logf("cannot watch %s, only polling it: %v", dir, err)
+		}
+	}
+}
+
+// pass looks at everything once and puts right what is not.
+func (l *Loop) pass(ctx context.Context) error {
+	files, err := l.Spec.Files()
+	if err != nil {
+		return err
+	}
+	sub, err := node.OpenSubDir(l.Open, l.Spec.ConfDir)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	lockCtx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	unlock, err := node.Lock(lockCtx, sub, values.ConfDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if mine, err := l.keeps(sub); err != nil || !mine {
+		return err
+	}
+	written, err := node.EnsureAll(sub, files)
+	for _, path := range written {
+		l.Logf("wrote %s", path)
+	}
+	if err != nil {
+		return err
+	}
+	return l.plugin(lockCtx)
+}
+
+func (l *Loop) plugin(ctx context.Context) error {
+	if l.Spec.BinDir == "" {
+		return nil
+	}
+	bin, err := node.OpenDir(l.Open, l.Spec.BinDir, values.BinDir)
+	if err != nil {
+		return err
+	}
+	defer bin.Close()
+	changed, err := l.guard.Ensure(ctx, bin)
+	if changed {
+		l.Logf("wrote %s/%s", bin.Path(), node.PluginFile)
+	}
+	return err
+}
+
+// keeps tells whether this refresher is the one that keeps the files, and sees to its claim.
+func (l *Loop) keeps(sub hostfs.Dir) (bool, error) {
+	fail := func(err error) (bool, error) {
+		return false, node.HostError("look at the claims in", sub.Path(), sub, values.ConfDir, err)
+	}
+	top, found, err := claim.Above(sub, l.mine.Number)
+	if err != nil {
+		return fail(err)
+	}
+	// At the start everybody is above us, and we outrank them: the refresher that started last counts.
+	if found && l.mine.Number > 0 && l.outranked(top) {
+		return false, nil
+	}
+	if l.mine.Number > 0 && !found {
+		if there, err := sub.IsHeld(l.mine.Name); err == nil && there {
+			l.setStandby(false)
+			return true, nil
+		}
+	}
+	if l.release != nil {
+		l.release()
+		_ = claim.Remove(sub, l.mine)
+	}
+	l.mine, l.release, err = claim.Take(sub, claim.Held)
+	if err != nil {
+		return fail(err)
+	}
+	l.setStandby(false)
+	return true, nil
+}
+
+// outranked tells whether to stand back for a claim above ours.
+func (l *Loop) outranked(top claim.Claim) bool {
+	if top.Kind == claim.Announced {
+		if l.announced != top {
+			l.announced, l.since = top, time.Now()
+		}
+		if time.Since(l.since) >= announcedFor {
+			return false
+		}
+	}
+	l.setStandby(true)
+	return true
+}
+
+func (l *Loop) setStandby(standby bool) {
+	was := l.standby.Swap(standby)
+	switch {
+	case standby && !was:
+		l.Logf("a newer pod of the package is on this node: it keeps the files now")
+	case was && !standby:
+		l.Logf("the newer pod is gone: this one keeps the files again")
+	}
+}
+
+// withdraw takes the claim back, so that an older refresher that still lives need not wait for its poll.
+func (l *Loop) withdraw() {
+	if l.release == nil {
+		return
+	}
+	if sub, err := node.OpenSubDir(l.Open, l.Spec.ConfDir); err == nil {
+		_ = claim.Remove(sub, l.mine)
+		_ = sub.Close()
+	}
+	l.release()
+}

@@ -1,0 +1,56 @@
+"""Each case of render/: values.yaml, and the manifests or the message that ytt gives for it.
+
+`pytest tests/golden --update-golden` writes what came out.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.helpers.package import RefusedError, StagedPackage
+from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
+
+CASES = Path(__file__).parent / "render"
+EXPECTED, EXPECTED_ERROR = "expected.yaml", "expected-error.txt"
+
+_SCHEMA_LINE = re.compile(r"(values-schema\.yaml):\d+")
+_DOCUMENTS = re.compile(r"^---\n", re.MULTILINE)
+
+
+def without_crd_schemas(text: str) -> str:
+    """Cut what is not ours: what upstream's CRDs say below `spec`."""
+    documents = _DOCUMENTS.split(text)
+    cut = [
+        document[: document.index("\nspec:\n") + 1] if "kind: CustomResourceDefinition\n" in document else document
+        for document in documents
+    ]
+    return "---\n".join(cut)
+
+
+def outcome(package: StagedPackage, values: Path) -> tuple[str, str]:
+    """Return the name of the file that holds what is expected, and its content."""
+    try:
+        return EXPECTED, without_crd_schemas(package.text(values))
+    except RefusedError as error:
+        # The line in the schema changes with every option that is added above.
+        return EXPECTED_ERROR, _SCHEMA_LINE.sub(r"\1", str(error)).strip() + "\n"
+
+
+@pytest.mark.parametrize("case", sorted(path.parent.name for path in CASES.glob("*/values.yaml")))
+def test_render(case: str, package: StagedPackage, request: pytest.FixtureRequest) -> None:
+    directory = CASES / case
+    name, content = outcome(package, directory / "values.yaml")
+    if request.config.getoption("--update-golden"):
+        for each in (EXPECTED, EXPECTED_ERROR):
+            (directory / each).unlink(missing_ok=True)
+        (directory / name).write_text(content)
+    (expected,) = [path for path in directory.iterdir() if path.name != "values.yaml"]
+    assert (name, content) == (expected.name, expected.read_text())
+
+
+def test_every_directory_is_a_case() -> None:
+    directories = {path.name for path in CASES.iterdir()}
+    assert directories == {path.parent.name for path in CASES.glob("*/values.yaml")}
+    assert len(directories) > 30

@@ -1,0 +1,141 @@
+"""The whereabouts package as the server renders it: staged once, then rendered with values by the real ytt."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from carvelwright import config
+from carvelwright.report import StreamReporter
+from carvelwright.steps import bundle
+from carvelwright.tools import toolchain
+from carvelwright.tools.toolchain import Search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = Path(__file__).parents[2]
+
+Manifest = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """ytt refused the values; the message is what the user sees."""
+
+
+@dataclass(frozen=True)
+class StagedPackage:
+    """The bundle's config directory, complete, and the ytt that renders it."""
+
+    config: Path
+    ytt: Path
+
+    def text(self, values: Path | None = None) -> str:
+        """Return the manifests as YAML; RefusedError carries ytt's message."""
+        arguments = [] if values is None else ["--data-values-file", values.name]
+        done = subprocess.run(
+            [self.ytt, "-f", self.config, *arguments],
+            cwd=values.parent if values else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RefusedError(done.stderr)
+        return done.stdout
+
+    def manifests(self, values: Path | None = None) -> list[Manifest]:
+        """Return the manifests."""
+        return [document for document in YAML(typ="safe").load_all(self.text(values)) if document]
+
+    def inspect(self, *arguments: str) -> Any:
+        """Return what ytt says of the values schema alone."""
+        done = subprocess.run(
+            [self.ytt, "-f", ROOT / config.VALUES_SCHEMA, *arguments], capture_output=True, text=True, check=True
+        )
+        return YAML(typ="safe").load(done.stdout)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the values schema as it stands in a Package."""
+        exported = self.inspect("--data-values-schema-inspect", "-o", "openapi-v3")
+        schema: dict[str, Any] = exported["components"]["schemas"]["dataValues"]
+        return schema
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the default values."""
+        values: dict[str, Any] = self.inspect("--data-values-inspect")
+        return values
+
+
+def stage(target: Path, ytt: Path) -> StagedPackage:
+    """Stage the package's newest release below `target`, as a build does."""
+    project = config.load_project(ROOT)
+    search = Search(ROOT, project.tools, project.go, dict(os.environ))
+    bundle.stage_config(
+        project,
+        project.release(None),
+        target,
+        find_go=lambda: toolchain.find_go(search),
+        reporter=StreamReporter(sys.stderr, quiet=True),
+    )
+    return StagedPackage(target, ytt)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, ytt: Path) -> StagedPackage:
+    """Stage the package, once for all tests."""
+    return stage(tmp_path_factory.mktemp("package") / "config", ytt)
+
+
+def write_values(directory: Path, values: Mapping[str, Any] | str) -> Path:
+    """Write a values file."""
+    path = directory / "values.yaml"
+    if isinstance(values, str):
+        path.write_text(values)
+    else:
+        with path.open("w") as stream:
+            YAML(typ="safe").dump(dict(values), stream)
+    return path
+
+
+def nested(path: str, value: object) -> dict[str, Any]:
+    """Return values in which only the option of that dotted path is set."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return several values in one; later ones win."""
+    out: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = out.get(key)
+            out[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return out
+
+
+def one(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:
+    """Return the only manifest of that kind and name."""
+    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    return found
+
+
+def pod_spec(manifest: Manifest) -> dict[str, Any]:
+    """Return a workload's pod spec."""
+    spec: dict[str, Any] = manifest["spec"]["template"]["spec"]
+    return spec
+
+
+def containers(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return all containers of a workload, the initial ones first."""
+    spec = pod_spec(manifest)
+    return [*spec.get("initContainers", []), *spec["containers"]]

@@ -1,0 +1,536 @@
+"""What the package's manifests promise, whatever the values."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+from ruamel.yaml import YAML
+from tests.helpers.package import (
+    ROOT,
+    Manifest,
+    StagedPackage,
+    containers,
+    merged,
+    nested,
+    one,
+    pod_spec,
+    write_values,
+)
+from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+OLDEST = "1.27"  # kubernetesVersionSelection in package/package.yaml.j2
+NEWEST = kubernetes_validate.latest_version()
+
+CASES = sorted(path.parent / "values.yaml" for path in (ROOT / "tests/golden/render").glob("*/expected.yaml"))
+EXAMPLES = sorted((ROOT / "examples/whereabouts/values").iterdir())
+WORKLOADS = ("DaemonSet", "Deployment")
+
+SLICES = nested("node_slice_controller.enabled", value=True)
+POLICY = nested("network_policy.enabled", value=True)
+
+
+@pytest.fixture(scope="module")
+def defaults(package: StagedPackage) -> list[Manifest]:
+    return package.manifests()
+
+
+@pytest.fixture(scope="module")
+def everything(package: StagedPackage) -> list[Manifest]:
+    return package.manifests(ROOT / "tests/golden/render/everything/values.yaml")
+
+
+def workloads(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in WORKLOADS]
+
+
+# --- valid Kubernetes -----------------------------------------------------------------------------------------------
+
+
+def test_oldest_version_is_the_one_the_package_claims() -> None:
+    lines = (ROOT / "package/package.yaml.j2").read_text().splitlines()
+    claim = lines[lines.index("kubernetesVersionSelection:") + 1]
+    assert claim.strip() == f'constraints: ">={OLDEST}.0"'
+
+
+@pytest.mark.parametrize("values", [*CASES, *EXAMPLES], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_manifests_are_valid(values: Path, package: StagedPackage) -> None:
+    manifests = package.manifests(values)
+    for version in (OLDEST, NEWEST):
+        for manifest in manifests:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bundle/config/base").iterdir()), ids=lambda path: path.name)
+def test_base_is_plain_kubernetes(path: Path) -> None:
+    text = path.read_text()
+    assert "#@" not in text
+    for manifest in YAML(typ="safe").load_all(text):
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("name", ["pods.yaml", "package-install.yaml"])
+def test_examples_are_valid(name: str) -> None:
+    kinds = []
+    for manifest in YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()):
+        kinds.append(manifest["kind"])
+        if manifest["apiVersion"] == "v1":
+            kubernetes_validate.validate(manifest, NEWEST, strict=True)
+    assert kinds in (["Pod"] * 3, ["Namespace", "Secret", "PackageInstall"])
+
+
+def test_values_of_the_example_install_render(package: StagedPackage, tmp_path: Path) -> None:
+    documents = list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts/package-install.yaml").read_text()))
+    secret = one(documents, "Secret", "whereabouts-values")
+    install = one(documents, "PackageInstall", "whereabouts")
+    assert install["spec"]["values"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
+    assert package.manifests(write_values(tmp_path, secret["stringData"]["values.yaml"]))
+
+
+def test_names_that_others_rely_on(defaults: list[Manifest]) -> None:
+    assert {m["metadata"]["name"] for m in workloads(defaults)} == {"whereabouts", "whereabouts-reconciler"}
+    reconciler = one(defaults, "Deployment", "whereabouts-reconciler")
+    assert reconciler["spec"]["template"]["metadata"]["labels"]["app"] == "whereabouts-reconciler"
+
+
+def test_every_image_is_the_one_that_is_built(everything: list[Manifest]) -> None:
+    images = {container["image"] for workload in workloads(everything) for container in containers(workload)}
+    assert images == {"whereabouts"}
+
+
+def test_everything_is_in_kube_system(everything: list[Manifest]) -> None:
+    cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    for manifest in everything:
+        expected = None if manifest["kind"] in cluster_wide else "kube-system"
+        assert manifest["metadata"].get("namespace") == expected
+
+
+# --- rights ---------------------------------------------------------------------------------------------------------
+
+WB, NAD, CORE, LEASES = "whereabouts.cni.cncf.io", "k8s.cni.cncf.io", "", "coordination.k8s.io"
+HERE, CLUSTER = "kube-system", "*"
+
+Right = tuple[str, str, str, str, str]  # where, group, resource, name or *, verb
+
+
+def rights(where: str, group: str, resource: str, verbs: str, name: str = "*") -> set[Right]:
+    return {(where, group, resource, name, verb) for verb in verbs.split()}
+
+
+# What each binary really uses, from its code: the table that the package must not go beyond.
+PLUGIN = (
+    rights(HERE, WB, "ippools", "get list create patch")
+    | rights(HERE, WB, "overlappingrangeipreservations", "get create delete")
+    | rights(HERE, WB, "nodeslicepools", "get")
+    | rights(HERE, LEASES, "leases", "create")
+)
+OWN_LEASE = rights(HERE, LEASES, "leases", "get update", "whereabouts")
+ANY_LEASE = rights(HERE, LEASES, "leases", "get update")
+CONTROL_LOOP = (
+    rights(CLUSTER, CORE, "nodes", "get")
+    | rights(CLUSTER, CORE, "pods", "get list watch")
+    | rights(CLUSTER, CORE, "events", "create patch")
+    | rights(CLUSTER, WB, "ippools", "list watch")
+    | rights(CLUSTER, NAD, "network-attachment-definitions", "list watch")
+)
+RECONCILER = (
+    rights(CLUSTER, WB, "ippools", "list patch")
+    | rights(CLUSTER, WB, "overlappingrangeipreservations", "list delete")
+    | rights(CLUSTER, CORE, "pods", "get list")
+)
+NODE_SLICES = (
+    rights(HERE, WB, "nodeslicepools", "create update delete")
+    | rights(CLUSTER, WB, "nodeslicepools", "list watch")
+    | rights(CLUSTER, CORE, "nodes", "list watch")
+    | rights(CLUSTER, NAD, "network-attachment-definitions", "list watch")
+    | rights(CLUSTER, NAD, "network-attachment-definitions/finalizers", "update")
+)
+
+
+def granted(manifests: list[Manifest], account: str) -> set[Right]:
+    """Return all that a service account may do, by every role that is bound to it."""
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}
+    found: set[Right] = set()
+    for binding in manifests:
+        if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding") or subject not in binding["subjects"]:
+            continue
+        where = HERE if binding["kind"] == "RoleBinding" else CLUSTER
+        role = one(manifests, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    for name in rule.get("resourceNames", ["*"]):
+                        found |= rights(where, group, resource, " ".join(rule["verbs"]), name)
+    return found
+
+
+def test_rights_are_the_table(defaults: list[Manifest]) -> None:
+    assert granted(defaults, "whereabouts") == PLUGIN | OWN_LEASE | CONTROL_LOOP
+    assert granted(defaults, "whereabouts-reconciler") == RECONCILER
+    assert granted(defaults, "whereabouts-controller") == set()
+
+
+def test_rights_with_node_slices_are_the_table(everything: list[Manifest]) -> None:
+    assert granted(everything, "whereabouts") == PLUGIN | ANY_LEASE | CONTROL_LOOP
+    assert granted(everything, "whereabouts-reconciler") == RECONCILER
+    assert granted(everything, "whereabouts-controller") == NODE_SLICES
+
+
+def test_every_role_and_account_is_used(everything: list[Manifest]) -> None:
+    bindings = [m for m in everything if m["kind"].endswith("RoleBinding")]
+    bound = {(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings}
+    assert bound == {(m["kind"], m["metadata"]["name"]) for m in everything if m["kind"] in ("Role", "ClusterRole")}
+    accounts = {m["metadata"]["name"] for m in everything if m["kind"] == "ServiceAccount"}
+    assert {subject["name"] for binding in bindings for subject in binding["subjects"]} == accounts
+    assert {pod_spec(workload)["serviceAccountName"] for workload in workloads(everything)} == accounts
+
+
+# --- pods -----------------------------------------------------------------------------------------------------------
+
+WRITES_HOST_FILES = {"install", "refresh"}
+
+
+def test_no_container_has_more_than_it_needs(everything: list[Manifest]) -> None:
+    for workload in workloads(everything):
+        spec = pod_spec(workload)
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not spec.keys() & {"hostPID", "hostIPC", "shareProcessNamespace"}
+        for container in containers(workload):
+            context = {**spec["securityContext"], **container["securityContext"]}
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert "privileged" not in context
+            if container["name"] in WRITES_HOST_FILES:
+                assert context["runAsUser"] == 0
+            else:
+                assert context["runAsNonRoot"] is True
+                assert context["runAsUser"] == context["runAsGroup"] == 65532
+                assert "add" not in context["capabilities"]
+
+
+def test_capabilities_are_added_only_where_the_value_says(defaults: list[Manifest], everything: list[Manifest]) -> None:
+    def added(manifests: list[Manifest]) -> dict[str, list[str]]:
+        pairs = [(c["name"], c["securityContext"]["capabilities"]) for w in workloads(manifests) for c in containers(w)]
+        return {name: capabilities["add"] for name, capabilities in pairs if "add" in capabilities}
+
+    assert added(defaults) == {}
+    assert added(everything) == {"install": ["DAC_OVERRIDE"], "refresh": ["DAC_OVERRIDE"]}
+
+
+def test_host_directories_are_mounted_only_where_they_are_written(everything: list[Manifest]) -> None:
+    for workload in workloads(everything):
+        host = {volume["name"] for volume in pod_spec(workload)["volumes"] if "hostPath" in volume}
+        for container in containers(workload):
+            mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+            assert bool(host & mounts.keys()) == (container["name"] in WRITES_HOST_FILES)
+            assert all(mount.get("readOnly") for name, mount in mounts.items() if name not in host)
+
+
+def test_only_the_daemonset_uses_the_hosts_network(everything: list[Manifest]) -> None:
+    on_host = [m["metadata"]["name"] for m in workloads(everything) if pod_spec(m).get("hostNetwork")]
+    assert on_host == ["whereabouts"]
+
+
+def test_tokens_are_mounted_by_pods_not_by_accounts(everything: list[Manifest]) -> None:
+    accounts = [m for m in everything if m["kind"] == "ServiceAccount"]
+    assert [account["automountServiceAccountToken"] for account in accounts] == [False] * 3
+    assert all(pod_spec(workload)["automountServiceAccountToken"] is True for workload in workloads(everything))
+
+
+def test_pods_end_quickly_and_tell_why_they_failed(everything: list[Manifest]) -> None:
+    for workload in workloads(everything):
+        assert pod_spec(workload)["terminationGracePeriodSeconds"] <= 5
+        for container in containers(workload):
+            assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_updates_leave_no_node_without_valid_credentials(defaults: list[Manifest]) -> None:
+    strategy = one(defaults, "DaemonSet", "whereabouts")["spec"]["updateStrategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_there_is_one_of_what_elects_no_leader(everything: list[Manifest]) -> None:
+    deployments = [m["spec"] for m in everything if m["kind"] == "Deployment"]
+    assert [(spec["replicas"], spec["strategy"]) for spec in deployments] == [(1, {"type": "Recreate"})] * 2
+
+
+def test_no_cpu_limit_and_enough_memory_by_default(package: StagedPackage, tmp_path: Path) -> None:
+    for workload in workloads(package.manifests(write_values(tmp_path, SLICES))):
+        for container in containers(workload):
+            assert container["resources"]["limits"].keys() == {"memory"}
+            if container["name"] not in WRITES_HOST_FILES:
+                assert container["resources"]["requests"]["memory"] == "100Mi"
+
+
+def test_priority_by_default(defaults: list[Manifest]) -> None:
+    classes = {m["kind"]: pod_spec(m)["priorityClassName"] for m in workloads(defaults)}
+    assert classes == {"DaemonSet": "system-node-critical", "Deployment": "system-cluster-critical"}
+
+
+def test_daemonset_is_everywhere_by_default(defaults: list[Manifest]) -> None:
+    spec = pod_spec(one(defaults, "DaemonSet", "whereabouts"))
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+
+
+# --- whereabouts.conf -----------------------------------------------------------------------------------------------
+
+
+def conf(manifests: list[Manifest], edition: str) -> dict[str, Any]:
+    text = one(manifests, "ConfigMap", "whereabouts-cni-conf")["data"][edition]
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def test_plugins_conf(everything: list[Manifest]) -> None:
+    assert conf(everything, "whereabouts.conf") == {
+        "datastore": "kubernetes",
+        "kubernetes": {"kubeconfig": "/etc/kubernetes/cni/net.d/whereabouts.d/whereabouts.kubeconfig"},
+        "configuration_path": "/etc/kubernetes/cni/net.d/whereabouts.d",
+        "log_level": "debug",
+        "log_file": "/var/log/whereabouts.log",
+        "leader_lease_duration": 3000,
+        "leader_renew_deadline": 2000,
+        "leader_retry_period": 300,
+    }
+
+
+def test_controllers_conf_leaves_their_logging_alone(everything: list[Manifest]) -> None:
+    controllers = conf(everything, "controllers.conf")
+    assert not controllers.keys() & {"log_level", "log_file", "configuration_path"}
+    assert controllers["kubernetes"]["kubeconfig"]
+    assert controllers["leader_retry_period"] == 300
+
+
+def test_conf_is_where_each_program_looks(everything: list[Manifest]) -> None:
+    found: dict[tuple[str, str], str] = {}
+    for workload in workloads(everything):
+        volumes = {volume["name"]: volume for volume in pod_spec(workload)["volumes"]}
+        for container in containers(workload):
+            for mount in container["volumeMounts"]:
+                assert "subPath" not in mount, "a subPath does not follow changes"
+                items = volumes[mount["name"]].get("configMap", {}).get("items", [])
+                found |= {(container["name"], f"{mount['mountPath']}/{item['path']}"): item["key"] for item in items}
+    assert found == {
+        ("install", "/etc/whereabouts/whereabouts.conf"): "whereabouts.conf",
+        ("refresh", "/etc/whereabouts/whereabouts.conf"): "whereabouts.conf",
+        ("ip-control-loop", "/etc/cni/net.d/whereabouts.d/whereabouts.conf"): "controllers.conf",
+        ("node-slice-controller", "/etc/cni/net.d/whereabouts.d/whereabouts.conf"): "controllers.conf",
+        ("ip-reconciler", "/cron-schedule/config"): "cron-expression",
+    }
+
+
+def test_installer_is_told_the_mounted_and_the_real_directory(everything: list[Manifest]) -> None:
+    workload = one(everything, "DaemonSet", "whereabouts")
+    paths = {volume["name"]: volume.get("hostPath") for volume in pod_spec(workload)["volumes"]}
+    assert paths["cni-bin-dir"] == {"path": "/var/lib/cni/bin", "type": "Directory"}
+    assert paths["cni-conf-dir"] == {"path": "/etc/kubernetes/cni/net.d", "type": "DirectoryOrCreate"}
+    for container in containers(workload):
+        if container["name"] in WRITES_HOST_FILES:
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            flags = dict(argument.split("=", 1) for argument in container["args"])
+            assert flags["--bin-dir"] == mounts["cni-bin-dir"]
+            assert flags["--conf-dir"] == mounts["cni-conf-dir"]
+            assert flags["--host-conf-dir"] == "/etc/kubernetes/cni/net.d"
+            assert flags["--config"] == f"{mounts['whereabouts-conf']}/whereabouts.conf"
+
+
+def templates(manifests: Iterable[Manifest]) -> dict[str, Any]:
+    return {m["metadata"]["name"]: m["spec"]["template"] for m in workloads(manifests)}
+
+
+def changed_pods(package: StagedPackage, directory: Path, values: Mapping[str, Any]) -> set[str]:
+    """Return the workloads whose pods are replaced when these values are set, with node slices on before and after."""
+    before = templates(package.manifests(write_values(directory, SLICES)))
+    after = templates(package.manifests(write_values(directory, merged(SLICES, values))))
+    return {name for name, template in after.items() if template != before[name]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "replaced"),
+    [
+        ("whereabouts.config.log_level", "debug", {"whereabouts"}),
+        ("whereabouts.config.log_file", "/var/log/x.log", {"whereabouts"}),
+        ("whereabouts.config.leader_election.retry_period", 250, {"whereabouts", "whereabouts-controller"}),
+        ("ip_reconciler.config.schedule", "@hourly", set()),
+        ("labels", {"example.com/a": "b"}, set()),
+        ("annotations", {"example.com/a": "b"}, set()),
+    ],
+)
+def test_which_pods_a_change_replaces(
+    path: str, value: object, replaced: set[str], package: StagedPackage, tmp_path: Path
+) -> None:
+    assert changed_pods(package, tmp_path, nested(path, value)) == replaced
+
+
+# --- upgrade, removal -----------------------------------------------------------------------------------------------
+
+
+def annotations_of(manifest: Manifest) -> dict[str, str]:
+    found: dict[str, str] = manifest["metadata"].get("annotations", {})
+    return found
+
+
+CRDS = "whereabouts.tanzu.vmware.com/crds"
+RIGHTS = "whereabouts.tanzu.vmware.com/rights"
+
+
+def test_crds_outlive_the_package(everything: list[Manifest]) -> None:
+    crds = [m for m in everything if m["kind"] == "CustomResourceDefinition"]
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == {
+        "IPPool",
+        "NodeSlicePool",
+        "OverlappingRangeIPReservation",
+    }
+    for crd in crds:
+        assert annotations_of(crd)["kapp.k14s.io/delete-strategy"] == "orphan"
+        assert annotations_of(crd)["kapp.k14s.io/change-group"] == CRDS
+        assert "subresources" not in crd["spec"]["versions"][0]
+
+
+def test_pods_come_after_crds_and_go_before_rights(everything: list[Manifest]) -> None:
+    for workload in workloads(everything):
+        rules = {annotations_of(workload)[f"kapp.k14s.io/change-rule.{name}"] for name in ("crds", "rights")}
+        assert rules == {f"upsert after upserting {CRDS}", f"delete before deleting {RIGHTS}"}
+    groups = {(m["kind"], annotations_of(m).get("kapp.k14s.io/change-group")) for m in everything}
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    assert {kind for kind, group in groups if group == RIGHTS} == set(kinds)
+    assert not any(kind in kinds and group != RIGHTS for kind, group in groups)
+
+
+def test_nothing_is_versioned_by_kapp(everything: list[Manifest]) -> None:
+    assert not any("kapp.k14s.io/versioned" in annotations_of(manifest) for manifest in everything)
+
+
+def test_selectors_never_change(defaults: list[Manifest], everything: list[Manifest]) -> None:
+    expected = {
+        "whereabouts": {"name": "whereabouts"},
+        "whereabouts-reconciler": {"name": "whereabouts-reconciler"},
+        "whereabouts-controller": {"app": "whereabouts-controller"},
+    }
+    for manifests in (defaults, everything):
+        for workload in workloads(manifests):
+            selector = workload["spec"]["selector"]["matchLabels"]
+            assert selector == expected[workload["metadata"]["name"]]
+            assert selector.items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_network_policy_selects_the_deployments_pods(everything: list[Manifest]) -> None:
+    (expression,) = one(everything, "NetworkPolicy", "whereabouts")["spec"]["podSelector"]["matchExpressions"]
+    pods = {m["spec"]["template"]["metadata"]["labels"]["app"]: m["kind"] for m in everything if m["kind"] in WORKLOADS}
+    assert expression["key"] == "app"
+    assert {app for app, kind in pods.items() if kind == "Deployment"} == set(expression["values"])
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def leaves(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, child in schema["properties"].items():
+        if "properties" in child:
+            yield from leaves(child, (*at, name))
+        else:
+            yield ".".join((*at, name))
+
+
+def value_at(values: Any, path: str) -> Any:
+    for key in path.split("."):
+        values = values[key]
+    return values
+
+
+# What an option depends on, where it shows in no manifest by itself.
+ROLLOUT = nested("whereabouts.config.update_strategy.rolling_update", {"max_surge": 0, "max_unavailable": "50%"})
+NEEDS = {
+    "network_policy.api_server": POLICY,
+    "node_slice_controller.config.": SLICES,
+    "whereabouts.config.update_strategy.rolling_update.max_unavailable": ROLLOUT,
+}
+ONLY_ONE_VALUE = {"namespace"}
+# Where the value of the golden case `everything` is refused without others of that case.
+ALONE = {
+    "whereabouts.config.leader_election.renew_deadline": 900,
+    "node_slice_controller.config.resources.requests.memory": "200Mi",
+    "whereabouts.config.update_strategy.type": "OnDelete",
+    "whereabouts.config.update_strategy.rolling_update.max_surge": "25%",
+}
+
+
+def test_every_value_does_something(package: StagedPackage, tmp_path: Path) -> None:
+    """Turn each option alone, to its value in the golden case `everything`, and compare the manifests."""
+    turned = YAML(typ="safe").load((ROOT / "tests/golden/render/everything/values.yaml").read_text())
+    defaults = package.defaults()
+    rendered: dict[str, str] = {}
+    idle = []
+    for path in leaves(package.openapi()):
+        if path in ONLY_ONE_VALUE:
+            continue
+        value = ALONE[path] if path in ALONE else value_at(turned, path)
+        assert value != value_at(defaults, path), f"{path} has its default in the case `everything`"
+        base = merged(*(values for prefix, values in NEEDS.items() if path.startswith(prefix)))
+        before = rendered.get(str(base)) or package.text(write_values(tmp_path, base))
+        rendered[str(base)] = before
+        if package.text(write_values(tmp_path, merged(base, nested(path, value)))) == before:
+            idle.append(path)
+    assert idle == []
+
+
+QUANTITIES = (
+    "10Mi",
+    "10485761",
+    "20000k",
+    "99.5Mi",
+    "100Mi",
+    "102400Ki",
+    "102401Ki",
+    "105M",
+    "0.1G",
+    "0.1Gi",
+    "1Gi",
+    "2G",
+)
+
+
+def in_bytes(quantity: str) -> float:
+    units = {"k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+    number = quantity.rstrip("kKMGi")
+    return float(number) * units.get(quantity[len(number) :], 1)
+
+
+@pytest.mark.parametrize("limit", QUANTITIES)
+def test_default_request_is_never_above_a_limit(limit: str, package: StagedPackage, tmp_path: Path) -> None:
+    values = nested("ip_reconciler.config.resources.limits.memory", limit)
+    (container,) = containers(
+        one(package.manifests(write_values(tmp_path, values)), "Deployment", "whereabouts-reconciler")
+    )
+    expected = "100Mi" if in_bytes(limit) >= in_bytes("100Mi") else limit
+    assert container["resources"] == {"limits": {"memory": limit}, "requests": {"cpu": "100m", "memory": expected}}
+
+
+@pytest.mark.parametrize(("limit", "request_"), [("50m", "50m"), ("0.05", "0.05"), ("0.1", "100m"), ("1", "100m")])
+def test_default_cpu_request_is_never_above_a_limit(
+    limit: str, request_: str, package: StagedPackage, tmp_path: Path
+) -> None:
+    values = nested("ip_reconciler.config.resources.limits.cpu", limit)
+    (container,) = containers(
+        one(package.manifests(write_values(tmp_path, values)), "Deployment", "whereabouts-reconciler")
+    )
+    assert container["resources"]["requests"]["cpu"] == request_
+
+
+def test_own_labels_win_over_nothing_and_null_clears_the_defaults(package: StagedPackage, tmp_path: Path) -> None:
+    def labels(values: Mapping[str, Any]) -> Any:
+        found = one(package.manifests(write_values(tmp_path, values)), "ConfigMap", "whereabouts-config")
+        return found["metadata"].get("labels")
+
+    assert labels({}) == {"app.kubernetes.io/part-of": "whereabouts"}
+    assert labels({"labels": {"a": "b"}}) == {"app.kubernetes.io/part-of": "whereabouts", "a": "b"}
+    assert labels({"labels": {"app.kubernetes.io/part-of": "net"}}) == {"app.kubernetes.io/part-of": "net"}
+    assert labels({"labels": None}) is None
