@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 _NAME_LIMIT = 253
+# ytt exports a default for the items of every typed array, and requires one of the array itself: nothing is lost.
+_HARMLESS_TRAPS = ("item-default",)
 
 
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
@@ -83,7 +85,9 @@ def _values_schema(session: Session, tools: Toolchain) -> list[Problem]:
         return [Problem(error.message, Location(path), found=error.details)]
     document = yamldoc.load(path)
     return [
-        document.problem(trap.path, trap.message, key=True, hint=trap.hint) for trap in schema_traps(schema.openapi)
+        document.problem(trap.path.replace("[]", "").split("."), trap.message, key=True, hint=trap.hint)
+        for trap in schema_traps(schema.openapi)
+        if trap.kind not in _HARMLESS_TRAPS
     ]
 
 

@@ -76,7 +76,7 @@ class BuildPlan:
             "releasedAt": self.release.released_at,
             "created": self.created,
             "platforms": [str(platform) for platform in self.platforms],
-            "registry": {"address": self.target.registry, "embedded": self.embedded},
+            "registry": {"address": str(self.target), "embedded": self.embedded},
             "images": {plan.config.name: str(plan.target) for plan in self.images},
             "bundle": str(self.bundle),
             "repository": str(self.repository),
