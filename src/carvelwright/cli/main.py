@@ -25,6 +25,7 @@ _COMMANDS = {
     "check": "Check project, releases, metadata and values schema; report every problem with its place.",
     "render": "Render the manifests as the server does, with values files of your own.",
     "values": "Print default values, annotated values, JSON Schema or the table of the data values.",
+    "rbac": "Print the least rights that a service account needs to install the package.",
     "serve": "Serve what was built from a registry on loopback.",
     "doctor": "Tell which tools are there, in which versions; --install builds those that are missing.",
 }

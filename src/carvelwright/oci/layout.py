@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from carvelwright.digest import Digest
 
 if TYPE_CHECKING:
-    from carvelwright.oci.layer import Layer
     from pathlib import Path
+
     from carvelwright.oci.image import Blob
+    from carvelwright.oci.layer import Layer
 
 
 @dataclass(frozen=True, slots=True)
