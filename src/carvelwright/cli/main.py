@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +86,8 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes words
         lines, code = _explain(error)
         if "--debug" in arguments:
+            import traceback  # noqa: PLC0415 - slow to import, almost never needed
+
             traceback.print_exception(error)
         click.echo("error: " + "\n".join(lines), err=True)
         return int(code)

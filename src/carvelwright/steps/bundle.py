@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import config, files, yamldoc
+from carvelwright import config, files, resources, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.tools import go, imgpkg, kbld, ytt
 from carvelwright.workspace import Workspace, content_key
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 _LOCK = ".imgpkg/images.yml"
+_IMAGE = re.compile(rb"^[ -]*image: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ def stage(
     with reporter.step("render and lock"):
         stage_config(plan.project, plan.release, target / "config", find_go=find_go, reporter=reporter)
         manifests = ytt.render(tools.ytt, target / "config", step="render")
+        _check_images(plan.project, manifests, images)
         with Workspace(plan.project.root).scratch("kbld") as scratch:
             lock = kbld.lock(tools.kbld, manifests, images, scratch, step="lock images")
-        _check_lock(plan.project, lock, images)
         write_lock(lock, target)
     return StagedBundle(target)
 
@@ -113,8 +115,12 @@ def _crd_files(
         return list(files.walk_files(Workspace(project.root).product("crds", key, step, make)))
 
 
-def _check_lock(project: Project, lock: ImagesLock, images: Mapping[str, Reference]) -> None:
-    asked = {locked.asked_as for locked in lock.images}
+def _check_images(project: Project, manifests: bytes, images: Mapping[str, Reference]) -> None:
+    """Compare what manifests ask for with what is built; before kbld, which would ask public registries for the rest."""
+    # ytt writes one style: where all lines with an image name ours, there is no need to read the documents.
+    if {name.decode() for name in _IMAGE.findall(manifests)} == set(images):
+        return
+    asked = resources.images_of(yamldoc.load_all_text(manifests.decode(), project.root / config.BUNDLE_CONFIG))
     where = Location(project.root / config.BUNDLE_CONFIG)
     unknown = [
         Problem(

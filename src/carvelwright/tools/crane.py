@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -83,6 +82,8 @@ def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[Non
 
 def answers(address: str, *, timeout: float) -> bool:
     """Tell whether a registry answers over plain HTTP at HOST:PORT."""
+    import http.client  # noqa: PLC0415 - slow to import, not always needed
+
     connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
         connection.request("GET", "/v2/")
