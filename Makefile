@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: build setup tools test check format verify bench docs update-golden clean
+.PHONY: build setup tools test check format verify bench docs update-golden clean e2e cluster-up cluster-down
 
 build: setup ## the main job: from source to dist/
 	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
@@ -52,6 +52,15 @@ format: setup ## put every file into the project's format
 
 verify: setup ## what only a finished dist/ can show: every binary of every platform, the archive, the manifests
 	@$(RUN) pytest tests/release $(ARGS)
+
+e2e: tools ## the package on a real two-node cluster; needs root
+	@$(RUN) pytest tests/cluster $(ARGS)
+
+cluster-up: tools ## raise the cluster and leave it up; needs root
+	@$(RUN) tests.cluster up
+
+cluster-down: setup ## take it down
+	@$(RUN) tests.cluster down
 
 bench: build ## the packaging part and a no-change run against a plain shell script, side by side
 	@$(BIN)/python scripts/bench.py

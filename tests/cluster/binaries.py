@@ -1,0 +1,209 @@
+"""The programs of the cluster, built once from the pinned modules of tools/cluster and kept by content under build/."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.cluster import layout
+from tests.cluster.errors import ClusterError
+from tests.cluster.machine import tail
+from tests.cluster.progress import say
+
+KUBERNETES_VERSION = "1.34.2"
+KUBERNETES_COMPONENTS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
+KAPP_CONTROLLER_VERSION = "0.51.0"
+PROGRESS_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSet:
+    """One Go module of tools/cluster and what is taken from it.
+
+    `targets` are what `go build` is told; `links` maps further names to a built program; `files` maps a name to a path
+    in the source of a required module, for manifests that belong to the programs; `about` is for the line of progress.
+    """
+
+    name: str
+    about: str
+    targets: tuple[str, ...] = (".",)
+    ldflags: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str, str], ...] = ()
+
+
+def _kubernetes_ldflags() -> tuple[str, ...]:
+    # Components refuse or misjudge each other when they do not know their version; the module carries none.
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    values = {
+        "gitVersion": f"v{KUBERNETES_VERSION}",
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "archive",
+        "buildDate": "1970-01-01T00:00:00Z",
+    }
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return tuple(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())
+
+
+TOOL_SETS = (
+    ToolSet("pause", "the sandbox container"),
+    ToolSet("etcd", "etcd; cold about 1 min"),
+    ToolSet(
+        "cni",
+        "CNI plugins and Multus; cold about 1 min 30 s",
+        targets=("tool",),
+        files=(
+            (
+                "networks-crd.yaml",
+                "github.com/k8snetworkplumbingwg/network-attachment-definition-client",
+                "artifacts/networks-crd.yaml",
+            ),
+        ),
+    ),
+    ToolSet(
+        "kapp-controller",
+        "kapp-controller; cold about 2 min 30 s",
+        targets=("tool",),
+        ldflags=(f"-X main.Version={KAPP_CONTROLLER_VERSION}",),
+        links=(("kapp-controller", "controller"),),
+        files=(("config", "github.com/vmware-tanzu/carvel-kapp-controller", "config"),),
+    ),
+    ToolSet("carvel", "kapp and vendir; cold about 2 min", targets=("tool",)),
+    ToolSet(
+        "kubernetes",
+        "all of Kubernetes in one program; cold about 6 min",
+        ldflags=_kubernetes_ldflags(),
+        links=tuple((component, "kubernetes") for component in KUBERNETES_COMPONENTS),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where the built programs lie: one directory for each set of tools."""
+
+    directories: dict[str, Path]
+
+    def path(self, name: str) -> Path:
+        """Return the program or file called `name`."""
+        for directory in self.directories.values():
+            if (found := directory / name).exists():
+                return found
+        raise ClusterError(f"no set of tools has {name}")
+
+    def search_path(self) -> str:
+        """Return a PATH that has these programs, the Carvel tools and the host's."""
+        return os.pathsep.join(
+            [*map(str, self.directories.values()), str(layout.CARVEL_TOOLS), os.environ.get("PATH", os.defpath)]
+        )
+
+
+def ensure() -> Binaries:
+    """Build what is not there yet and return all of it."""
+    missing = [tool for tool in ("ytt", "imgpkg", "kbld", "crane") if not (layout.CARVEL_TOOLS / tool).is_file()]
+    if missing:
+        raise ClusterError(f"not in {layout.CARVEL_TOOLS}: {', '.join(missing)}; run make first, which builds them")
+    return Binaries({tools.name: _ensure(tools) for tools in TOOL_SETS})
+
+
+def _ensure(tools: ToolSet) -> Path:
+    directory = layout.BIN / f"{tools.name}-{_key(tools)}"
+    if directory.is_dir():
+        return directory
+    layout.BIN.mkdir(parents=True, exist_ok=True)
+    say(f"building {tools.name}: {tools.about}")
+    # Beside its place and renamed: an interrupted build leaves nothing that looks whole.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{tools.name}-", dir=layout.BIN))
+    try:
+        scratch.chmod(0o755)
+        _build(tools, scratch)
+        for name, target in tools.links:
+            (scratch / name).symlink_to(target)
+        for name, module, path in tools.files:
+            _copy_source(tools, module, path, scratch / name)
+        scratch.rename(directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    say(f"built {tools.name}")
+    return directory
+
+
+def _key(tools: ToolSet) -> str:
+    digest = hashlib.sha256(f"{_go_version()}\0{tools!r}\0{_environment()['GOFLAGS']}".encode())
+    for source in sorted((layout.SOURCES / tools.name).iterdir()):
+        digest.update(f"\0{source.name}\0{source.stat().st_size}\0".encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(tools: ToolSet, output: Path) -> None:
+    layout.LOGS.mkdir(parents=True, exist_ok=True)
+    log = layout.LOGS / f"build-{tools.name}.log"
+    # -v names each package as it is compiled: that is the progress.
+    target = output / tools.name if tools.targets == (".",) else f"{output}/"
+    argv = [_go(), "build", "-v", "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target), *tools.targets]
+    with log.open("wb") as output_log:
+        process = subprocess.Popen(
+            argv, cwd=layout.SOURCES / tools.name, env=_environment(), stdout=output_log, stderr=subprocess.STDOUT
+        )
+        try:
+            code = None
+            while code is None:
+                try:
+                    code = process.wait(PROGRESS_SECONDS)
+                except subprocess.TimeoutExpired:
+                    say(f"building {tools.name}: {len(log.read_bytes().splitlines())} packages so far")
+        finally:
+            process.kill()
+            process.wait()
+    if code != 0:
+        raise ClusterError(f"go build of {tools.name} failed; the end of {log}:\n{tail(log)}")
+
+
+def _copy_source(tools: ToolSet, module: str, path: str, target: Path) -> None:
+    argv = [_go(), "list", "-m", "-f", "{{.Dir}}", module]
+    done = subprocess.run(
+        argv, cwd=layout.SOURCES / tools.name, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0 or not done.stdout.strip():
+        raise ClusterError(f"{' '.join(argv)} failed: {done.stderr.strip() or 'the module is not downloaded'}")
+    source = Path(done.stdout.strip()) / path
+    # The module cache is read-only; copies must not be, or nobody can remove them.
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=shutil.copyfile)
+        for directory, _, _ in os.walk(target):
+            Path(directory).chmod(0o755)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _go() -> str:
+    pinned = Path(sys.prefix) / "bin" / "go"
+    if not pinned.exists():
+        raise ClusterError(f"the pinned Go is not in {sys.prefix}; make the environment (make venv) and run from it")
+    return str(pinned)
+
+
+@cache
+def _go_version() -> str:
+    return subprocess.run([_go(), "version"], capture_output=True, text=True, check=True, env=_environment()).stdout
+
+
+def _environment() -> dict[str, str]:
+    settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    return {**os.environ, **settings, "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}

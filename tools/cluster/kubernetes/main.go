@@ -1,0 +1,55 @@
+// Command kubernetes holds every Kubernetes component that the test cluster runs, in one binary:
+// the shared code is linked once, which halves build time and size. The name it is called by selects the component.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"k8s.io/component-base/cli"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+)
+
+func component(name string) *cobra.Command {
+	switch name {
+	case "kube-apiserver":
+		return apiserver.NewAPIServerCommand()
+	case "kube-controller-manager":
+		return controllermanager.NewControllerManagerCommand()
+	case "kube-scheduler":
+		return scheduler.NewSchedulerCommand()
+	case "kube-proxy":
+		return proxy.NewProxyCommand()
+	case "kubelet":
+		return kubelet.NewKubeletCommand(context.Background())
+	case "kubectl":
+		return kubectl.NewDefaultKubectlCommand()
+	}
+	return nil
+}
+
+func main() {
+	name := filepath.Base(os.Args[0])
+	command := component(name)
+	if command == nil {
+		fmt.Fprintf(os.Stderr, "%q names no component: call this binary by a link named kubectl, kubelet, kube-apiserver ...\n", name)
+		os.Exit(2)
+	}
+	if name == "kubectl" {
+		// kubectl reports its own errors; the runner for servers would print them a second time, with usage.
+		if err := cli.RunNoErrOutput(command); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(cli.Run(command))
+}

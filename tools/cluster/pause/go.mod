@@ -1,0 +1,3 @@
+module carvelwright.dev/tools/cluster/pause
+
+go 1.26
