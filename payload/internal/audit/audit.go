@@ -160,9 +160,9 @@ func Audit(s Snapshot) Report {
 	a.duplicateAllocations(reserved)
 	a.duplicateWearers(s.Pools)
 	a.losses(s.Pools)
-	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
+	slices.SortFunc(a.report.Findings, func(x, y Finding) int {
 		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Address, y.Address), strings.Compare(x.Object, y.Object),
-			slices.Compare(x.Pods, y.Pods))
+			slices.Compare(x.Pods, y.Pods), strings.Compare(x.Reason, y.Reason))
 	})
 	return a.report
 }

@@ -185,6 +185,38 @@ func TestRefreshAndProbes(t *testing.T) {
 	}
 }
 
+// A pass that hangs (here: on a token that is a pipe without a writer) does not keep the pod from ending.
+func TestEndsWhileAPassHangs(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	token := filepath.Join(w.Spec.ServiceAccountDir, "token")
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(token, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], nodeArgs("refresh", w)...)
+	cmd.Env = append(os.Environ(), "AS_INSTALLER=1", "KUBERNETES_SERVICE_HOST="+w.Spec.APIHost, "KUBERNETES_SERVICE_PORT="+w.Spec.APIPort)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	time.Sleep(500 * time.Millisecond) // until it hangs; sooner, it ends all the more easily
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("did not end")
+	}
+}
+
 func TestRefreshWithoutAUsableStateDir(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	code, _, errs := run(t, w, "", nodeArgs("refresh", w, "--state-dir", filepath.Join(w.Root, "nowhere"))...)

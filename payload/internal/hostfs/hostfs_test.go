@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"carvelwright.dev/payload/internal/hostfs"
+	"carvelwright.dev/payload/internal/hostfs/hostfstest"
 )
 
 func open(t *testing.T, path string) hostfs.Dir {
@@ -72,6 +73,25 @@ func TestReplaceStopsAtTheCheck(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "f"))
 	if names, _ := dir.Names(); err != nil || string(text) != "old" || len(names) != 1 {
 		t.Errorf("%q %v %v", text, err, names)
+	}
+}
+
+// What a node that loses power finds depends on this order alone.
+func TestReplaceSyncsBeforeAndAfterTheRename(t *testing.T) {
+	var calls []string
+	wrapped := hostfstest.Wrap(hostfs.Open, func(call, name string) error {
+		calls = append(calls, call)
+		return nil
+	})
+	dir, err := wrapped(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hostfs.Replace(dir, "f", 0o600, strings.NewReader("text"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(calls, ", "); got != "create, write, write the rest, chmod, fsync, close, rename, sync directory" {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"io/fs"
+	"sync"
 	"syscall"
 
 	"carvelwright.dev/payload/internal/hostfs"
@@ -10,10 +11,11 @@ import (
 )
 
 // Guard keeps the plugin on the host right without reading 50 MB at each look: it reads the file again only when the kernel
-// says that it is another file, or was written, renamed, or changed in mode or owner.
+// says that it is another file, or was written, renamed, or changed in mode or owner. It is for several callers at once.
 type Guard struct {
 	Source string
 
+	mutex  sync.Mutex
 	digest *Digest
 	seen   *identity
 }
@@ -35,6 +37,8 @@ func identify(info fs.FileInfo) *identity {
 
 // Check tells whether the host's plugin is the image's.
 func (g *Guard) Check(bin hostfs.Dir) (bool, error) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
 	info, err := bin.Lstat(PluginFile)
 	if err == nil {
 		if now := identify(info); now != nil && g.seen != nil && *now == *g.seen {

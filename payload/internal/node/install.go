@@ -81,9 +81,5 @@ func installPlugin(ctx context.Context, bin hostfs.Dir, source string) (changed 
 		return false, err
 	}
 	defer unlock()
-	changed, err = EnsurePlugin(ctx, bin, source)
-	if err != nil || changed {
-		return changed, err // what was written was run before it took its place
-	}
-	return false, CheckPlugin(ctx, bin, source)
+	return EnsurePlugin(ctx, bin, source)
 }

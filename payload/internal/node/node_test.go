@@ -304,6 +304,50 @@ func TestPluginThatDoesNotRunNeverTakesThePlace(t *testing.T) {
 	}
 }
 
+// What the host runs must be what was installed: here each copy says where it lies, which the image's cannot match.
+func TestPluginThatSaysAnotherVersion(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	nodetest.Write(t, w.Spec.Source, "#!/bin/sh\necho \"$0\" >&2\n", 0o755)
+	refused(t, w, fault.Plugin, "says", "second packaging")
+	if _, err := os.Stat(w.Plugin()); err == nil {
+		t.Error("installed")
+	}
+}
+
+func TestPluginThatHangsIsNotWaitedFor(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	nodetest.Write(t, w.Spec.Source, "#!/bin/sh\nsleep 30\n", 0o755)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := node.Install(ctx, hostfs.Open, w.Spec); fault.CodeOf(err) != fault.Plugin || !strings.Contains(err.Error(), "did not end") {
+		t.Errorf("%v", err)
+	}
+	if entries, _ := os.ReadDir(w.Spec.BinDir); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// A file with the right text that belongs to somebody else can be changed, and its token read, by them.
+func TestFilesOfAnotherUserAreReplaced(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	w := nodetest.New(t, t.TempDir(), "v1")
+	install(t, w)
+	paths := []string{w.Host(node.KubeconfigFile), w.Plugin()}
+	for _, path := range paths {
+		if err := os.Chown(path, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install(t, w)
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil || hostfs.Owner(info) != 0 {
+			t.Errorf("%s belongs to %d (%v)", path, hostfs.Owner(info), err)
+		}
+	}
+}
+
 // The plugin on the host runs without any of the installer's environment: a CNI_COMMAND would make it act.
 func TestPluginRunsWithoutEnvironment(t *testing.T) {
 	t.Setenv("CNI_COMMAND", "ADD")

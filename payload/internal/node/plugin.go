@@ -6,12 +6,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,64 +29,97 @@ const (
 // Digest is a sha256.
 type Digest [sha256.Size]byte
 
-// EnsurePlugin puts the image's plugin into the host's binary directory, unless its bytes and mode are there already. The new
-// file is run before it takes the old one's place: a plugin that cannot run on this node never becomes the node's plugin.
+// EnsurePlugin puts the image's plugin into the host's binary directory, unless its bytes and mode are there already, and runs
+// it once. A new file is run before it takes the old one's place: a plugin that cannot run on this node never becomes the
+// node's plugin. The caller holds the directory's lock.
 func EnsurePlugin(ctx context.Context, dir hostfs.Dir, source string) (changed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	// The image's plugin runs while the files are read and written: that hides half of what the check costs.
+	expected := startPlugin(ctx, source)
+	defer expected.version() // no process is left behind
+	defer cancel()
 	path := dir.Path() + "/" + PluginFile
-	digest, err := DigestOf(source)
+	right, err := sameAsSource(dir, source)
 	if err != nil {
-		return false, sourceError(source, err)
-	}
-	right, err := PluginMatches(dir, digest)
-	if err != nil || right {
 		return false, err
+	}
+	if right {
+		return false, compareVersions(ctx, source, path, expected)
 	}
 	f, err := os.Open(source)
 	if err != nil {
 		return false, sourceError(source, err)
 	}
 	defer f.Close()
-	copied := &digester{r: f, hash: sha256.New()}
-	check := func(temp string) error {
-		if copied.sum() != digest {
-			return sourceError(source, errors.New("changed while it was copied"))
-		}
-		return compareVersions(ctx, source, dir.Path()+"/"+temp)
-	}
-	if err := hostfs.Replace(dir, PluginFile, pluginMode, copied, check); err != nil {
+	check := func(temp string) error { return compareVersions(ctx, source, dir.Path()+"/"+temp, expected) }
+	if err := hostfs.Replace(dir, PluginFile, pluginMode, f, check); err != nil {
 		return false, HostError("write", path, dir, values.BinDir, err)
 	}
 	return true, nil
 }
 
-// CheckPlugin runs the plugin on the host once and compares its version with that of the image's plugin.
-func CheckPlugin(ctx context.Context, dir hostfs.Dir, source string) error {
-	return compareVersions(ctx, source, dir.Path()+"/"+PluginFile)
+// sameAsSource compares two files of 50 MB: not at all when the size tells, else both are read side by side.
+func sameAsSource(dir hostfs.Dir, source string) (bool, error) {
+	info, err := os.Stat(source)
+	if err != nil {
+		return false, sourceError(source, err)
+	}
+	host, err := dir.Lstat(PluginFile)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && host.Mode().IsRegular() && host.Size() != info.Size()) {
+		return false, nil
+	}
+	type answer struct {
+		digest Digest
+		err    error
+	}
+	later := make(chan answer, 1)
+	go func() {
+		digest, err := DigestOf(source)
+		later <- answer{digest, err}
+	}()
+	found, err := pluginDigest(dir)
+	if err != nil || found == nil {
+		return false, err
+	}
+	want := <-later
+	if want.err != nil {
+		return false, sourceError(source, want.err)
+	}
+	return *found == want.digest, nil
 }
 
 // PluginMatches tells whether the host's plugin has the given content and the right mode and owner.
 func PluginMatches(dir hostfs.Dir, want Digest) (bool, error) {
+	found, err := pluginDigest(dir)
+	return found != nil && *found == want, err
+}
+
+// pluginDigest gives the sha256 of the host's plugin, nil when it has to be replaced whatever its content is.
+func pluginDigest(dir hostfs.Dir) (*Digest, error) {
 	path := dir.Path() + "/" + PluginFile
 	info, err := dir.Lstat(PluginFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, HostError("look at", path, dir, values.BinDir, err)
+		return nil, HostError("look at", path, dir, values.BinDir, err)
 	}
 	if !info.Mode().IsRegular() {
-		return false, notPlain(path, info, "file", values.BinDir)
+		return nil, notPlain(path, info, "file", values.BinDir)
 	}
 	if info.Mode() != pluginMode || hostfs.Owner(info) != os.Geteuid() {
-		return false, nil
+		return nil, nil
 	}
 	f, err := dir.Open(PluginFile)
 	if err != nil {
-		return false, nil // what cannot be read is replaced
+		return nil, nil // what cannot be read is replaced
 	}
 	defer f.Close()
 	found, err := digestOf(f)
-	return err == nil && found == want, nil
+	if err != nil {
+		return nil, nil
+	}
+	return &found, nil
 }
 
 // DigestOf gives a file's sha256.
@@ -100,55 +133,32 @@ func DigestOf(path string) (Digest, error) {
 }
 
 func digestOf(r io.Reader) (Digest, error) {
-	d := &digester{r: r, hash: sha256.New()}
-	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{d}, make([]byte, 256<<10)); err != nil {
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{r}, make([]byte, 256<<10)); err != nil {
 		return Digest{}, err
 	}
-	return d.sum(), nil
+	return Digest(sum.Sum(nil)), nil
 }
-
-// digester hashes what is read through it.
-type digester struct {
-	r    io.Reader
-	hash hash.Hash
-}
-
-func (d *digester) Read(p []byte) (int, error) {
-	n, err := d.r.Read(p)
-	d.hash.Write(p[:n])
-	return n, err
-}
-
-func (d *digester) sum() Digest { return Digest(d.hash.Sum(nil)) }
 
 func sourceError(source string, err error) *fault.Error {
 	return &fault.Error{Code: fault.Input, What: "read the image's plugin", Path: source, Err: cause(err),
 		Do: "the image is broken or --source is wrong"}
 }
 
-// compareVersions runs both programs side by side: on a busy node each takes its time.
-func compareVersions(ctx context.Context, source, installed string) error {
-	type answer struct {
-		version string
-		err     error
-	}
-	want := make(chan answer, 1)
-	go func() {
-		version, err := pluginVersion(ctx, source)
-		want <- answer{version, err}
-	}()
-	found, err := pluginVersion(ctx, installed)
-	expected := <-want
-	if expected.err != nil {
-		return &fault.Error{Code: fault.Plugin, What: "run the image's plugin", Path: source, Err: expected.err,
+// compareVersions runs the plugin on the host and compares what it says with what the image's said.
+func compareVersions(ctx context.Context, source, installed string, expected *run) error {
+	found, err := startPlugin(ctx, installed).version()
+	want, wantErr := expected.version()
+	if wantErr != nil {
+		return &fault.Error{Code: fault.Plugin, What: "run the image's plugin", Path: source, Err: wantErr,
 			Do: "the image does not fit this node: look at its platform"}
 	}
 	if err != nil {
 		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err)}
 	}
-	if found != expected.version {
+	if found != want {
 		return &fault.Error{Code: fault.Plugin, What: "the plugin on the host", Path: installed,
-			Err: fmt.Errorf("says %q, the image's says %q", found, expected.version),
+			Err: fmt.Errorf("says %q, the image's says %q", found, want),
 			Do:  "another program writes the same file: look for a second packaging of Whereabouts on this node"}
 	}
 	return nil
@@ -164,22 +174,42 @@ func runAdvice(err error) string {
 	return "look at the node's memory and security profile"
 }
 
-// pluginVersion runs a CNI plugin without a command: it then prints what it is to stderr and ends with 0.
-func pluginVersion(ctx context.Context, path string) (string, error) {
+// run is a plugin that was started to say its version.
+type run struct {
+	version func() (string, error) // waits for it; may be called more than once
+}
+
+// startPlugin starts a CNI plugin without a command: it then prints what it is to stderr and ends with 0.
+//
+// It starts at once and only the waiting can be put off: a process that is forked while a file is open for writing keeps that
+// file busy until it has executed its program, and a busy file cannot be run.
+func startPlugin(ctx context.Context, path string) *run {
 	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = []string{} // above all no CNI_COMMAND
 	cmd.Dir = "/"
+	cmd.WaitDelay = time.Second // for a child of its own that keeps stderr open
 	var stderr bytes.Buffer
 	cmd.Stderr = &limitedWriter{w: &stderr, left: 4096}
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
+	startErr := cmd.Start()
+	return &run{sync.OnceValues(func() (string, error) {
+		defer cancel()
+		err := startErr
+		if err == nil {
+			err = cmd.Wait()
+		}
+		if err != nil && ctx.Err() != nil {
 			return "", fmt.Errorf("it did not end: %w", ctx.Err())
 		}
-		return "", errors.Join(causeOfRun(err), saying(stderr.String()))
-	}
-	for line := range strings.Lines(stderr.String()) {
+		if err != nil {
+			return "", errors.Join(causeOfRun(err), saying(stderr.String()))
+		}
+		return firstLine(stderr.String())
+	})}
+}
+
+func firstLine(text string) (string, error) {
+	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
 			return line, nil
 		}

@@ -52,7 +52,8 @@ func Listen(dir string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Serve answers questions until ctx is done. answer gives nil when all is well, and is called from one goroutine at a time.
+// Serve answers questions until ctx is done. answer gives nil when all is well. Each connection has
+// its own goroutine: a readiness check that hangs on a disk must not make liveness fail.
 func Serve(ctx context.Context, listener net.Listener, answer func(question string) error) {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
@@ -65,7 +66,7 @@ func Serve(ctx context.Context, listener net.Listener, answer func(question stri
 			time.Sleep(time.Second) // out of descriptors: they may come back
 			continue
 		}
-		serve(conn, answer)
+		go serve(conn, answer)
 	}
 }
 

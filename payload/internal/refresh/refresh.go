@@ -39,11 +39,10 @@ type Loop struct {
 	// Poll is PollInterval unless a test wants to see the healing, or the watching alone.
 	Poll time.Duration
 
-	turned     atomic.Pointer[time.Time] // when the loop last came round
-	standby    atomic.Bool
-	probeGuard node.Guard
+	turned  atomic.Pointer[time.Time] // when the loop last came round
+	standby atomic.Bool
+	guard   node.Guard
 
-	guard     node.Guard
 	mine      claim.Claim
 	release   func()
 	announced claim.Claim
@@ -54,10 +53,7 @@ type Loop struct {
 
 // New gives a refresher for the real file system.
 func New(spec node.Spec, logf func(format string, args ...any)) *Loop {
-	return &Loop{
-		Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval,
-		guard: node.Guard{Source: spec.Source}, probeGuard: node.Guard{Source: spec.Source},
-	}
+	return &Loop{Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval, guard: node.Guard{Source: spec.Source}}
 }
 
 // Run works until ctx is done, and then only takes its claim back: the files stay, for the running pods' DEL and for the next

@@ -142,6 +142,32 @@ func TestAPIServerAddressChange(t *testing.T) {
 	eventually(t, "second address", holds(w.Host(node.KubeconfigFile), "https://[fd00:10:96::1]:6443"))
 }
 
+// whole looks at the host by other means than the refresher does.
+func whole(w nodetest.World) bool {
+	files, err := w.Spec.Files()
+	if err != nil {
+		return false
+	}
+	source, err := os.ReadFile(w.Spec.Source)
+	if err != nil {
+		return false
+	}
+	right := is(w.Plugin(), string(source), 0o755)
+	for _, file := range files {
+		right = right && is(w.Host(file.Name), string(file.Content), 0o600)
+	}
+	return right
+}
+
+func is(path, text string, mode os.FileMode) bool {
+	found, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode() == mode && string(found) == text
+}
+
 func TestRestoresWhatSomebodyDeletesOrEdits(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	r := start(t, w.Spec, never)
@@ -159,7 +185,7 @@ func TestRestoresWhatSomebodyDeletesOrEdits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			harm()
-			eventually(t, "ready again", ready(r))
+			eventually(t, "ready again", func() bool { return whole(w) && ready(r)() })
 		})
 	}
 	r.stop()
@@ -180,6 +206,7 @@ func TestPollHealsAMissedEvent(t *testing.T) {
 	}
 	r := start(t, w.Spec, 50*time.Millisecond)
 	eventually(t, "ready", ready(r))
+	time.Sleep(300 * time.Millisecond) // until the refresher's own writes have caused no more events
 	if err := os.Symlink(second, w.Spec.ServiceAccountDir+".new"); err != nil {
 		t.Fatal(err)
 	}

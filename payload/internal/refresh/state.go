@@ -11,8 +11,7 @@ import (
 	"carvelwright.dev/payload/internal/values"
 )
 
-// Answer says how the loop and the node's files are. It takes none of the loop's locks: a loop that hangs is what it has to
-// notice. It is for one caller at a time.
+// Answer says how the loop and the node's files are. Liveness waits for nothing: a loop that hangs is what it has to notice.
 func (l *Loop) Answer(question string) error {
 	if question == probe.Liveness {
 		return l.alive()
@@ -64,7 +63,7 @@ func (l *Loop) pluginReady() error {
 		return err
 	}
 	defer bin.Close()
-	right, err := l.probeGuard.Check(bin)
+	right, err := l.guard.Check(bin)
 	if err == nil && !right {
 		err = &fault.Error{Code: fault.NotReady, What: "the plugin", Path: bin.Path() + "/" + node.PluginFile,
 			Err: errors.New("is missing, or not the image's")}
