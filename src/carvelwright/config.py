@@ -52,6 +52,7 @@ class GoModule:
     directory: str
     variables: Mapping[str, str]
     binaries: Mapping[str, str]
+    links: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,7 @@ def load_project(root: Path, *, validate: bool = True) -> Project:
     `validate=False` skips the JSON Schemas for content that passed them before. Raises ConfigError with every problem
     of every file, and CarvelwrightError where the directory holds no project.
     """
-    if not (root / BUILD_FILE).is_file():
-        raise CarvelwrightError(
-            f"{root} is not a package project: it has no {BUILD_FILE}",
-            exit_code=ExitCode.CONFIG,
-            hint="run in the project's directory, or name it: carvelwright --project DIR …",
-        )
+    require_project(root)
     found: list[Problem] = []
     build = _load(root / BUILD_FILE, "build", found, validate=validate)
     metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
@@ -132,6 +128,16 @@ def load_project(root: Path, *, validate: bool = True) -> Project:
     if found or build is None or metadata is None:
         raise ConfigError(found)
     return _project(root, build.data, metadata.data, releases)
+
+
+def require_project(root: Path) -> None:
+    """Refuse a directory that holds no project, before anything is written there."""
+    if not (root / BUILD_FILE).is_file():
+        raise CarvelwrightError(
+            f"{root} is not a package project: it has no {BUILD_FILE}",
+            exit_code=ExitCode.CONFIG,
+            hint="run in the project's directory, or name it: carvelwright --project DIR …",
+        )
 
 
 def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool) -> yamldoc.Document | None:
@@ -234,7 +240,7 @@ def _image(image: Mapping[str, Any]) -> ImageConfig:
         source=image.get("source"),
         entrypoint=tuple(image.get("entrypoint", ())),
         modules=tuple(
-            GoModule(module["directory"], module.get("variables", {}), module["binaries"])
+            GoModule(module["directory"], module.get("variables", {}), module["binaries"], module.get("links", {}))
             for module in image["modules"]
         ),
     )

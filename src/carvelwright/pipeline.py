@@ -78,6 +78,7 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter)
 
 def build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
     """Build a package project from source to dist/ and its registry, redoing only what changed."""
+    config.require_project(root)
     workspace = Workspace(root)
     with workspace.locked():
         files.remove_leftovers(root, workspace.dist.name)

@@ -68,11 +68,11 @@ class _Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._closed = False
-        self._starting = False
+        self._held = False
         self._interrupted = False
 
     def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        with self._lock, self._interrupts_wait():
+        with self._lock, self.interrupts_wait():
             if self._closed:
                 raise KeyboardInterrupt
             child = subprocess.Popen(argv, **options)
@@ -80,23 +80,24 @@ class _Children:
             return child
 
     def interrupt(self, _number: int, _frame: object) -> None:
-        """Handle a signal: raise, but not between a program's start and its entry here, or nobody would end it."""
-        if self._starting:
+        """Handle a signal: raise, or leave it to the end of a block that must not be cut."""
+        if self._held:
             self._interrupted = True
         else:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def _interrupts_wait(self) -> Iterator[None]:
+    def interrupts_wait(self) -> Iterator[None]:
+        """Put an interrupt off to the end of the block: what it starts is known by then."""
         # Signals are handled in the main thread; the others are never interrupted.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._starting = True
+        self._held = True
         try:
             yield
         finally:
-            self._starting = False
+            self._held = False
             if self._interrupted:
                 self._interrupted = False
                 raise KeyboardInterrupt
@@ -169,8 +170,9 @@ def background(
 def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
     """Call all at once and return their results in order; the first failure is raised when all have ended."""
     with ThreadPoolExecutor(max_workers=max(len(calls), 1)) as pool:
-        futures = [pool.submit(call) for call in calls]
         try:
+            with _children.interrupts_wait():
+                futures = [pool.submit(call) for call in calls]
             return [future.result() for future in futures]
         except KeyboardInterrupt:
             _children.stop_all()

@@ -79,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         with stopping_children():
             status = root.main(list(arguments), prog_name="carvelwright", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # click turns the error into an exit.
         # The reader of a pipe went away; Python would report it once more at its own end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)

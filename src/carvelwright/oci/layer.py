@@ -34,6 +34,14 @@ class LayerFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerLink:
+    """A symbolic link of a layer: its absolute path in the image and what it points to."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """A written layer: `digest` and `size` (bytes) of the compressed blob, `diff_id` of the tar within."""
 
@@ -72,8 +80,8 @@ class _GzipSink:
         self._target.write(data)
 
 
-def write_layer(files: Iterable[LayerFile], target: IO[bytes]) -> Layer:
-    """Write a layer blob: files sorted by path with their parent directories, owner 0:0, time 0.
+def write_layer(files: Iterable[LayerFile | LayerLink], target: IO[bytes]) -> Layer:
+    """Write a layer blob: files and links sorted by path with their parent directories, owner 0:0, time 0.
 
     The compressed bytes depend on the zlib that Python was built with, the tar within does not.
     """
@@ -85,15 +93,23 @@ def write_layer(files: Iterable[LayerFile], target: IO[bytes]) -> Layer:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
         for file in entries:
-            entry = tarfile.TarInfo(file.path.lstrip("/"))
-            entry.mode, entry.size = file.mode, file.source.stat().st_size
-            with file.source.open("rb") as content:
-                tar.addfile(entry, content)
+            _add(tar, file)
     sink.finish()
     return Layer(Digest(sink.compressed.hexdigest()), sink.size, Digest(sink.plain.hexdigest()))
 
 
-def _parents(files: Iterable[LayerFile]) -> list[str]:
+def _add(tar: tarfile.TarFile, file: LayerFile | LayerLink) -> None:
+    entry = tarfile.TarInfo(file.path.lstrip("/"))
+    if isinstance(file, LayerLink):
+        entry.type, entry.mode, entry.linkname = tarfile.SYMTYPE, 0o777, file.target
+        tar.addfile(entry)
+        return
+    entry.mode, entry.size = file.mode, file.source.stat().st_size
+    with file.source.open("rb") as content:
+        tar.addfile(entry, content)
+
+
+def _parents(files: Iterable[LayerFile | LayerLink]) -> list[str]:
     names = {file.path.strip("/") for file in files}
     parents = {name[:index] for name in names for index, character in enumerate(name) if character == "/"}
     return sorted(parents)

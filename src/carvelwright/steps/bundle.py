@@ -116,7 +116,7 @@ def _crd_files(
 
 
 def _check_images(project: Project, manifests: bytes, images: Mapping[str, Reference]) -> None:
-    """Compare what manifests ask for with what is built; before kbld, which would ask public registries for the rest."""
+    """Compare what manifests ask for with what is built, before kbld does: it would ask public registries."""
     # ytt writes one style: where all lines with an image name ours, there is no need to read the documents.
     if {name.decode() for name in _IMAGE.findall(manifests)} == set(images):
         return

@@ -11,7 +11,7 @@ from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.oci import image as oci
 from carvelwright.oci import layout as layouts
-from carvelwright.oci.layer import Layer, LayerFile, write_layer
+from carvelwright.oci.layer import Layer, LayerFile, LayerLink, write_layer
 from carvelwright.process import in_parallel
 from carvelwright.workspace import Workspace, content_key
 
@@ -37,12 +37,12 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
     registries and nodes to keep.
     """
     spec = _spec(plan, image)
-    contents = [[(binary.name, str(binary.platform), str(binary.digest)) for binary in module] for module in modules]
-    key = content_key(contents, spec.entrypoint, spec.created, spec.annotations, zlib.ZLIB_RUNTIME_VERSION)
+    contents = [(str(module.platform), _layer_key(module)) for module in modules]
+    key = content_key(contents, spec.entrypoint, spec.created, spec.annotations)
 
     def make(target: Path) -> None:
         layers = in_parallel(*[lambda module=module: _layer(plan, module) for module in modules])
-        by_platform = itertools.groupby(zip(modules, layers, strict=True), lambda pair: pair[0][0].platform)
+        by_platform = itertools.groupby(zip(modules, layers, strict=True), lambda pair: pair[0].platform)
         layouts.begin_layout(target)
         manifests = [_manifest(target, spec, platform, [made for _, made in group]) for platform, group in by_platform]
         index = oci.index_blob(spec, manifests)
@@ -69,22 +69,27 @@ def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:
 
 def _layer(plan: BuildPlan, module: PayloadModule) -> tuple[Layer, Path]:
     """Write the layer of a module's binaries, or reuse it; returns it and its blob."""
-    key = content_key([(binary.name, str(binary.digest)) for binary in module], zlib.ZLIB_RUNTIME_VERSION)
 
     def make(target: Path) -> None:
-        for binary in module:
+        for binary in module.binaries:
             _verify(binary.path, binary.digest)
-        files = [LayerFile(f"{_DIRECTORY}/{binary.name}", 0o755, binary.path) for binary in module]
+        files = [LayerFile(f"{_DIRECTORY}/{binary.name}", 0o755, binary.path) for binary in module.binaries]
+        links = [LayerLink(f"{_DIRECTORY}/{name}", binary) for name, binary in module.links.items()]
         with (target / _BLOB).open("wb") as blob:
-            layer = write_layer(files, blob)
+            layer = write_layer([*files, *links], blob)
         record = {"digest": str(layer.digest), "size": layer.size, "diffId": str(layer.diff_id)}
         (target / _RECORD).write_text(json.dumps(record))
 
-    made = Workspace(plan.project.root).product("layer", key, None, make)
+    made = Workspace(plan.project.root).product("layer", _layer_key(module), None, make)
     record = json.loads((made / _RECORD).read_bytes())
     layer = Layer(Digest.parse(record["digest"]), record["size"], Digest.parse(record["diffId"]))
     _verify(made / _BLOB, layer.digest)
     return layer, made / _BLOB
+
+
+def _layer_key(module: PayloadModule) -> str:
+    binaries = [(binary.name, str(binary.digest)) for binary in module.binaries]
+    return content_key(binaries, module.links, zlib.ZLIB_RUNTIME_VERSION)
 
 
 def _manifest(

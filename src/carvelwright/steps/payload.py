@@ -14,27 +14,32 @@ from carvelwright.tools import go
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from carvelwright.config import GoModule, Project, Release
     from carvelwright.platform import Platform
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
 
-PayloadModule = tuple["PayloadBinary", ...]
-"""The binaries of one Go module for one platform."""
-
 _RECORD = "binaries.json"
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadBinary:
-    """A static binary for one platform."""
+    """A static binary."""
 
     name: str
-    platform: Platform
     path: Path
     digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadModule:
+    """The binaries of one Go module for one platform, and the further names they go by (name: binary)."""
+
+    platform: Platform
+    binaries: tuple[PayloadBinary, ...]
+    links: Mapping[str, str]
 
 
 def compile_module(
@@ -61,7 +66,8 @@ def compile_module(
     with reporter.step(f"payload {release.fill(module.directory)} {platform}") as step:
         made = Workspace(project.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
-    return tuple(PayloadBinary(name, platform, made / name, Digest.parse(text)) for name, text in digests.items())
+    binaries = tuple(PayloadBinary(name, made / name, Digest.parse(text)) for name, text in digests.items())
+    return PayloadModule(platform, binaries, module.links)
 
 
 def source_files(module: Path) -> Iterator[Path]:

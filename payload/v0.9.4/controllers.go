@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/go-co-op/gocron/v2"
+	nadclient "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned"
+	nadinformers "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/informers/externalversions"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/controlloop"
+	wbclient "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned"
+	wbinformers "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/informers/externalversions"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
+	nodecontroller "github.com/k8snetworkplumbingwg/whereabouts/pkg/node-controller"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/reconciler"
+)
+
+const (
+	controlLoopName   = "pod-ip-controlloop"
+	scheduleFile      = "/cron-schedule/config"
+	nodeSliceResync   = 30 * time.Second
+	namespaceVariable = "WHEREABOUTS_NAMESPACE"
+)
+
+// clients are the ways to the API server that the controllers share.
+type clients struct {
+	core        kubernetes.Interface
+	whereabouts wbclient.Interface
+	networks    nadclient.Interface
+}
+
+func connect() (clients, error) {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return clients{}, fmt.Errorf("finding the API server: %w", err)
+	}
+	core, coreErr := kubernetes.NewForConfig(config)
+	whereabouts, whereaboutsErr := wbclient.NewForConfig(config)
+	networks, networksErr := nadclient.NewForConfig(config)
+	return clients{core, whereabouts, networks}, errors.Join(coreErr, whereaboutsErr, networksErr)
+}
+
+// controlLoop gives back the addresses of pods that are deleted on this node.
+func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
+	if done, err := parseLogged(flags, arguments); done {
+		return err
+	}
+	api, err := connect()
+	if err != nil {
+		return err
+	}
+	pods, err := controlloop.PodInformerFactory(api.core)
+	if err != nil {
+		return fmt.Errorf("watching the pods of this node: %w", err)
+	}
+	const noResync = 0
+	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, noResync)
+	networks := nadinformers.NewSharedInformerFactory(api.networks, noResync)
+	events := record.NewBroadcaster()
+	events.StartLogging(logging.Verbosef)
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.core.CoreV1().Events(corev1.NamespaceAll)})
+	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: controlLoopName})
+	controller := controlloop.NewPodController(api.core, api.whereabouts, pods, pools, networks, events, recorder)
+	pods.Start(ctx.Done())
+	networks.Start(ctx.Done())
+	pools.Start(ctx.Done())
+	controller.Start(ctx.Done())
+	<-ctx.Done()
+	controller.Shutdown()
+	return nil
+}
+
+// reconcile gives back, on a schedule, the addresses of pods that are there no more.
+func reconcile(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
+	if done, err := parseLogged(flags, arguments); done {
+		return err
+	}
+	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC))
+	if err != nil {
+		return fmt.Errorf("making the scheduler: %w", err)
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watching the schedule: %w", err)
+	}
+	defer watcher.Close()
+	results := make(chan error)
+	task := func() { reconciler.ReconcileIPs(results) }
+	schedule, err := reconciler.NewConfigWatcher(scheduleFile, scheduler, watcher, task)
+	if err != nil {
+		return fmt.Errorf("reading the schedule in %s: %w", scheduleFile, err)
+	}
+	scheduler.Start()
+	// The kubelet replaces a mounted ConfigMap by a new symlink of this name.
+	schedule.SyncConfiguration(func(event fsnotify.Event) bool {
+		return event.Name == "/cron-schedule/..data" && event.Has(fsnotify.Create)
+	})
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-results:
+			if err != nil {
+				_ = logging.Errorf("reconciling: %v", err)
+			}
+		}
+	}
+}
+
+// nodeSlices divides the ranges of networks with node_slice_size among the nodes.
+func nodeSlices(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
+	klog.InitFlags(flags)
+	if done, err := parse(flags, arguments); done {
+		return err
+	}
+	defer klog.Flush()
+	namespace := os.Getenv(namespaceVariable)
+	if namespace == "" {
+		return fmt.Errorf("%s is not set: it names the namespace of the pools", namespaceVariable)
+	}
+	api, err := connect()
+	if err != nil {
+		return err
+	}
+	nodes := informers.NewSharedInformerFactory(api.core, nodeSliceResync)
+	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, nodeSliceResync)
+	networks := nadinformers.NewSharedInformerFactory(api.networks, nodeSliceResync)
+	const sortResults = false
+	controller := nodecontroller.NewController(
+		ctx, api.core, api.whereabouts, api.networks,
+		nodes.Core().V1().Nodes(),
+		pools.Whereabouts().V1alpha1().NodeSlicePools(),
+		networks.K8sCniCncfIo().V1().NetworkAttachmentDefinitions(),
+		sortResults, namespace,
+	)
+	nodes.Start(ctx.Done())
+	pools.Start(ctx.Done())
+	networks.Start(ctx.Done())
+	const workers = 1
+	return controller.Run(ctx, workers)
+}
+
+// parseLogged reads the flags of a role that logs as the plugin does.
+func parseLogged(flags *flag.FlagSet, arguments []string) (done bool, err error) {
+	level := flags.String("log-level", "debug", "how much to log: panic, error, verbose or debug")
+	if done, err := parse(flags, arguments); done {
+		return done, err
+	}
+	logging.SetLogStderr(true)
+	logging.SetLogLevel(*level)
+	return false, nil
+}
