@@ -16,7 +16,7 @@ REFERENCE = ROOT / "docs/reference"
 def main() -> int:
     """Return the exit code."""
     session = pipeline.open_session(ROOT, os.environ, StreamReporter(sys.stderr, quiet=True))
-    pages = docs.pages(pipeline.export_schema(session, session.tools()))
+    pages = docs.pages(pipeline.export_schema(session.project.root, session.tools()))
     if sys.argv[1:] != ["--check"]:
         for name, text in pages.items():
             files.write_atomic(REFERENCE / name, text)

@@ -9,6 +9,8 @@ from carvelwright import config, pipeline, resources, yamldoc
 from carvelwright.client import schema_traps
 from carvelwright.errors import CarvelwrightError, ConfigError, Location, Problem
 from carvelwright.steps import package
+from carvelwright.tools import toolchain
+from carvelwright.tools.toolchain import Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> lis
     try:
         session = pipeline.open_session(root, environment, reporter)
     except ConfigError as error:
-        return list(error.problems)
+        return [*error.problems, *_values_schema_alone(root, environment)]
     tools = session.tools()
     rules: list[Callable[[Session, Toolchain], list[Problem]]] = [
         _releases,
@@ -38,6 +40,16 @@ def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> lis
         _manifests,
     ]
     return [problem for rule in rules for problem in rule(session, tools)]
+
+
+def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:
+    """Check the values schema of a project that is wrong elsewhere, as far as its tools can be found all the same."""
+    try:
+        build = yamldoc.load(root / config.BUILD_FILE).data
+        tools = toolchain.find(Search(root, tuple(build["tools"]), str(build["go"]), environment))
+    except (CarvelwrightError, KeyError, TypeError):
+        return []
+    return _schema_problems(root, tools)
 
 
 def _releases(session: Session, _tools: Toolchain) -> list[Problem]:
@@ -75,10 +87,14 @@ def _package_template(session: Session, _tools: Toolchain) -> list[Problem]:
 
 
 def _values_schema(session: Session, tools: Toolchain) -> list[Problem]:
+    return _schema_problems(session.project.root, tools)
+
+
+def _schema_problems(root: Path, tools: Toolchain) -> list[Problem]:
     """Find what ytt refuses, and the shapes that the client's generators drop, mangle or panic on."""
-    path = session.project.root / config.VALUES_SCHEMA
+    path = root / config.VALUES_SCHEMA
     try:
-        schema = pipeline.export_schema(session, tools)
+        schema = pipeline.export_schema(root, tools)
     except ConfigError as error:
         return list(error.problems)
     except CarvelwrightError as error:

@@ -85,9 +85,9 @@ def build(root: Path, options: BuildOptions, environment: Mapping[str, str], rep
         return _unchanged(root, options, environment, reporter) or _build(root, options, environment, reporter)
 
 
-def export_schema(session: Session, tools: Toolchain) -> ValuesSchema:
-    """Export the project's values schema with ytt."""
-    path = session.project.root / config.VALUES_SCHEMA
+def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
+    """Export a project's values schema with ytt."""
+    path = root / config.VALUES_SCHEMA
     return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), values.read_extras(path))
 
 
@@ -178,7 +178,7 @@ def _package(
             lambda: bundle.stage(
                 plan, references, scratch / "bundle", tools=tools, find_go=session.find_go, reporter=reporter
             ),
-            lambda: export_schema(session, tools),
+            lambda: export_schema(session.project.root, tools),
             lambda: package.static_part(plan.project, plan.release),
         )
         if before.package(plan.project.ref_name, str(plan.release.version)) is not None:

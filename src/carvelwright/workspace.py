@@ -70,9 +70,15 @@ class Workspace:
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """Yield a directory build/scratch/NAME that is empty at first and gone after the block."""
-        directory = self.build / "scratch" / name
-        files.remove_tree(directory)
+        """Yield a directory of this process's own below build/scratch, empty at first and gone after the block.
+
+        What processes that are no more left there is removed.
+        """
+        parent = self.build / "scratch"
+        for leftover in parent.glob("*.*"):
+            if not _lives(leftover.suffix.removeprefix(".")):
+                files.remove_tree(leftover)
+        directory = parent / f"{name}.{os.getpid()}"
         with files.reporting_file_errors("write"):
             directory.mkdir(parents=True)
         try:
@@ -102,3 +108,14 @@ class Workspace:
             yield
         finally:
             os.close(handle)
+
+
+def _lives(pid: str) -> bool:
+    """Tell whether a process is still there; a number that another process got since counts as alive."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

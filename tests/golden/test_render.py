@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.package import RefusedError, StagedPackage
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
+
 from tests.helpers.package import (
     ROOT,
     Manifest,
@@ -23,7 +29,6 @@ from tests.helpers.package import package as package  # noqa: PLC0414  # a fixtu
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 OLDEST = "1.27"  # kubernetesVersionSelection in package/package.yaml.j2
 NEWEST = kubernetes_validate.latest_version()
@@ -34,6 +39,8 @@ WORKLOADS = ("DaemonSet", "Deployment")
 
 SLICES = nested("node_slice_controller.enabled", value=True)
 POLICY = nested("network_policy.enabled", value=True)
+PREFLIGHT_ON = nested("ip_reconciler.config.preflight", value=True)
+PREFLIGHT_OFF = nested("ip_reconciler.config.preflight", value=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +49,15 @@ def defaults(package: StagedPackage) -> list[Manifest]:
 
 
 @pytest.fixture(scope="module")
-def everything(package: StagedPackage) -> list[Manifest]:
-    return package.manifests(ROOT / "tests/golden/render/everything/values.yaml")
+def everything(package: StagedPackage, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    """Render the golden case `everything`, and with what it switches off switched on."""
+    return package.manifests(write_values(tmp_path_factory.mktemp("everything"), merged(turned(), PREFLIGHT_ON)))
+
+
+def turned() -> dict[str, Any]:
+    """Return values in which every option has another value than its default."""
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "tests/golden/render/everything/values.yaml").read_text())
+    return values
 
 
 def workloads(manifests: Iterable[Manifest]) -> list[Manifest]:
@@ -75,18 +89,30 @@ def test_base_is_plain_kubernetes(path: Path) -> None:
         kubernetes_validate.validate(manifest, NEWEST, strict=True)
 
 
-@pytest.mark.parametrize("name", ["pods.yaml", "package-install.yaml"])
-def test_examples_are_valid(name: str) -> None:
-    kinds = []
-    for manifest in YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()):
-        kinds.append(manifest["kind"])
-        if manifest["apiVersion"] == "v1":
-            kubernetes_validate.validate(manifest, NEWEST, strict=True)
-    assert kinds in (["Pod"] * 3, ["Namespace", "Secret", "PackageInstall"])
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("pods.yaml", ["Pod"] * 3),
+        ("package-install.yaml", ["Namespace", "Secret", "PackageInstall"]),
+        ("cleanup.yaml", ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]),
+        ("cleanup-job.yaml", ["Job"]),
+    ],
+)
+def test_examples_are_valid(name: str, kinds: list[str]) -> None:
+    manifests = example(name)
+    assert [manifest["kind"] for manifest in manifests] == kinds
+    for manifest in manifests:
+        if manifest["kind"] != "PackageInstall":
+            for version in (OLDEST, NEWEST):
+                kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def example(name: str) -> list[Manifest]:
+    return list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()))
 
 
 def test_values_of_the_example_install_render(package: StagedPackage, tmp_path: Path) -> None:
-    documents = list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts/package-install.yaml").read_text()))
+    documents = example("package-install.yaml")
     secret = one(documents, "Secret", "whereabouts-values")
     install = one(documents, "PackageInstall", "whereabouts")
     assert install["spec"]["values"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
@@ -114,6 +140,7 @@ def test_everything_is_in_kube_system(everything: list[Manifest]) -> None:
 # --- rights ---------------------------------------------------------------------------------------------------------
 
 WB, NAD, CORE, LEASES = "whereabouts.cni.cncf.io", "k8s.cni.cncf.io", "", "coordination.k8s.io"
+EXTENSIONS = "apiextensions.k8s.io"
 HERE, CLUSTER = "kube-system", "*"
 
 Right = tuple[str, str, str, str, str]  # where, group, resource, name or *, verb
@@ -144,6 +171,22 @@ RECONCILER = (
     | rights(CLUSTER, WB, "overlappingrangeipreservations", "list delete")
     | rights(CLUSTER, CORE, "pods", "get list")
 )
+# Besides, preflight lists pools and reservations, as the reconciler does.
+PREFLIGHT = (
+    # Their schemas; the first is Multus's, without which the control loop waits for ever. No list: the names are known.
+    rights(CLUSTER, EXTENSIONS, "customresourcedefinitions", "get", "network-attachment-definitions.k8s.cni.cncf.io")
+    | rights(CLUSTER, EXTENSIONS, "customresourcedefinitions", "get", "ippools.whereabouts.cni.cncf.io")
+    | rights(CLUSTER, EXTENSIONS, "customresourcedefinitions", "get", "nodeslicepools.whereabouts.cni.cncf.io")
+    | rights(
+        CLUSTER,
+        EXTENSIONS,
+        "customresourcedefinitions",
+        "get",
+        "overlappingrangeipreservations.whereabouts.cni.cncf.io",
+    )
+    # What it found, as Events of its own pod. A name for what is created cannot be granted.
+    | rights(HERE, CORE, "events", "create")
+)
 NODE_SLICES = (
     rights(HERE, WB, "nodeslicepools", "create update delete")
     | rights(CLUSTER, WB, "nodeslicepools", "list watch")
@@ -172,14 +215,29 @@ def granted(manifests: list[Manifest], account: str) -> set[Right]:
 
 def test_rights_are_the_table(defaults: list[Manifest]) -> None:
     assert granted(defaults, "whereabouts") == PLUGIN | OWN_LEASE | CONTROL_LOOP
-    assert granted(defaults, "whereabouts-reconciler") == RECONCILER
+    assert granted(defaults, "whereabouts-reconciler") == RECONCILER | PREFLIGHT
     assert granted(defaults, "whereabouts-controller") == set()
 
 
 def test_rights_with_node_slices_are_the_table(everything: list[Manifest]) -> None:
     assert granted(everything, "whereabouts") == PLUGIN | ANY_LEASE | CONTROL_LOOP
-    assert granted(everything, "whereabouts-reconciler") == RECONCILER
+    assert granted(everything, "whereabouts-reconciler") == RECONCILER | PREFLIGHT
     assert granted(everything, "whereabouts-controller") == NODE_SLICES
+
+
+def test_without_preflight_its_rights_go_too(package: StagedPackage, tmp_path: Path) -> None:
+    manifests = package.manifests(write_values(tmp_path, PREFLIGHT_OFF))
+    assert granted(manifests, "whereabouts-reconciler") == RECONCILER
+    assert not any("preflight" in str(manifest) for manifest in manifests)
+    spec = pod_spec(one(manifests, "Deployment", "whereabouts-reconciler"))
+    assert "initContainers" not in spec
+    assert [volume["name"] for volume in spec["volumes"]] == ["cron-schedule"]
+
+
+def test_cleanup_may_only_ask_for_pools() -> None:
+    manifests = example("cleanup.yaml")
+    assert granted(manifests, "whereabouts-cleanup") == rights(CLUSTER, WB, "ippools", "list")
+    assert pod_spec(example("cleanup-job.yaml")[0])["serviceAccountName"] == "whereabouts-cleanup"
 
 
 def test_every_role_and_account_is_used(everything: list[Manifest]) -> None:
@@ -230,7 +288,8 @@ def test_host_directories_are_mounted_only_where_they_are_written(everything: li
         for container in containers(workload):
             mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
             assert bool(host & mounts.keys()) == (container["name"] in WRITES_HOST_FILES)
-            assert all(mount.get("readOnly") for name, mount in mounts.items() if name not in host)
+            writable = {name for name, mount in mounts.items() if name not in host and not mount.get("readOnly")}
+            assert writable == ({"state"} if container["name"] == "refresh" else set())
 
 
 def test_only_the_daemonset_uses_the_hosts_network(everything: list[Manifest]) -> None:
@@ -280,6 +339,110 @@ def test_daemonset_is_everywhere_by_default(defaults: list[Manifest]) -> None:
     assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
+def test_only_the_refresher_has_something_to_probe(everything: list[Manifest]) -> None:
+    """Upstream's programs have no health endpoint, and to ask whether their process runs would prove nothing."""
+    probed = {
+        (container["name"], key)
+        for workload in workloads(everything)
+        for container in containers(workload)
+        for key in container
+        if key.endswith("Probe")
+    }
+    assert probed == {("refresh", "startupProbe"), ("refresh", "readinessProbe"), ("refresh", "livenessProbe")}
+
+
+def refresher(manifests: list[Manifest]) -> dict[str, Any]:
+    found = containers(one(manifests, "DaemonSet", "whereabouts"))
+    return next(container for container in found if container["name"] == "refresh")
+
+
+def test_probes_ask_where_the_refresher_listens(everything: list[Manifest]) -> None:
+    container = refresher(everything)
+    volumes = {volume["name"]: volume for volume in pod_spec(one(everything, "DaemonSet", "whereabouts"))["volumes"]}
+    paths = {mount["mountPath"] for mount in container["volumeMounts"] if "emptyDir" in volumes[mount["name"]]}
+    (flag,) = (argument for argument in container["args"] if argument.startswith("--state-dir="))
+    assert paths == {flag.partition("=")[2]}
+    questions = {"startupProbe": "liveness", "readinessProbe": "readiness", "livenessProbe": "liveness"}
+    for probe, question in questions.items():
+        assert container[probe]["exec"]["command"] == [container["command"][0], "probe", question, flag]
+        # The probe gives up by itself after 3 s, and says why.
+        assert container[probe]["timeoutSeconds"] > 3
+
+
+def test_probes_start_fast_and_idle_cheap(everything: list[Manifest]) -> None:
+    """A rolling update waits for each new pod; but a probe is a process, on each node, for ever."""
+    container = refresher(everything)
+    assert container["startupProbe"]["periodSeconds"] == 1
+    assert container["startupProbe"]["failureThreshold"] >= 60
+    assert "initialDelaySeconds" not in str(container)
+    each_minute = sum(60 / container[probe]["periodSeconds"] for probe in ("readinessProbe", "livenessProbe"))
+    assert each_minute <= 3
+
+
+def test_preflight_comes_before_the_reconciler_and_nowhere_else(everything: list[Manifest]) -> None:
+    initial = {
+        m["metadata"]["name"]: [c["name"] for c in pod_spec(m).get("initContainers", [])] for m in workloads(everything)
+    }
+    assert initial == {
+        "whereabouts": ["install"],
+        "whereabouts-reconciler": ["preflight"],
+        "whereabouts-controller": [],
+    }
+    preflight, reconciler = containers(one(everything, "Deployment", "whereabouts-reconciler"))
+    assert preflight["resources"] == reconciler["resources"]
+
+
+def test_nothing_guards_single_pods_against_disruption(everything: list[Manifest]) -> None:
+    """A budget of one would keep a node from being drained for ever, one of none protects nothing."""
+    assert not any(manifest["kind"] == "PodDisruptionBudget" for manifest in everything)
+
+
+@pytest.fixture(scope="module")
+def installer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("installer") / "whereabouts-installer"
+    go = Path(sys.prefix) / "bin" / "go"
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+    }
+    argv = [go, "build", "-o", program, "./cmd/whereabouts-installer"]
+    subprocess.run(argv, cwd=ROOT / "payload", env=environment, check=True)
+    return program
+
+
+def test_the_installer_knows_every_command_and_flag(everything: list[Manifest], installer: Path) -> None:
+    asked = []
+    for workload in [*workloads(everything), *example("cleanup-job.yaml")]:
+        for container in containers(workload):
+            probes = [probe["exec"]["command"] for key, probe in container.items() if key.endswith("Probe")]
+            for command in [[*container["command"], *container["args"]], *probes]:
+                if command[0] == "/usr/local/bin/whereabouts-installer":
+                    done = subprocess.run(
+                        [installer, *command[1:], "--help"], capture_output=True, text=True, check=False
+                    )
+                    assert (done.returncode, done.stderr) == (0, ""), command
+                    asked.append(command[1])
+    assert sorted(asked) == ["cleanup", "install", "preflight", "probe", "probe", "probe", "refresh"]
+
+
+def test_cleanup_looks_where_the_package_installs(defaults: list[Manifest]) -> None:
+    (job,) = example("cleanup-job.yaml")
+    (cleanup,), install = containers(job), containers(one(defaults, "DaemonSet", "whereabouts"))[0]
+    flags = dict(argument.split("=", 1) for argument in install["args"])
+    assert cleanup["args"] == [f"{name}={flags[name]}" for name in ("--bin-dir", "--conf-dir")]
+    assert cleanup["securityContext"] == install["securityContext"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in cleanup["volumeMounts"]}
+    assert mounted.items() <= {mount["name"]: mount["mountPath"] for mount in install["volumeMounts"]}.items()
+
+    def host_paths(workload: Manifest) -> dict[str, str]:
+        volumes = pod_spec(workload)["volumes"]
+        return {volume["name"]: volume["hostPath"]["path"] for volume in volumes if "hostPath" in volume}
+
+    assert host_paths(job) == host_paths(one(defaults, "DaemonSet", "whereabouts"))
+
+
 # --- whereabouts.conf -----------------------------------------------------------------------------------------------
 
 
@@ -321,6 +484,7 @@ def test_conf_is_where_each_program_looks(everything: list[Manifest]) -> None:
     assert found == {
         ("install", "/etc/whereabouts/whereabouts.conf"): "whereabouts.conf",
         ("refresh", "/etc/whereabouts/whereabouts.conf"): "whereabouts.conf",
+        ("preflight", "/etc/whereabouts/whereabouts.conf"): "whereabouts.conf",
         ("ip-control-loop", "/etc/cni/net.d/whereabouts.d/whereabouts.conf"): "controllers.conf",
         ("node-slice-controller", "/etc/cni/net.d/whereabouts.d/whereabouts.conf"): "controllers.conf",
         ("ip-reconciler", "/cron-schedule/config"): "cron-expression",
@@ -465,21 +629,87 @@ ALONE = {
 
 def test_every_value_does_something(package: StagedPackage, tmp_path: Path) -> None:
     """Turn each option alone, to its value in the golden case `everything`, and compare the manifests."""
-    turned = YAML(typ="safe").load((ROOT / "tests/golden/render/everything/values.yaml").read_text())
+    values = turned()
     defaults = package.defaults()
     rendered: dict[str, str] = {}
     idle = []
     for path in leaves(package.openapi()):
         if path in ONLY_ONE_VALUE:
             continue
-        value = ALONE[path] if path in ALONE else value_at(turned, path)
+        value = ALONE[path] if path in ALONE else value_at(values, path)
         assert value != value_at(defaults, path), f"{path} has its default in the case `everything`"
-        base = merged(*(values for prefix, values in NEEDS.items() if path.startswith(prefix)))
+        base = merged(*(needed for prefix, needed in NEEDS.items() if path.startswith(prefix)))
         before = rendered.get(str(base)) or package.text(write_values(tmp_path, base))
         rendered[str(base)] = before
         if package.text(write_values(tmp_path, merged(base, nested(path, value)))) == before:
             idle.append(path)
     assert idle == []
+
+
+# Fields of the templates that no value sets, and why: a new field is set by a value, or stands here.
+FIXED = {
+    r"spec\.(selector|podSelector)\..*": "immutable, and the package's own pods",
+    r"spec\.(replicas|strategy\.type)": "two at once would do harm",
+    r"spec\.(minReadySeconds|progressDeadlineSeconds)": "how long the pods take does not depend on the site",
+    r"spec\.policyTypes.*|spec\.egress\[0\]\.ports\[0\]\.protocol": "what the policy is for",
+    r"spec\.template\.metadata\.labels\.(app|name|tier)": "selectors and other programs rely on them",
+    r"spec\.template\.metadata\.annotations\.kubectl\.kubernetes\.io/default-container": "a default of kubectl's",
+    r"spec\.template\.spec\.(hostNetwork|enableServiceLinks|serviceAccountName|automountServiceAccountToken)": "needs",
+    r"spec\.template\.spec\.terminationGracePeriodSeconds": "the programs end at once",
+    r".*\.securityContext\..*": "the least that works; what a site may need more, DAC_OVERRIDE, is a value",
+    r".*\.image": "pinned by digest; another registry comes with the relocated bundle",
+    r".*\.(command|args)\[.*": "what the image's programs are asked to do",
+    r".*\.env\[.*": "facts of the pod",
+    r".*\.(startup|readiness|liveness)Probe\..*": "the installer's own times",
+    r".*\.terminationMessagePolicy": "last words are always wanted",
+    r".*\.volumeMounts\[.*": "where the image's programs look",
+    r".*\.volumes\[.*\.(name|type|emptyDir\..*|configMap\..*)": "what those mounts are; the host's directories are values",
+    r"data\.(whereabouts|controllers)\.conf\.datastore": "the only one that works",
+}
+
+
+def fields(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    """Give every field below a value with its path; a list's items go by name, or by flag, where they have one."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from fields(child, f"{at}.{key}")
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            if isinstance(child, str) and child.startswith("-"):
+                flag, _, setting = child.partition("=")
+                yield f"{at}[{flag}]", setting
+            else:
+                yield from fields(child, f"{at}[{child.get('name', index) if isinstance(child, dict) else index}]")
+    elif at.endswith(".conf"):
+        yield from fields(json.loads(value), at)
+    else:
+        yield at, value
+
+
+def template_fields(manifests: list[Manifest]) -> dict[str, Any]:
+    """Return all fields that say how something runs: KIND NAME PATH."""
+    return dict(
+        item
+        for manifest in manifests
+        for part in ("spec", "data")
+        if manifest["kind"] in (*WORKLOADS, "NetworkPolicy", "ConfigMap") and part in manifest
+        for item in fields(manifest[part], f"{manifest['kind']} {manifest['metadata']['name']} {part}")
+    )
+
+
+def test_every_field_is_set_by_a_value_or_fixed_for_a_reason(
+    package: StagedPackage, everything: list[Manifest], tmp_path: Path
+) -> None:
+    base = template_fields(package.manifests(write_values(tmp_path, merged(SLICES, POLICY))))
+    on_delete = nested("whereabouts.config.update_strategy.type", "OnDelete")
+    others = [
+        template_fields(everything),
+        template_fields(package.manifests(write_values(tmp_path, merged(SLICES, POLICY, on_delete)))),
+    ]
+    untouched = [path for path, value in base.items() if all(other.get(path) == value for other in others)]
+    reasons = {path: [fixed for fixed in FIXED if re.fullmatch(fixed, path.split(" ")[2])] for path in untouched}
+    assert [path for path, found in reasons.items() if not found] == []
+    assert {fixed for found in reasons.values() for fixed in found} == FIXED.keys(), "a reason without a field"
 
 
 QUANTITIES = (

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
-from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
-from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 
 from carvelwright import config, values
 from carvelwright.client import Client, default_values_file
 from carvelwright.values import ValuesSchema
+from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
+from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -118,7 +120,7 @@ def _summary(release: Mapping[str, Any], seconds: float, *, unchanged: bool) -> 
 
 def _next(release: Mapping[str, Any]) -> list[str]:
     first = (
-        ["  carvelwright serve                              # serve it on loopback"]
+        [f"  {_program()} serve   # on loopback, where every reference in dist/ points"]
         if release["registry"]["embedded"]
         else []
     )
@@ -128,6 +130,14 @@ def _next(release: Mapping[str, Any]) -> list[str]:
         "  kubectl apply -n my-packages -f dist/package-repository.yml",
         f"  imgpkg copy --tar dist/{release['archive']} --to-repo REGISTRY/PATH   # into an air-gapped site",
     ]
+
+
+def _program() -> str:
+    """Return how this program was called, for people to copy; it need not be on their PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "carvelwright":
+        return "carvelwright"
+    return os.path.relpath(called) if called.is_absolute() else str(called)
 
 
 def _mib(size: int) -> str:

@@ -88,7 +88,7 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 def _own(context: Context) -> tuple[str, ValuesSchema]:
     session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
     release = session.project.release(None)
-    schema = pipeline.export_schema(session, session.tools())
+    schema = pipeline.export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema
 
 

@@ -1,0 +1,485 @@
+"""Broken projects, tools and command lines: what is told, and that nothing is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers.builds import scraps, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import PackageProject
+
+BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
+METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
+BASE, OVERLAY = "bundle/config/base/deployment.yaml", "bundle/config/overlays/deployment.yaml"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change that breaks the project, and what stderr has to hold; {root} stands for the project's directory."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    told: list[str]
+    code: int = 3
+    command: list[str] = field(default_factory=lambda: ["build"])
+
+
+CASES = [
+    Case("broken YAML", BUILD, "tools: []", "tools: [", ["build.yaml:8:3: not YAML: "]),
+    Case("tab", BUILD, "    title: hello", "\ttitle: hello", ["build.yaml:9:1: not YAML: found a tab character"]),
+    Case(
+        "duplicate key",
+        BUILD,
+        "tools: []",
+        "tools: []\ntools: []",
+        ["build.yaml:7:1: duplicate key: ", "expected: each key once"],
+    ),
+    Case(
+        "unknown key",
+        BUILD,
+        "tools: []",
+        "tols: []\ntools: []",
+        ["build.yaml:6:1: unknown key 'tols'", "expected: crds, go, images, platforms,"],
+    ),
+    Case("missing key", METADATA, "providerName: Example\n", "", ["metadata.yaml:1:1: missing key 'providerName'"]),
+    Case(
+        "wrong type",
+        BUILD,
+        "go: 1.27.3",
+        "go: 1.27",
+        ["build.yaml:5:5: wrong value of go", "found: 1.27\n", "expected: the Go version", "(string)"],
+    ),
+    Case(
+        "key that is no text",
+        BUILD,
+        "hello: .",
+        "1: .",
+        ["build.yaml:18:11: key 1 is not text", "hint: put it in quotes"],
+    ),
+    Case(
+        "special type",
+        METADATA,
+        "supportDescription: None.",
+        "supportDescription: !!binary aGk=",
+        ["metadata.yaml:8:", "special type", "found: bytes"],
+    ),
+    Case(
+        "two documents",
+        METADATA,
+        "displayName: Hello",
+        "a: 1\n---\ndisplayName: Hello",
+        ["metadata.yaml:1: 2 YAML documents", "expected: exactly one"],
+    ),
+    Case(
+        "refName of two segments",
+        BUILD,
+        "hello.packages.example.com",
+        "hello.com",
+        ["build.yaml:2:10: wrong value of refName", 'found: "hello.com"', "three or more DNS segments"],
+    ),
+    Case(
+        "registry elsewhere",
+        BUILD,
+        "registry: 127.0.0.1",
+        "registry: r.example.com",
+        ["build.yaml:3:11: wrong value of registry", "on loopback"],
+    ),
+    Case(
+        "port too large",
+        BUILD,
+        "registry: 127.0.0.1:",
+        "registry: 127.0.0.1:9",
+        ["build.yaml:3:11: wrong value of registry", "HOST:PORT/PATH on loopback"],
+    ),
+    Case(
+        "platform twice",
+        BUILD,
+        "[linux/amd64, linux/arm64]",
+        "[linux/amd64, linux/amd64]",
+        ["build.yaml:4:12: wrong value of platforms", "expected: each item once"],
+    ),
+    Case(
+        "final newline",
+        BUILD,
+        "name: hello\n",
+        'name: "hello\\n"\n',
+        ["build.yaml:8:11: wrong value of images[0].name", 'found: "hello\\n"'],
+    ),
+    Case(
+        "no Go module",
+        BUILD,
+        "directory: payload",
+        "directory: pay",
+        ["build.yaml:14:20: no Go module there", "found: pay\n", "expected: a directory that holds go.mod"],
+    ),
+    Case(
+        "path outside",
+        BUILD,
+        "directory: payload",
+        "directory: ../payload",
+        ["build.yaml:14:20: wrong value of images[0].modules[0].directory"],
+    ),
+    Case(
+        "revision no semver",
+        RELEASE,
+        "revision: example.1",
+        "revision: example_1",
+        ["1.yaml:2:11: not a semantic version: '1.0.0+example_1'", "expected MAJOR.MINOR.PATCH"],
+    ),
+    Case(
+        "upstream no semver",
+        RELEASE,
+        "upstream: 1.0.0",
+        "upstream: v1.0.0",
+        ["1.yaml:1:11: not a semantic version: 'v1.0.0'"],
+    ),
+    Case(
+        "file name",
+        RELEASE,
+        "revision: example.1",
+        "revision: example.2",
+        ["the file's name is not its version", "found: 1.0.0+example.1.yaml", "expected: 1.0.0+example.2.yaml"],
+    ),
+    Case(
+        "no such day",
+        RELEASE,
+        "2026-11-01T",
+        "2026-02-30T",
+        ["1.yaml:3:13: day is out of range for month", 'found: "2026-02-30T00:00:00Z"'],
+    ),
+    Case(
+        "date without zone",
+        RELEASE,
+        "00:00:00Z",
+        "00:00:00",
+        ["1.yaml:3:13: wrong value of releasedAt", "such as 2026-11-23T00:00:00Z"],
+    ),
+    Case("jinja2 syntax", TEMPLATE, "{{ upstream }}", "{{ upstream }", ["package.yaml.j2:5: not a jinja2 template: "]),
+    Case(
+        "jinja2 unknown name",
+        TEMPLATE,
+        "{{ upstream }}",
+        "{{ upsteam }}",
+        ["package.yaml.j2:5: 'upsteam' is undefined", "expected: one of version, upstream, go"],
+    ),
+    Case(
+        "jinja2 failing",
+        TEMPLATE,
+        "{{ upstream }}",
+        "{{ upstream + 1 }}",
+        ["package.yaml.j2:5: the template fails: TypeError"],
+    ),
+    Case(
+        "jinja2 include",
+        TEMPLATE,
+        "licenses:",
+        "{% include 'x' %}\nlicenses:",
+        ["package.yaml.j2:1: the template fails: "],
+    ),
+    Case(
+        "template gives nothing",
+        TEMPLATE,
+        "licenses: [Apache-2.0]",
+        "---\n---\nlicenses: [Apache-2.0]",
+        ["package.yaml.j2:1: 2 YAML documents"],
+    ),
+    Case(
+        "template gives unknown key",
+        TEMPLATE,
+        "licenses:",
+        "valuesSchema: {}\nlicenses:",
+        ["package.yaml.j2:1:1: unknown key 'valuesSchema'"],
+    ),
+    Case(
+        "constraints",
+        TEMPLATE,
+        ">=1.27.0",
+        "new",
+        ["wrong value of kubernetesVersionSelection.constraints", 'found: "new"'],
+    ),
+    Case(
+        "ytt template",
+        OVERLAY,
+        "data.values.greeting",
+        "data.values.greting",
+        ["step render: ytt refused", "deployment.yaml:15 |", "greting"],
+    ),
+    Case(
+        "ytt schema",
+        "values-schema.yaml",
+        "replicas: 1",
+        "replicas: null",
+        ["ytt refused", "values-schema.yaml:", "11 | replicas: null"],
+    ),
+    Case("manifest YAML", BASE, "  replicas: 1", "  replicas: [", ["ytt refused", "deployment.yaml"]),
+    Case(
+        "image unknown",
+        BASE,
+        "image: hello",
+        "image: helo",
+        [
+            "a manifest asks for image 'helo'",
+            "expected: one that the project builds: hello",
+            "no manifest asks for image 'hello'",
+            "hint: use it, or remove it",
+        ],
+    ),
+    Case(
+        "other Go",
+        BUILD,
+        "go: 1.27.3",
+        "go: 1.20.1",
+        ["missing or wrong: go", "is 1.27.3 (expected: 1.20.1)", "hint: run `make setup`"],
+        4,
+    ),
+    Case(
+        "Go source",
+        "payload/main.go",
+        "func main() {",
+        "func main() {\n\tnonsense",
+        ["step payload payload linux/amd64: go failed", "main.go:13:2: undefined: nonsense"],
+        5,
+    ),
+    Case(
+        "to",
+        BUILD,
+        "go:",
+        "go:",
+        ["Invalid value for '--to'", "not a repository: 'nonsense'", "such as registry.example.com/team"],
+        2,
+        ["build", "--to", "nonsense"],
+    ),
+    Case(
+        "platform option",
+        BUILD,
+        "go:",
+        "go:",
+        ["'--platform'", "not a platform: 'linux'"],
+        2,
+        ["build", "--platform", "linux"],
+    ),
+    Case(
+        "platform of another project",
+        BUILD,
+        "go:",
+        "go:",
+        ["platform linux/s390x is not one of the project's", "expected: linux/amd64, linux/arm64"],
+        2,
+        ["build", "--platform", "linux/s390x"],
+    ),
+    Case(
+        "release",
+        BUILD,
+        "go:",
+        "go:",
+        ["no release 2.0.0", "found: 1.0.0+example.1", "hint: add package/releases/2.0.0.yaml"],
+        3,
+        ["build", "--release", "2.0.0"],
+    ),
+    Case("timeout", BUILD, "go:", "go:", ["--registry-timeout"], 2, ["build", "--registry-timeout", "0"]),
+    Case("command", BUILD, "go:", "go:", ["No such command 'biuld'", "Usage: carvelwright"], 2, ["biuld"]),
+    Case("option", BUILD, "go:", "go:", ["No such option", "--fast"], 2, ["build", "--fast"]),
+    Case(
+        "project",
+        BUILD,
+        "go:",
+        "go:",
+        ["is not a package project: it has no package/build.yaml", "--project DIR"],
+        3,
+        ["--project", "payload", "build"],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_broken_input_is_told_and_nothing_is_touched(hello: PackageProject, case: Case) -> None:
+    hello.replace(case.file, case.old, case.new)
+    refused(hello, case.command, case.code, case.told)
+
+
+def refused(project: PackageProject, command: list[str], code: int, told: list[str], **environment: str) -> str:
+    """Run what must fail: exit code, words, no traceback, dist/ as it was, nothing half-made."""
+    (project.root / "dist").mkdir(exist_ok=True)
+    (project.root / "dist/kept").write_text("what was there before")
+    outcome = project.run(*command, environment=environment)
+    assert outcome.code == code, outcome
+    assert outcome.out == ""
+    assert "internal error" not in outcome.err
+    assert "error: " in outcome.err
+    for words in told:
+        assert words in outcome.err, outcome.err
+    assert snapshot(project.root / "dist") == {"kept": b"what was there before"}
+    assert scraps(project) == []
+    return outcome.err
+
+
+@pytest.mark.parametrize("name", ["values-schema.yaml", TEMPLATE, METADATA, RELEASE])
+def test_a_missing_file_is_named(hello: PackageProject, name: str) -> None:
+    (hello.root / name).unlink()
+    where = "package/releases: no release files" if name == RELEASE else name
+    refused(hello, ["build"], 3, [where])
+
+
+def test_a_missing_bundle_is_named(hello: PackageProject) -> None:
+    (hello.root / "bundle").rename(hello.root / "bundel")
+    refused(hello, ["build"], 3, ["bundle/config: not there", "expected: part of every package project"])
+
+
+def test_a_symlink_in_the_bundle_is_named(hello: PackageProject) -> None:
+    (hello.root / "bundle/config/link.yaml").symlink_to("/etc/hostname")
+    refused(hello, ["build"], 3, ["bundle/config/link.yaml is a symbolic link", "hint: put a plain file there"])
+
+
+@pytest.mark.parametrize("name", [BUILD, METADATA, RELEASE, TEMPLATE])
+def test_a_binary_file_is_told_with_its_line(hello: PackageProject, name: str) -> None:
+    content = (hello.root / name).read_bytes()
+    (hello.root / name).write_bytes(content + b"# \xff\n")
+    line = content.count(b"\n") + 1
+    refused(hello, ["build"], 3, [f"{name}:{line}: not UTF-8 text", "found: byte 0xff"])
+
+
+def test_every_problem_is_told_at_once(hello: PackageProject) -> None:
+    hello.replace(BUILD, "platforms: [linux/amd64, linux/arm64]", "platforms: []")
+    hello.replace(BUILD, "title: hello", "titel: hello")
+    hello.replace(METADATA, "categories: [demo]", "categories: demo")
+    hello.replace(RELEASE, "releaseNotes: The first release.", "releaseNotes: ''")
+    (hello.root / "package/releases/2.0.0+a.yaml").write_text("x: [")
+    told = [
+        "6 problems in the package project",
+        "build.yaml:4:12",
+        "build.yaml:9:5",
+        "titel",
+        "'title'",
+        "metadata.yaml:7:13",
+    ]
+    told += ["1.yaml:4:15", "2.0.0+a.yaml:2:1: not YAML"]
+    refused(hello, ["build"], 3, told)
+    refused(hello, ["check"], 3, told)
+
+
+def test_check_reports_as_json(hello: PackageProject) -> None:
+    hello.replace(BUILD, "tools: []", "tools: []\nextra: 1")
+    hello.replace(METADATA, "categories: [demo]", "categories: demo")
+    outcome = hello.run("check", "--format", "json")
+    assert outcome.code == 3
+    problems = json.loads(outcome.out)
+    assert [(p["file"], p["line"], p["column"], p["message"]) for p in problems] == [
+        (BUILD, 7, 1, "unknown key 'extra'"),
+        (METADATA, 7, 13, "wrong value of categories"),
+    ]
+    assert problems[1]["found"] == '"demo"'
+    assert problems[1]["expected"] == "array"
+    assert json.loads(hello.run("check", "--format", "json", environment={}).out) == problems
+
+
+def test_check_of_a_good_project(hello: PackageProject) -> None:
+    assert hello.run("check").ok().out == "ok: nothing to complain about\n"
+    assert json.loads(hello.run("check", "--format", "json").ok().out) == []
+
+
+def test_check_finds_what_only_tools_and_the_server_see(hello: PackageProject) -> None:
+    first = (hello.root / RELEASE).read_text()
+    for revision, day in (("example.9-x.1", "2026-11-02"), ("example.10-x.1", "2026-11-03")):
+        text = first.replace("example.1", revision).replace("2026-11-01", day)
+        (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(text)
+    hello.replace(BASE, "image: hello", "image: other")
+    hello.replace(TEMPLATE, "{{ upstream }}", "{{ nothing }}")
+    told = ["1.0.0+example.10-x.1.yaml: 1.0.0+example.10-x.1 was released after 1.0.0+example.9-x.1", "sorts below it"]
+    told += ["package.yaml.j2:5: 'nothing' is undefined", "image 'other'", "no manifest asks for image 'hello'"]
+    refused(hello, ["check"], 3, told)
+
+
+@pytest.mark.parametrize("epoch", ["now", "-1", "1.5", "1_000", "99999999999999"])
+def test_source_date_epoch_is_checked(hello: PackageProject, epoch: str) -> None:
+    told = ["SOURCE_DATE_EPOCH is not a number of seconds", f"found: {epoch!r}", "hint: unset it"]
+    refused(hello, ["build"], 2, told, SOURCE_DATE_EPOCH=epoch)
+
+
+# Tools
+
+
+def fake(directory: Path, name: str, text: str) -> str:
+    """Put a small script in front of the real tools; returns the PATH for it."""
+    directory.mkdir(exist_ok=True)
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(directory)
+
+
+def test_missing_tools_are_all_named(hello: PackageProject, tmp_path: Path) -> None:
+    told = ["missing or wrong: ytt, imgpkg, kbld, crane", "ytt: not built for this project and not on PATH"]
+    told += ["(expected: 0.49.0 or newer)", "hint: run `carvelwright doctor --install`"]
+    for command in ("build", "check", "render"):
+        refused(hello, [command], 4, told, PATH=str(tmp_path / "empty"))
+
+
+Script = tuple[str, str]
+TOLD: list[tuple[Script, str]] = [
+    (("kbld", "echo kbld version 0.1.2"), "kbld is 0.1.2 (expected: 0.42.0 or newer)"),
+    (("ytt", "echo hello"), "ytt is of no version it would tell"),
+    (("imgpkg", "exit 1"), "imgpkg is of no version it would tell"),
+]
+
+
+@pytest.mark.parametrize(("script", "told"), TOLD)
+def test_a_tool_of_another_version_is_named(hello: PackageProject, tmp_path: Path, script: Script, told: str) -> None:
+    path = fake(tmp_path / "bin", *script) + os.pathsep + hello.environment["PATH"]
+    refused(hello, ["build"], 4, [f"missing or wrong: {script[0]}", f"{tmp_path}/bin/{told}"], PATH=path)
+
+
+def test_doctor_tells_each_tool(hello: PackageProject, tmp_path: Path) -> None:
+    good = hello.run("doctor").ok()
+    assert [line.split()[:2] for line in good.out.splitlines()] == [
+        [name, "ok"] for name in ("go", "ytt", "imgpkg", "kbld", "crane")
+    ]
+    path = fake(tmp_path / "bin", "crane", "echo 0.1.0") + os.pathsep + hello.environment["PATH"]
+    bad = hello.run("doctor", environment={"PATH": path})
+    assert bad.code == 4
+    assert "crane   WRONG" in bad.out
+    assert "crane is 0.1.0" in bad.out
+    assert "missing or wrong: crane" in bad.err
+
+
+def test_a_tool_that_dies_is_told_with_step_and_words(hello: PackageProject, tmp_path: Path) -> None:
+    real = next(part for part in hello.environment["PATH"].split(os.pathsep) if os.access(f"{part}/kbld", os.X_OK))
+    script = f'[ "$1" = version ] && exec {real}/kbld version; echo oh no >&2; kill -SEGV $$'
+    path = fake(tmp_path / "bin", "kbld", script) + os.pathsep + hello.environment["PATH"]
+    refused(hello, ["build"], 5, ["step lock images: kbld was ended by SIGSEGV", "oh no", "command: "], PATH=path)
+
+
+# Nonsense
+
+
+@pytest.mark.parametrize("content", [b"", b"42", b"&a [*a]", b"\x00", b"!!int "])
+def test_nonsense_instead_of_a_file_is_told(hello: PackageProject, content: bytes) -> None:
+    for name in (BUILD, RELEASE):
+        (hello.root / name).write_bytes(content)
+    refused(hello, ["build"], 3, [BUILD, RELEASE])
+
+
+def test_debug_shows_where(hello: PackageProject) -> None:
+    hello.replace(BUILD, "tools: []", "tols: []")
+    outcome = run_raw(hello, ["--debug", "build"])
+    assert "Traceback" in outcome
+    assert "ConfigError" in outcome
+
+
+def run_raw(project: PackageProject, arguments: list[str]) -> str:
+    """Run a command line that is to show a traceback, which `PackageProject.run` refuses."""
+    done = subprocess.run(
+        project.command(*arguments), cwd=project.root, env=project.environment, capture_output=True, check=False
+    )
+    assert done.returncode == 3
+    return done.stderr.decode()

@@ -1,0 +1,473 @@
+"""A build of a small, real package: what it makes, what the server makes of that, what a second run redoes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from carvelwright import resources, yamldoc
+from carvelwright.client import Client, default_values_file
+from carvelwright.reference import Reference
+from tests.conftest import free_address, registry_at
+from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
+from tests.helpers.builds import (
+    bundle_reference,
+    call,
+    content_of,
+    copy_built,
+    package_of,
+    release_of,
+    scraps,
+    server_render,
+    snapshot,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
+
+NAME = "hello.packages.example.com"
+VERSION = "1.0.0+example.1"
+ARCHIVE = f"{NAME}-{VERSION}.tar"
+
+
+def steps(err: str) -> dict[str, str]:
+    """Return the state of each step by name, as the progress lines tell it."""
+    words = [line.split() for line in err.splitlines() if line.endswith(" s")]
+    return {" ".join(line[:-3]): line[-3] for line in words}
+
+
+def unchanged(project: PackageProject) -> bool:
+    outcome = project.run("build").ok()
+    return outcome.out.startswith("nothing changed: nothing was rebuilt") and steps(outcome.err) == {}
+
+
+# What dist/ holds
+
+
+def test_dist_holds_what_it_should_and_nothing_else(built: PackageProject) -> None:
+    assert set(snapshot(built.root / "dist")) == {
+        f"packages/{NAME}/metadata.yml",
+        f"packages/{NAME}/{VERSION}.yml",
+        "package-repository.yml",
+        "hello-data-values.yaml",
+        "hello-data-values.annotated.yaml",
+        "values.schema.json",
+        ARCHIVE,
+        "release.json",
+        "SHA256SUMS",
+    }
+    assert scraps(built) == []
+
+
+def test_the_package_says_what_the_project_says(built: PackageProject) -> None:
+    package = package_of(built)
+    template = package["spec"].pop("template")
+    openapi = package["spec"].pop("valuesSchema")["openAPIv3"]
+    assert package == {
+        "apiVersion": "data.packaging.carvel.dev/v1alpha1",
+        "kind": "Package",
+        "metadata": {"name": f"{NAME}.{VERSION}"},
+        "spec": {
+            "refName": NAME,
+            "version": VERSION,
+            "releasedAt": "2026-11-01T00:00:00Z",
+            "releaseNotes": "The first release.",
+            "licenses": ["Apache-2.0"],
+            "capacityRequirementsDescription": "Next to nothing.",
+            "includedSoftware": [{"displayName": "Hello", "version": "1.0.0"}],
+            "kubernetesVersionSelection": {"constraints": ">=1.27.0"},
+        },
+    }
+    assert template["spec"]["template"] == [
+        {"ytt": {"paths": ["config/"]}},
+        {"kbld": {"paths": ["-", ".imgpkg/images.yml"]}},
+    ]
+    assert template["spec"]["deploy"] == [{"kapp": {}}]
+    assert (
+        f"{Reference.parse(bundle_reference(package | {'spec': {'template': template}})).digest}"
+        in release_of(built)["bundle"]
+    )
+    assert {name: child["default"] for name, child in openapi["properties"].items()} == {
+        "greeting": "hello",
+        "replicas": 1,
+        "name": "world",
+    }
+
+
+def test_metadata_and_repository(built: PackageProject) -> None:
+    metadata = yamldoc.load(built.root / f"dist/packages/{NAME}/metadata.yml").data
+    assert (metadata["kind"], metadata["metadata"]["name"]) == ("PackageMetadata", NAME)
+    assert metadata["spec"] == yamldoc.load(built.root / "package/metadata.yaml").data
+    repository = yamldoc.load(built.root / "dist/package-repository.yml").data
+    assert (repository["apiVersion"], repository["kind"]) == ("packaging.carvel.dev/v1alpha1", "PackageRepository")
+    image = Reference.parse(repository["spec"]["fetch"]["imgpkgBundle"]["image"])
+    assert image.tag is None
+    assert image.digest == Reference.parse(release_of(built)["repository"]).digest
+
+
+def test_sums_verify(built: PackageProject) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=built.root / "dist", capture_output=True, check=True
+    )
+    listed = {line.rpartition(":")[0] for line in done.stdout.decode().splitlines()}
+    assert listed == set(snapshot(built.root / "dist")) - {"SHA256SUMS"}
+
+
+def test_release_record_agrees_with_what_lies_there(built: PackageProject) -> None:
+    release = release_of(built)
+    assert release["package"] == f"{NAME}.{VERSION}"
+    assert release["releasedAt"] == "2026-11-01T00:00:00Z"
+    assert set(release["tools"]) == {"go", "ytt", "imgpkg", "kbld", "crane", "zlib"}
+    assert {file["name"]: file["size"] for file in release["files"]} == {
+        name: len(content)
+        for name, content in snapshot(built.root / "dist").items()
+        if name not in ("release.json", "SHA256SUMS")
+    }
+    (image,) = release["images"]
+    assert [entry["platform"] for entry in image["platforms"]] == ["linux/amd64", "linux/arm64"]
+    assert {"archive", "push bundle", "image hello"} <= {step["name"] for step in release["steps"]}
+    assert all(step["seconds"] >= 0 for step in release["steps"])
+
+
+def test_default_values_are_the_clients_bytes(built: PackageProject) -> None:
+    openapi = package_of(built)["spec"]["valuesSchema"]["openAPIv3"]
+    content = (built.root / "dist/hello-data-values.yaml").read_bytes()
+    assert content == default_values_file(openapi, Client.KCTRL_0_46).encode()
+    assert content == b"# greeting: hello\n# name: world\n# replicas: 1\n"
+    assert built.run("values", "defaults").ok().out.encode() == content
+
+
+def test_annotated_and_uncommented_values_render_the_same_as_none(built: PackageProject, tmp_path: Path) -> None:
+    plain = built.run("render").ok().out
+    defaults = (built.root / "dist/hello-data-values.yaml").read_text()
+    (tmp_path / "uncommented.yaml").write_text("".join(line[2:] for line in defaults.splitlines(keepends=True)))
+    for path in (built.root / "dist/hello-data-values.annotated.yaml", tmp_path / "uncommented.yaml"):
+        assert built.run("render", "-f", str(path)).ok().out == plain
+    (tmp_path / "other.yaml").write_text("name: moon\n")
+    assert (
+        built.run("render", "-f", str(tmp_path / "other.yaml")).ok().out == plain.replace("- world", "- moon") != plain
+    )
+
+
+VALUES = [
+    ({}, True),
+    ({"greeting": "hello", "replicas": 1, "name": "world"}, True),
+    ({"replicas": 5}, True),
+    ({"replicas": 6}, False),
+    ({"replicas": 0}, False),
+    ({"replicas": "1"}, False),
+    ({"greeting": ""}, False),
+    ({"greeting": None}, False),
+    ({"name": "World"}, False),
+    ({"name": 1}, False),
+    ({"unknown": 1}, False),
+    ([], False),
+]
+
+
+def test_json_schema_and_ytt_agree(built: PackageProject, tmp_path: Path, ytt: Path) -> None:
+    schema = json.loads((built.root / "dist/values.schema.json").read_bytes())
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    for values, accepted in VALUES:
+        assert validator.is_valid(values) == accepted, values
+        (tmp_path / "values.yaml").write_text(json.dumps(values))
+        argv = [
+            str(ytt),
+            "-f",
+            "values-schema.yaml",
+            "-f",
+            "bundle/config",
+            "--data-values-file",
+            str(tmp_path / "values.yaml"),
+        ]
+        done = subprocess.run(argv, cwd=built.root, capture_output=True, check=False)
+        assert (done.returncode == 0) == accepted, (values, done.stderr)
+
+
+def test_refused_values_are_told_with_their_key(built: PackageProject, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text("replicas: 6\n")
+    outcome = built.run("render", "-f", str(tmp_path / "values.yaml"))
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "replicas" in outcome.err
+    assert "must be: a value <= 5" in " ".join(outcome.err.split())
+
+
+# What the server makes of it
+
+
+def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
+    hello: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, ytt: Path, kbld: Path, crane: Path
+) -> None:
+    hello.run("build", "--to", f"{registry}/some/where").ok()
+    bundle = bundle_reference(package_of(hello))
+    manifests = server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld)
+    images = resources.images_of(manifests)
+    assert len(images) == 1
+    for image in images:
+        reference = Reference.parse(image)
+        assert reference.repository.registry == registry
+        assert reference.digest
+        assert call(crane, "digest", image).decode().strip() == str(reference.digest)
+        index = json.loads(call(crane, "manifest", image))
+        assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
+        for entry in index["manifests"]:
+            call(crane, "validate", "--remote", f"{reference.repository}@{entry['digest']}")
+    assert set(content_of(crane, registry)) >= {
+        f"{registry}/some/where/package-repository:latest",
+        f"{registry}/some/where/package-repository:1.0.0_example.1",
+        f"{registry}/some/where/{NAME}:1.0.0_example.1",
+        f"{registry}/some/where/hello:1.0.0_example.1",
+    }
+
+
+def test_the_images_binary_says_its_version(built: PackageProject, tmp_path: Path) -> None:
+    (image,) = (built.root / "build/image").iterdir()
+    layers = []
+    for path in (image / "blobs/sha256").iterdir():
+        if path.read_bytes()[:2] == b"\x1f\x8b":
+            with tarfile.open(path) as tar:
+                assert tar.getnames() == ["usr", "usr/local", "usr/local/bin", "usr/local/bin/hello"]
+                layers.append(tar.extractfile("usr/local/bin/hello").read())  # type: ignore[union-attr]
+    machine = {"x86_64": 62, "aarch64": 183}[os.uname().machine]
+    (native,) = [content for content in layers if int.from_bytes(content[18:20], "little") == machine]
+    (tmp_path / "native").write_bytes(native)
+    (tmp_path / "native").chmod(0o755)
+    assert call(tmp_path / "native") == f"hello {VERSION}\n".encode()
+    assert len(layers) == 2
+
+
+def test_the_archive_stands_alone_in_another_registry(
+    built: PackageProject, toolset: Toolchain, tmp_path: Path, imgpkg: Path, ytt: Path, kbld: Path, crane: Path
+) -> None:
+    # The embedded registry, where everything was pushed, ended with the build.
+    address = free_address()
+    with registry_at(toolset, address, tmp_path / "second"):
+        target, lock = f"{address}/site/packages", tmp_path / "lock.yml"
+        call(
+            imgpkg,
+            "copy",
+            "--tar",
+            built.root / "dist" / ARCHIVE,
+            "--to-repo",
+            target,
+            "--lock-output",
+            lock,
+            "--tty=false",
+        )
+        outer = yamldoc.load(lock).data["bundle"]["image"]
+        assert outer.rpartition("@")[2] == release_of(built)["repository"].rpartition("@")[2]
+        call(imgpkg, "pull", "-b", outer, "-o", tmp_path / "repository", "--tty=false")
+        package = yamldoc.load(tmp_path / f"repository/packages/{NAME}/{VERSION}.yml").data
+        assert package == package_of(built)
+        # imgpkg rewrites the ImagesLock to where the images lie now; the server follows it for the bundle.
+        moved = yamldoc.load(tmp_path / "repository/.imgpkg/images.yml").data["images"]
+        (bundle,) = [entry["image"] for entry in moved]
+        assert bundle.startswith(f"{target}@")
+        assert bundle.rpartition("@")[2] == bundle_reference(package).rpartition("@")[2]
+        images = resources.images_of(server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld))
+        assert len(images) == 1
+        for image in images:
+            assert image.startswith(f"{target}@sha256:")
+            call(crane, "validate", "--remote", image)
+
+
+# What is redone
+
+
+def test_a_second_run_rebuilds_nothing_and_says_so(built: PackageProject) -> None:
+    before = snapshot(built.root / "dist")
+    assert unchanged(built)
+    assert snapshot(built.root / "dist") == before
+
+
+def test_time_stamps_do_not_count(built: PackageProject) -> None:
+    for path in built.root.rglob("*"):
+        os.utime(path)
+    assert unchanged(built)
+
+
+def test_a_copy_of_the_tree_reuses_everything(built: PackageProject, tmp_path: Path) -> None:
+    assert unchanged(copy_built(built, tmp_path / "elsewhere/a copy"))
+
+
+def test_changed_manifests_reuse_payload_and_image(built: PackageProject) -> None:
+    before = release_of(built)
+    built.replace("bundle/config/overlays/deployment.yaml", "- #@ data.values.name", "- #@ data.values.name.title()")
+    done = steps(built.run("build").ok().err)
+    assert {name: state for name, state in done.items() if name.startswith(("payload", "image"))} == {
+        "payload payload linux/amd64": "reused",
+        "payload payload linux/arm64": "reused",
+        "image hello": "reused",
+    }
+    after = release_of(built)
+    assert after["images"] == before["images"]
+    assert after["bundle"] != before["bundle"]
+    assert after["repository"] != before["repository"]
+    built.replace("bundle/config/overlays/deployment.yaml", ".title()", "")
+    built.run("build").ok()
+    assert {name: release_of(built)[name] for name in ("bundle", "repository")} == {
+        name: before[name] for name in ("bundle", "repository")
+    }
+
+
+def test_a_changed_payload_is_compiled_again(built: PackageProject) -> None:
+    before = release_of(built)
+    built.replace("payload/main.go", '", "', '"; "')
+    done = steps(built.run("build").ok().err)
+    assert (done["payload payload linux/amd64"], done["image hello"]) == ("done", "done")
+    assert release_of(built)["images"] != before["images"]
+
+
+def test_what_the_payload_does_not_read_does_not_count(built: PackageProject) -> None:
+    (built.root / "payload/main_test.go").write_text("package main\n")
+    assert unchanged(built)
+
+
+def test_a_changed_release_note_reaches_the_package_but_not_the_image(built: PackageProject) -> None:
+    before = release_of(built)
+    built.replace(f"package/releases/{VERSION}.yaml", "The first release.", "The very first release.")
+    done = steps(built.run("build").ok().err)
+    assert done["image hello"] == "reused"
+    assert package_of(built)["spec"]["releaseNotes"] == "The very first release."
+    after = release_of(built)
+    assert (after["images"], after["bundle"]) == (before["images"], before["bundle"])
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "link", "release"])
+def test_a_damaged_dist_is_made_again(built: PackageProject, damage: str) -> None:
+    dist = built.root / "dist"
+    before = snapshot(dist)
+    archive = dist / ARCHIVE
+    match damage:
+        case "changed":
+            archive.write_bytes(before[ARCHIVE].replace(b"sha256", b"sha257", 1))
+        case "missing":
+            archive.unlink()
+        case "link":
+            (dist / "link").symlink_to("release.json")
+        case _:
+            (dist / "release.json").write_text("[]")
+    outcome = built.run("build").ok()
+    assert outcome.out.startswith("built, ")
+    after = snapshot(dist)
+    kept = set(before) - {"release.json", "SHA256SUMS"}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert set(after) == set(before)
+    assert not (dist / "link").is_symlink()
+
+
+def test_a_damaged_state_file_only_costs_time(built: PackageProject) -> None:
+    (built.root / "build/state.json").write_bytes(b"[]")
+    assert built.run("build").ok().out.startswith("built, ")
+    assert unchanged(built)
+
+
+def test_a_damaged_layer_is_told(built: PackageProject) -> None:
+    for path in (built.root / "build/layer").glob("*/*"):
+        if path.suffix != ".json":
+            path.write_bytes(b"damaged")
+    built.replace("package/build.yaml", "title: hello", "title: Hello")
+    before = snapshot(built.root / "dist")
+    outcome = built.run("build")
+    assert outcome.code == 8
+    assert "is not what was made" in outcome.err
+    assert "hint: remove " in outcome.err
+    assert snapshot(built.root / "dist") == before
+
+
+# Options
+
+
+def test_platform_builds_a_part(built: PackageProject) -> None:
+    built.run("build", "--platform", "linux/arm64").ok()
+    (image,) = release_of(built)["images"]
+    assert [entry["platform"] for entry in image["platforms"]] == ["linux/arm64"]
+    assert built.run("build", "--platform", "linux/arm64").ok().out.startswith("nothing changed")
+
+
+def test_release_names_the_version(built: PackageProject) -> None:
+    old = (built.root / f"package/releases/{VERSION}.yaml").read_text()
+    (built.root / "package/releases/1.0.0+example.2.yaml").write_text(old.replace("example.1", "example.2"))
+    built.run("build", "--release", VERSION).ok()
+    assert release_of(built)["version"] == VERSION
+    built.run("build").ok()
+    assert release_of(built)["version"] == "1.0.0+example.2"
+    assert (built.root / f"dist/packages/{NAME}/1.0.0+example.2.yml").is_file()
+
+
+def test_json_result(built: PackageProject) -> None:
+    result = json.loads(built.run("build", "--format", "json").ok().out)
+    assert result == {**release_of(built), "unchanged": True}
+
+
+def test_dry_run_prints_the_plan_and_does_nothing(hello: PackageProject) -> None:
+    before = snapshot(hello.root)
+    text = hello.run("build", "--dry-run", "--to", "r.example.com/a", "--platform", "linux/amd64").ok()
+    assert text.err == ""
+    assert text.out.startswith(f"{NAME}.{VERSION} for linux/amd64, to registry r.example.com/a\n")
+    plan = json.loads(hello.run("build", "--dry-run", "--format", "json").ok().out)
+    assert plan["package"] == f"{NAME}.{VERSION}"
+    assert plan["registry"]["embedded"] is True
+    assert plan["archive"] == f"dist/{ARCHIVE}"
+    assert snapshot(hello.root) == before
+
+
+def test_dry_run_needs_no_tools(hello: PackageProject, tmp_path: Path) -> None:
+    hello.run("build", "--dry-run", environment={"PATH": str(tmp_path)}).ok()
+
+
+def test_a_published_build_is_recognised_and_one_that_vanished_is_pushed_again(
+    built: PackageProject, toolset: Toolchain, tmp_path: Path, crane: Path
+) -> None:
+    address = free_address()
+    with registry_at(toolset, address, tmp_path / "one"):
+        built.run("build", "--to", f"{address}/p").ok()
+        held = content_of(crane, address)
+        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("nothing changed")
+    with registry_at(toolset, address, tmp_path / "two"):
+        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("built, ")
+        assert content_of(crane, address) == held
+
+
+def test_asks_nothing_and_reads_no_input(built: PackageProject) -> None:
+    built.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hullo")
+    done = subprocess.run(
+        built.command("build"),
+        cwd=built.root,
+        env=built.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    assert b"?" not in done.stderr
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(built: PackageProject) -> None:
+    built.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hullo")
+    outcome = built.run("build").ok()
+    assert "\x1b" not in outcome.err + outcome.out
+    assert "\r" not in outcome.err
+    assert all(line.endswith(" s") for line in outcome.err.splitlines())
+    assert set(steps(outcome.err).values()) == {"done", "reused"}
+
+
+def test_another_directory_is_named_by_project(built: PackageProject, tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        built.command("--project", str(built.root), "build"),
+        cwd=tmp_path,
+        env=built.environment,
+        capture_output=True,
+        check=True,
+    )
+    assert outcome.stdout.startswith(b"nothing changed")
+    assert list(tmp_path.iterdir()) == [built.root]

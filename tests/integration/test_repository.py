@@ -1,0 +1,223 @@
+"""The package repository: it grows, never changes what was released, and can be served."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright import yamldoc
+from carvelwright.reference import Reference
+from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
+from tests.helpers.builds import bundle_reference, call, content_of, package_of, release_of, scraps, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import PackageProject
+
+NAME = "hello.packages.example.com"
+FIRST, SECOND = "1.0.0+example.1", "1.0.0+example.2"
+
+
+def add_release(project: PackageProject, version: str = SECOND) -> None:
+    old = (project.root / f"package/releases/{FIRST}.yaml").read_text()
+    revision = version.partition("+")[2]
+    text = old.replace("example.1", revision).replace("The first release.", "Another release.")
+    (project.root / f"package/releases/{version}.yaml").write_text(text)
+
+
+def pull(imgpkg: Path, reference: str, target: Path) -> dict[str, bytes]:
+    call(imgpkg, "pull", "-b", reference, "-o", target, "--tty=false")
+    return snapshot(target / "packages")
+
+
+def test_a_second_release_joins_the_first(built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path) -> None:
+    to = f"{registry}/p"
+    built.run("build", "--to", to).ok()
+    first = pull(imgpkg, f"{to}/package-repository:latest", tmp_path / "first")
+    first_bundle = bundle_reference(package_of(built))
+    add_release(built)
+    built.run("build", "--to", to).ok()
+    both = pull(imgpkg, f"{to}/package-repository:latest", tmp_path / "both")
+    assert set(both) == {f"{NAME}/metadata.yml", f"{NAME}/{FIRST}.yml", f"{NAME}/{SECOND}.yml"}
+    assert both[f"{NAME}/{FIRST}.yml"] == first[f"{NAME}/{FIRST}.yml"]
+    assert snapshot(built.root / "dist/packages") == both
+    # The old tag still gives the old repository.
+    assert pull(imgpkg, f"{to}/package-repository:1.0.0_example.1", tmp_path / "old") == first
+    # The archive holds both bundles.
+    locked = yamldoc.load(tmp_path / "both/.imgpkg/images.yml").data["images"]
+    assert {entry["image"] for entry in locked} == {first_bundle, bundle_reference(package_of(built, SECOND))}
+    archive = next((built.root / "dist").glob("*.tar")).read_bytes()
+    assert Reference.parse(first_bundle).digest
+    assert first_bundle.rpartition("@")[2].encode() in archive
+
+
+def test_a_release_is_never_changed(built: PackageProject, registry: str, crane: Path) -> None:
+    to = f"{registry}/p"
+    built.run("build", "--to", to).ok()
+    dist, held = snapshot(built.root / "dist"), content_of(crane, registry)
+    built.replace(f"package/releases/{FIRST}.yaml", "The first release.", "Rewritten history.")
+    built.replace("bundle/config/base/deployment.yaml", "app: hello", "app: hullo")
+    outcome = built.run("build", "--to", to)
+    assert outcome.code == 7
+    assert f"error: {NAME} {FIRST} is already released with other content" in outcome.err
+    assert "releaseNotes" in outcome.err
+    assert "template" in outcome.err
+    assert held[f"{to}/{NAME}:1.0.0_example.1"] in outcome.err
+    assert f"package/releases/{FIRST}.yaml" in outcome.err.rpartition("hint: ")[2]
+    assert content_of(crane, registry) == held
+    assert snapshot(built.root / "dist") == dist
+    assert scraps(built) == []
+
+
+def test_a_changed_payload_of_a_released_version_is_refused_too(
+    built: PackageProject, registry: str, crane: Path
+) -> None:
+    to = f"{registry}/p"
+    built.run("build", "--to", to).ok()
+    held = content_of(crane, registry)
+    built.replace("payload/main.go", '", "', '"; "')
+    assert built.run("build", "--to", to).code == 7
+    assert content_of(crane, registry) == held
+
+
+def test_the_same_content_is_accepted_again(built: PackageProject, registry: str, crane: Path) -> None:
+    to = f"{registry}/p"
+    built.run("build", "--to", to).ok()
+    dist, held = snapshot(built.root / "dist"), content_of(crane, registry)
+    (built.root / "build/state.json").unlink()
+    outcome = built.run("build", "--to", to).ok()
+    assert outcome.out.startswith("built, ")
+    assert content_of(crane, registry) == held
+    after = snapshot(built.root / "dist")
+    for name in set(dist) - {"release.json", "SHA256SUMS"}:
+        assert after[name] == dist[name], name
+
+
+def test_an_older_release_can_be_built_after_a_newer(
+    built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path
+) -> None:
+    add_release(built)
+    to = f"{registry}/p"
+    built.run("build", "--to", to).ok()
+    built.run("build", "--to", to, "--release", FIRST).ok()
+    assert {f"{NAME}/{FIRST}.yml", f"{NAME}/{SECOND}.yml"} < set(
+        pull(imgpkg, f"{to}/package-repository:latest", tmp_path / "latest")
+    )
+
+
+# serve
+
+
+@pytest.fixture
+def serving(built: PackageProject) -> Iterator[subprocess.Popen[str]]:
+    """`carvelwright serve`, up and ready."""
+    server = subprocess.Popen(
+        built.command("serve"),
+        cwd=built.root,
+        env=built.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout
+    assert server.stderr
+    try:
+        lines = [server.stdout.readline(), server.stdout.readline()]
+        assert lines[1] == "serving; Ctrl-C ends it\n", (lines, server.poll())
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes whose parent a process is."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names, not paths
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:  # noqa: PTH123
+                    fields = file.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_gives_what_dist_names_and_ends_when_told(
+    built: PackageProject,
+    serving: subprocess.Popen[str],
+    tmp_path: Path,
+    imgpkg: Path,
+    crane: Path,
+    number: signal.Signals,
+) -> None:
+    resource = yamldoc.load(built.root / "dist/package-repository.yml").data
+    reference = resource["spec"]["fetch"]["imgpkgBundle"]["image"]
+    assert set(pull(imgpkg, reference, tmp_path / "repository")) == {f"{NAME}/metadata.yml", f"{NAME}/{FIRST}.yml"}
+    release = release_of(built)
+    for text in (bundle_reference(package_of(built)), release["bundle"], release["images"][0]["reference"]):
+        call(crane, "validate", "--remote", text)
+    address = Reference.parse(reference).repository.registry
+    assert set(content_of(crane, address)) >= {f"{address}/packages/package-repository:latest"}
+    (registry,) = children_of(serving.pid)
+    serving.send_signal(number)
+    started = time.monotonic()
+    out, err = serving.communicate(timeout=30)
+    assert serving.returncode == 0
+    assert "Traceback" not in err
+    assert "error" not in err + out
+    assert registry not in children_of(1)
+    assert time.monotonic() - started < 20
+    host, _, port = address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        pass
+
+
+def test_a_port_in_use_is_told(built: PackageProject) -> None:
+    before = snapshot(built.root / "dist")
+    address = str(release_of(built)["registry"]["address"]).partition("/")[0]
+    host, _, port = address.rpartition(":")
+    built.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hullo")
+    with socket.create_server((host, int(port))):
+        for command in ("serve", "build"):
+            outcome = built.run(command)
+            if command == "serve":
+                assert outcome.code == 6
+            assert outcome.code == 6
+            assert f"cannot listen on {address}: Address already in use" in outcome.err
+            assert re.search(r"hint: stop what listens there .*--to REGISTRY/PATH", outcome.err)
+    assert snapshot(built.root / "dist") == before
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:0", "127.0.0.1:99999", ":5000x"])
+def test_serve_refuses_what_is_no_address(built: PackageProject, address: str) -> None:
+    outcome = built.run("serve", "--address", address)
+    assert outcome.code in {2, 3}
+    assert address in outcome.err
+
+
+def test_serve_needs_a_whole_dist(built: PackageProject) -> None:
+    next((built.root / "dist").glob("*.tar")).unlink()
+    outcome = built.run("serve")
+    assert outcome.code == 8
+    assert "hint: run `carvelwright build`" in outcome.err
+    (built.root / "dist/release.json").write_text(json.dumps({}))
+    assert built.run("serve").code == 8
+    (built.root / "dist/release.json").unlink()
+    outcome = built.run("serve")
+    assert outcome.code == 8
+    assert "nothing to serve" in outcome.err

@@ -1,0 +1,87 @@
+"""The package project, read; what is wrong in it is tried on the command line (integration/test_bad_input.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright import schema, yamldoc
+from carvelwright.config import Release, load_project
+from carvelwright.errors import CarvelwrightError, ConfigError
+from carvelwright.version import PackageVersion
+
+if TYPE_CHECKING:
+    from tests.conftest import PackageProject
+
+
+def test_reads_the_example(repository_root: Path) -> None:
+    project = load_project(repository_root / "examples/hello-package")
+    assert project.short_name == "hello"
+    assert [image.name for image in project.images] == ["hello"]
+    assert project.images[0].modules[0].binaries == {"hello": "."}
+    assert project.release(None).version == PackageVersion.parse("1.0.0+example.1")
+
+
+def test_reads_this_repositorys_own_package(repository_root: Path) -> None:
+    project = load_project(repository_root)
+    assert project.ref_name == "whereabouts.tanzu.vmware.com"
+    assert str(project.release("0.9.4+vmware.1-tkg.1").version) == "0.9.4+vmware.1-tkg.1"
+
+
+def test_releases_are_in_carvels_order_and_the_newest_is_the_default(hello: PackageProject) -> None:
+    first = (hello.root / "package/releases/1.0.0+example.1.yaml").read_text()
+    for revision in ("example.9-a", "example.10-a", "example.2"):
+        (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(first.replace("example.1", revision))
+    project = load_project(hello.root)
+    order = [str(release.version).partition("+example.")[2] for release in project.releases]
+    assert order == ["1", "2", "10-a", "9-a"]
+    assert project.release(None) == project.releases[-1]
+    with pytest.raises(CarvelwrightError) as caught:
+        project.release("3.0.0")
+    assert caught.value.details
+    assert caught.value.details.count("1.0.0+example.") == 4
+
+
+def test_release_date_and_texts() -> None:
+    release = Release(PackageVersion.parse("1.2.3+a"), "1.2.3", "1970-01-02T00:00:01Z", "", Path("f"))
+    assert release.epoch == 86401
+    assert release.fill("payload/v{upstream}/{version}/{other}") == "payload/v1.2.3/1.2.3+a/{other}"
+
+
+def test_validation_can_be_left_out_but_not_the_rest(hello: PackageProject) -> None:
+    hello.replace("package/metadata.yaml", "displayName: Hello", "displayName: ''")
+    with pytest.raises(ConfigError):
+        load_project(hello.root)
+    assert load_project(hello.root, validate=False).metadata["displayName"] == ""
+    (hello.root / "values-schema.yaml").unlink()
+    with pytest.raises(ConfigError, match="1 problem"):
+        load_project(hello.root, validate=False)
+
+
+def test_problems_come_in_the_order_of_the_file() -> None:
+    text = "extra: 1\nupstream: 1\nrevision: a\nreleasedAt: soon\nreleaseNotes: ''\nmore: 2\n"
+    found = schema.problems(yamldoc.parse(text, Path("r.yaml")), "release")
+    assert [(problem.location and problem.location.line, problem.message) for problem in found] == [
+        (1, "unknown key 'extra'"),
+        (2, "wrong value of upstream"),
+        (4, "wrong value of releasedAt"),
+        (5, "wrong value of releaseNotes"),
+        (6, "unknown key 'more'"),
+    ]
+    assert found[0].expected == "releaseNotes, releasedAt, revision, upstream"
+    assert found[1].found == "1"
+    assert found[2].excerpt == "releasedAt: soon"
+
+
+def test_a_missing_key_says_what_it_is_for() -> None:
+    (found,) = schema.problems(yamldoc.parse("upstream: a\nrevision: b\nreleaseNotes: c\n", Path("r.yaml")), "release")
+    assert found.message == "missing key 'releasedAt'"
+    assert found.expected
+    assert "UTC date and time" in found.expected
+
+
+def test_paths_are_written_as_people_write_them() -> None:
+    assert schema.dotted(["images", 0, "modules", 1, "name"]) == "images[0].modules[1].name"
+    assert schema.dotted([]) == ""

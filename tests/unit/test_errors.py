@@ -1,0 +1,45 @@
+"""How failures are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+
+
+def test_every_exit_code_has_a_number_of_its_own_and_a_meaning() -> None:
+    numbers = [int(code) for code in ExitCode]
+    assert len(set(numbers)) == len(numbers)
+    assert all(code.meaning for code in ExitCode)
+    assert (ExitCode.OK, ExitCode.USAGE, ExitCode.INTERRUPTED) == (0, 2, 130)
+
+
+def test_location_shows_what_is_known() -> None:
+    assert str(Location(Path("a.yaml"))) == "a.yaml"
+    assert str(Location(Path("a.yaml"), 3)) == "a.yaml:3"
+    assert str(Location(Path("a.yaml"), 3, 7)) == "a.yaml:3:7"
+
+
+def test_problem_tells_place_excerpt_found_expected_and_hint_in_this_order() -> None:
+    problem = Problem("wrong", Location(Path("a"), 1), "1", "2", "do it", "go: 1")
+    assert problem.lines() == ["a:1: wrong", "    go: 1", "    found: 1", "    expected: 2", "    hint: do it"]
+
+
+def test_problem_leaves_out_what_is_not_known() -> None:
+    assert Problem("wrong").lines() == ["wrong"]
+    assert Problem("wrong", found="").lines() == ["wrong", "    found: "]
+
+
+def test_error_indents_details_and_ends_with_the_hint() -> None:
+    error = CarvelwrightError(
+        "bad", exit_code=ExitCode.CONFIG, details="one\ntwo\n", hint="mend", location=Location(Path("f"), 2)
+    )
+    assert error.lines() == ["f:2: bad", "    one", "    two", "    hint: mend"]
+    assert str(error) == "bad"
+
+
+def test_config_error_counts_and_lists_every_problem() -> None:
+    error = ConfigError([Problem("one"), Problem("two", hint="h")], what="x")
+    assert error.exit_code is ExitCode.CONFIG
+    assert error.lines() == ["2 problems in x", "  one", "  two", "      hint: h"]
+    assert ConfigError([Problem("one")]).message == "1 problem in the package project"

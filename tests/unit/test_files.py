@@ -1,0 +1,169 @@
+"""Files: whole or not at all, in one order, with one mode."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carvelwright import files
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_write_replaces_the_content_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    target = tmp_path / "new/directory/file"
+    files.write_atomic(target, "one")
+    files.write_atomic(target, b"two", mode=0o600)
+    assert target.read_bytes() == b"two"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert names(target.parent) == ["file"]
+
+
+def test_the_umask_does_not_count(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        files.write_atomic(tmp_path / "a", "")
+        files.copy_file(tmp_path / "a", tmp_path / "b", mode=0o755)
+        with files.new_directory(tmp_path / "d"):
+            pass
+    finally:
+        os.umask(former)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "abd"] == [0o644, 0o755, 0o755]
+
+
+def test_a_write_that_fails_names_file_and_remedy_and_keeps_the_old_content(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    files.write_atomic(target, "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(CarvelwrightError) as caught:
+            files.write_atomic(target, "x" * 101)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert caught.value.lines() == [
+        f"cannot write {target}: File too large",
+        "    hint: raise the file size limit (ulimit -f), then run the same command again",
+    ]
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_copy_that_fails_names_both_files(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 5000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(CarvelwrightError, match="File too large") as caught:
+            files.copy_file(tmp_path / "source", tmp_path / "target")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{tmp_path}/source to {tmp_path}/target" in caught.value.message
+
+
+def test_reading_what_is_not_there_names_it(tmp_path: Path) -> None:
+    with pytest.raises(CarvelwrightError) as caught:
+        files.read_bytes(tmp_path / "none")
+    assert caught.value.lines()[0] == f"cannot read {tmp_path}/none: No such file or directory"
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+
+
+def test_a_new_directory_takes_its_name_only_when_the_block_ends_well(tmp_path: Path) -> None:
+    final = tmp_path / "d"
+    with files.new_directory(final) as staging:
+        (staging / "one").touch()
+        assert not final.exists()
+    assert names(final) == ["one"]
+    with contextlib.suppress(KeyError), files.new_directory(final) as staging:
+        (staging / "two").touch()
+        raise KeyError
+    assert names(final) == ["one"]
+    with files.new_directory(final) as staging:
+        (staging / "three").touch()
+    assert names(final) == ["three"]
+    assert names(tmp_path) == ["d"]
+
+
+def test_an_os_error_within_a_new_directory_names_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CarvelwrightError, match=f"cannot write {tmp_path}/d: No space left"),
+        files.new_directory(tmp_path / "d"),
+    ):
+        raise OSError(28, "No space left on device")
+
+
+def test_leftovers_of_a_killed_run_go_and_nothing_else_does(tmp_path: Path) -> None:
+    for name in (".d.new.x", ".d.former.y", ".d.mine", ".e.new.x", "d"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+    files.remove_leftovers(tmp_path, "d")
+    assert names(tmp_path) == [".d.mine", ".e.new.x", "d"]
+    files.remove_leftovers(tmp_path / "none", "d")
+
+
+def test_a_tree_with_read_only_parts_goes(tmp_path: Path) -> None:
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").touch()
+    (tmp_path / "tree/sub").chmod(0o500)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "tree/link").symlink_to(tmp_path / "kept")
+    files.remove_tree(tmp_path / "tree")
+    files.remove_tree(tmp_path / "tree")
+    assert names(tmp_path) == ["kept"]
+
+
+def test_files_come_sorted_by_their_whole_names(tmp_path: Path) -> None:
+    for name in ("b", "a/z", "a.txt", "a-b/c", "B"):
+        files.write_atomic(tmp_path / name, "")
+    assert [path.relative_to(tmp_path).as_posix() for path in files.walk_files(tmp_path)] == [
+        "B",
+        "a-b/c",
+        "a.txt",
+        "a/z",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
+def test_links_and_special_files_are_refused(tmp_path: Path, kind: str) -> None:
+    odd = tmp_path / "tree/odd"
+    odd.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to(tmp_path if kind == "link" else tmp_path / "none")
+    with pytest.raises(CarvelwrightError, match="symbolic link or a special file") as caught:
+        list(files.walk_files(tmp_path / "tree"))
+    assert str(odd) in caught.value.message
+    assert caught.value.exit_code is ExitCode.CONFIG
+
+
+trees = st.dictionaries(st.sampled_from(["a", "b", "a b", "c/d", "c/e", "ab/c"]), st.binary(max_size=4), max_size=4)
+
+
+@given(trees, trees)
+def test_tree_digests_are_equal_for_equal_names_and_contents_only(one: dict[str, bytes], two: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        digests = []
+        for number, tree in enumerate((one, two)):
+            root = Path(place, str(number))
+            root.mkdir()
+            for name, content in tree.items():
+                path = root / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+                path.chmod(0o600 if number else 0o755)
+                os.utime(path, (number, number))
+            digests.append(files.tree_digest(root))
+    assert (digests[0] == digests[1]) == (one == two)

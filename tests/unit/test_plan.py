@@ -1,0 +1,88 @@
+"""A plan is data: worked out without tools, from project, options and SOURCE_DATE_EPOCH."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright.config import Project, load_project
+from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.plan import BuildOptions, make_plan
+from carvelwright.platform import Platform
+from carvelwright.reference import Repository
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARM64, AMD64 = Platform("linux", "arm64"), Platform("linux", "amd64")
+
+
+@pytest.fixture
+def project(repository_root: Path) -> Project:
+    return load_project(repository_root / "examples/hello-package")
+
+
+def test_the_whole_plan_as_data(project: Project) -> None:
+    plan = make_plan(project, BuildOptions(to=Repository.parse("r.example.com/team"), platforms=(ARM64,)), {})
+    where = "r.example.com/team"
+    assert plan.document() == {
+        "package": "hello.packages.example.com.1.0.0+example.1",
+        "releasedAt": "2026-11-01T00:00:00Z",
+        "created": "2026-11-01T00:00:00Z",
+        "platforms": ["linux/arm64"],
+        "registry": {"address": where, "embedded": False},
+        "images": {"hello": f"{where}/hello:1.0.0_example.1"},
+        "bundle": f"{where}/hello.packages.example.com:1.0.0_example.1",
+        "repository": f"{where}/package-repository:1.0.0_example.1",
+        "archive": "dist/hello.packages.example.com-1.0.0+example.1.tar",
+        "steps": plan.steps(),
+    }
+    assert plan.steps()[:2] == [
+        f"look for what {where}/package-repository:1.0.0_example.1 holds already",
+        "compile hello of payload for linux/arm64",
+    ]
+    assert plan.default_values_name == "hello-data-values.yaml"
+
+
+def test_without_a_target_the_embedded_registry_is_used(project: Project) -> None:
+    plan = make_plan(project, BuildOptions(), {})
+    assert plan.embedded
+    assert plan.target == project.registry
+    assert plan.platforms == (AMD64, ARM64)
+    assert plan.steps()[0] == "start the embedded registry"
+
+
+def test_a_platform_given_twice_counts_once_and_an_unknown_one_is_refused(project: Project) -> None:
+    assert make_plan(project, BuildOptions(platforms=(ARM64, ARM64)), {}).platforms == (ARM64,)
+    with pytest.raises(CarvelwrightError, match="platform linux/riscv64 is not one of the project's") as caught:
+        make_plan(project, BuildOptions(platforms=(Platform("linux", "riscv64"),)), {})
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.details == "expected: linux/amd64, linux/arm64"
+
+
+def test_an_unknown_release_is_refused(project: Project) -> None:
+    with pytest.raises(CarvelwrightError, match=r"no release 9\.9\.9"):
+        make_plan(project, BuildOptions(release="9.9.9"), {})
+
+
+@pytest.mark.parametrize(
+    ("epoch", "created"),
+    [
+        ("", "2026-11-01T00:00:00Z"),
+        ("0", "1970-01-01T00:00:00Z"),
+        ("1700000000", "2023-11-14T22:13:20Z"),
+        ("253402300799", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_source_date_epoch_sets_the_date_of_images(project: Project, epoch: str, created: str) -> None:
+    plan = make_plan(project, BuildOptions(), {"SOURCE_DATE_EPOCH": epoch})
+    assert plan.created == created
+    assert plan.release.released_at == "2026-11-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("epoch", [" 1", "-1", "1e9", "1.0", "٣", "253402300800", "9" * 30, "1_0"])
+def test_what_is_no_number_of_seconds_is_refused(project: Project, epoch: str) -> None:
+    with pytest.raises(CarvelwrightError, match="SOURCE_DATE_EPOCH is not a number of seconds") as caught:
+        make_plan(project, BuildOptions(), {"SOURCE_DATE_EPOCH": epoch})
+    assert caught.value.details == f"found: {epoch!r}"

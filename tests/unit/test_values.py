@@ -1,0 +1,101 @@
+"""Files for people and editors, made from the values schema that ytt exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from carvelwright import values, yamldoc
+from carvelwright.errors import ConfigError
+from carvelwright.values import ValuesSchema
+
+OPENAPI: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "level": {
+            "type": "string",
+            "title": "Level",
+            "description": "How much.",
+            "enum": ["low", "high"],
+            "default": "low",
+        },
+        "limits": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "cpu": {"type": "string", "nullable": True, "default": None},
+                "on": {"type": "boolean", "default": True},
+            },
+        },
+        "ports": {"type": "array", "items": {"type": "integer"}, "default": [80, 443]},
+        "labels": {"default": {}, "nullable": True},
+    },
+}
+EXTRAS: dict[tuple[str, ...], dict[str, str]] = {("limits", "cpu"): {"pattern": "^[0-9]+m$", "$comment": "millicores"}}
+SCHEMA = ValuesSchema(OPENAPI, EXTRAS)
+
+
+def test_annotated_values_are_the_defaults_in_the_schemas_order() -> None:
+    text = values.annotated(SCHEMA, "Data values of x")
+    (data,) = yamldoc.load_all_text(text, Path("v"))
+    assert data == {"level": "low", "limits": {"cpu": None, "on": True}, "ports": [80, 443], "labels": {}}
+    assert list(data) == ["level", "limits", "ports", "labels"]
+    assert text.startswith("# Data values of x\n")
+    for line in ("# Level (level)", "# How much.", '# Allowed: one of "low", "high".', '# Default: "low".'):
+        assert f"{line}\n" in text
+    assert "  # Type: string or null.\n  # Allowed: millicores.\n" in text
+
+
+def test_json_schema_says_null_patterns_and_enums() -> None:
+    document = json.loads(values.json_schema(SCHEMA, "t"))
+    validator = jsonschema.Draft202012Validator(document)
+    validator.check_schema(document)
+    for good in (
+        {},
+        {"limits": {"cpu": None}},
+        {"limits": {"cpu": "10m"}},
+        {"level": "high", "ports": [1]},
+        {"labels": {"a": 1}},
+    ):
+        assert validator.is_valid(good), good
+    for bad in (
+        {"x": 1},
+        {"level": None},
+        {"level": "mid"},
+        {"limits": {"cpu": "1"}},
+        {"limits": {"on": None}},
+        {"ports": ["a"]},
+    ):
+        assert not validator.is_valid(bad), bad
+
+
+def test_extras_are_read_with_their_keys(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(
+        '#@data/values-schema\n---\n#! jsonschema: {"minLength": 2}\n#@schema/desc "x"\na: b\n'
+        'c:\n  #! jsonschema: {"x": 1}\n  d: e\n'
+    )
+    assert values.read_extras(path) == {("a",): {"minLength": 2}, ("c", "d"): {"x": 1}}
+
+
+@pytest.mark.parametrize(("line", "words"), [("{", "not JSON after"), ("[1]", "no JSON object above a key")])
+def test_broken_extras_are_told_with_their_line(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(f"a: b\n#! jsonschema: {line}\nc: d\n")
+    with pytest.raises(ConfigError) as caught:
+        values.read_extras(path)
+    (problem,) = caught.value.problems
+    assert words in problem.message
+    assert str(problem.location) == f"{path}:2"
+
+
+def test_extras_above_nothing_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text("a: b\n#! jsonschema: {}\n")
+    with pytest.raises(ConfigError):
+        values.read_extras(path)
