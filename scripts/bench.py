@@ -21,7 +21,15 @@ from carvelwright.oci.layout import open_layout
 ROOT = Path(__file__).parent.parent
 RUNS = 9
 COPIED = ("package", "bundle", "values-schema.yaml", "payload", "tools/carvel", "tools/crane")
-REUSED = ("build/tools", "build/payload", "build/image", "build/crds", "build/package", "build/validated")
+REUSED = (
+    "build/tools",
+    "build/payload",
+    "build/layer",
+    "build/image",
+    "build/crds",
+    "build/package",
+    "build/validated",
+)
 
 
 def main() -> None:
@@ -67,7 +75,7 @@ def _by_hand(project: Path, out: Path) -> list[str]:
     digest = release["images"][0]["reference"].rpartition("@")[2]
     layouts = [open_layout(path) for path in (project / "build/image").iterdir()]
     layout = next(layout for layout in layouts if str(layout.digest) == digest)
-    (crds,) = (project / "build/crds").iterdir()
+    crds = max((project / "build/crds").iterdir(), key=lambda path: path.stat().st_mtime)
     script = ROOT / "scripts/bench-by-hand.sh"
     return [str(script), str(project), str(layout.directory), digest, str(crds), str(out)]
 

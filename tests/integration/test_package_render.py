@@ -51,12 +51,14 @@ def defaults(package: StagedPackage) -> list[Manifest]:
 @pytest.fixture(scope="module")
 def everything(package: StagedPackage, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     """Render the golden case `everything`, and with what it switches off switched on."""
-    return package.manifests(write_values(tmp_path_factory.mktemp("everything"), merged(turned(), PREFLIGHT_ON)))
+    return package.manifests(
+        write_values(tmp_path_factory.mktemp("everything"), merged(golden_values("everything"), PREFLIGHT_ON))
+    )
 
 
-def turned() -> dict[str, Any]:
-    """Return values in which every option has another value than its default."""
-    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "tests/golden/render/everything/values.yaml").read_text())
+def golden_values(case: str) -> dict[str, Any]:
+    """Return the values of a golden case."""
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "tests/golden/render" / case / "values.yaml").read_text())
     return values
 
 
@@ -407,7 +409,7 @@ def installer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "GOWORK": "off",
         "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
     }
-    argv = [go, "build", "-o", program, "./cmd/whereabouts-installer"]
+    argv = [str(go), "build", "-o", str(program), "./cmd/whereabouts-installer"]
     subprocess.run(argv, cwd=ROOT / "payload", env=environment, check=True)
     return program
 
@@ -417,7 +419,8 @@ def test_the_installer_knows_every_command_and_flag(everything: list[Manifest], 
     for workload in [*workloads(everything), *example("cleanup-job.yaml")]:
         for container in containers(workload):
             probes = [probe["exec"]["command"] for key, probe in container.items() if key.endswith("Probe")]
-            for command in [[*container["command"], *container["args"]], *probes]:
+            commands: list[list[str]] = [container["command"] + container["args"], *probes]
+            for command in commands:
                 if command[0] == "/usr/local/bin/whereabouts-installer":
                     done = subprocess.run(
                         [installer, *command[1:], "--help"], capture_output=True, text=True, check=False
@@ -629,7 +632,7 @@ ALONE = {
 
 def test_every_value_does_something(package: StagedPackage, tmp_path: Path) -> None:
     """Turn each option alone, to its value in the golden case `everything`, and compare the manifests."""
-    values = turned()
+    values = golden_values("everything")
     defaults = package.defaults()
     rendered: dict[str, str] = {}
     idle = []
@@ -657,13 +660,14 @@ FIXED = {
     r"spec\.template\.spec\.(hostNetwork|enableServiceLinks|serviceAccountName|automountServiceAccountToken)": "needs",
     r"spec\.template\.spec\.terminationGracePeriodSeconds": "the programs end at once",
     r".*\.securityContext\..*": "the least that works; what a site may need more, DAC_OVERRIDE, is a value",
+    r".*ontainers\[[a-z-]+\]\.name": "what is meant by each container's values",
     r".*\.image": "pinned by digest; another registry comes with the relocated bundle",
     r".*\.(command|args)\[.*": "what the image's programs are asked to do",
     r".*\.env\[.*": "facts of the pod",
     r".*\.(startup|readiness|liveness)Probe\..*": "the installer's own times",
     r".*\.terminationMessagePolicy": "last words are always wanted",
     r".*\.volumeMounts\[.*": "where the image's programs look",
-    r".*\.volumes\[.*\.(name|type|emptyDir\..*|configMap\..*)": "what those mounts are; the host's directories are values",
+    r".*\.volumes\[.*\.(name|type|emptyDir\..*|configMap\..*)": "what is mounted; the host's directories are values",
     r"data\.(whereabouts|controllers)\.conf\.datastore": "the only one that works",
 }
 
@@ -680,7 +684,7 @@ def fields(value: Any, at: str) -> Iterator[tuple[str, Any]]:
                 yield f"{at}[{flag}]", setting
             else:
                 yield from fields(child, f"{at}[{child.get('name', index) if isinstance(child, dict) else index}]")
-    elif at.endswith(".conf"):
+    elif isinstance(value, str) and value.startswith("{"):
         yield from fields(json.loads(value), at)
     else:
         yield at, value
@@ -702,13 +706,12 @@ def test_every_field_is_set_by_a_value_or_fixed_for_a_reason(
 ) -> None:
     base = template_fields(package.manifests(write_values(tmp_path, merged(SLICES, POLICY))))
     on_delete = nested("whereabouts.config.update_strategy.type", "OnDelete")
-    others = [
-        template_fields(everything),
-        template_fields(package.manifests(write_values(tmp_path, merged(SLICES, POLICY, on_delete)))),
-    ]
+    nothing = merged(golden_values("nothing"), POLICY, on_delete)
+    others = [template_fields(everything), template_fields(package.manifests(write_values(tmp_path, nothing)))]
     untouched = [path for path, value in base.items() if all(other.get(path) == value for other in others)]
     reasons = {path: [fixed for fixed in FIXED if re.fullmatch(fixed, path.split(" ")[2])] for path in untouched}
-    assert [path for path, found in reasons.items() if not found] == []
+    loose = [path for path, found in reasons.items() if not found]
+    assert not loose, "\n".join(loose)
     assert {fixed for found in reasons.values() for fixed in found} == FIXED.keys(), "a reason without a field"
 
 
@@ -737,7 +740,7 @@ def in_bytes(quantity: str) -> float:
 @pytest.mark.parametrize("limit", QUANTITIES)
 def test_default_request_is_never_above_a_limit(limit: str, package: StagedPackage, tmp_path: Path) -> None:
     values = nested("ip_reconciler.config.resources.limits.memory", limit)
-    (container,) = containers(
+    *_, container = containers(
         one(package.manifests(write_values(tmp_path, values)), "Deployment", "whereabouts-reconciler")
     )
     expected = "100Mi" if in_bytes(limit) >= in_bytes("100Mi") else limit
@@ -749,7 +752,7 @@ def test_default_cpu_request_is_never_above_a_limit(
     limit: str, request_: str, package: StagedPackage, tmp_path: Path
 ) -> None:
     values = nested("ip_reconciler.config.resources.limits.cpu", limit)
-    (container,) = containers(
+    *_, container = containers(
         one(package.manifests(write_values(tmp_path, values)), "Deployment", "whereabouts-reconciler")
     )
     assert container["resources"]["requests"]["cpu"] == request_
