@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build setup tools test race check format verify bench docs update-golden clean e2e cluster-up cluster-down
+.PHONY: build setup tools test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
 
 build: setup ## the main job: from source to dist/
 	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
@@ -68,6 +68,9 @@ cluster-up: tools ## raise the cluster and leave it up; needs root
 
 cluster-down: setup ## take it down
 	@$(RUN) tests.cluster down
+
+demo: tools ## raise the cluster, install and walk the documented steps, each command before its output; needs root
+	@$(RUN) tests.cluster demo
 
 bench: build ## the packaging part and a no-change run against a plain shell script, side by side
 	@$(BIN)/python scripts/bench.py

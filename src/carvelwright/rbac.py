@@ -15,13 +15,18 @@ Manifest = dict[str, Any]
 
 _RBAC_API = "rbac.authorization.k8s.io/v1"
 _CLUSTER = ""
-# Names cannot be known when something is created or looked for by label; everything else is granted by name.
-_UNNAMED_VERBS = ("create", "list", "watch")
-_NAMED_VERBS = ("delete", "get", "patch", "update")
+# What kapp does, as the API server's audit log shows it for kapp 0.64. Names cannot be known when something is created
+# or looked for by label; everything else is granted by name.
+_UNNAMED_VERBS = ("create", "list")
+_NAMED_VERBS = ("delete", "get", "update")
+# What outlives the package only loses its label.
+_KEPT_VERBS = ("get", "patch", "update")
+_KEPT = ("kapp.k14s.io/delete-strategy", "orphan")
+# kapp follows a workload to what its controller makes, to tell when it is ready, why it is not, and when it is gone.
+_PODS = ("", "pods", ("get", "list", "watch"))
 _LOOKED_AT = {
-    # kapp follows a workload to what its controller makes, to tell when it is ready and why it is not.
-    "DaemonSet": (("", "pods"), ("apps", "controllerrevisions")),
-    "Deployment": (("", "pods"), ("apps", "replicasets")),
+    "DaemonSet": (_PODS,),
+    "Deployment": (_PODS, ("apps", "replicasets", ("get", "list"))),
 }
 # kind: (API group, plural, namespaced). Only what packages of this kind hold; an unknown kind is an error, not a guess.
 _RESOURCES = {
@@ -56,19 +61,18 @@ def manifests(rendered: Sequence[Manifest], installer: Installer) -> list[Manife
     do not hold. CarvelwrightError for a kind of object that is not known here.
     """
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for (namespace, group, plural), names in _objects(rendered).items():
+    for (namespace, group, plural, verbs), names in _objects(rendered).items():
         rules[namespace] += [
             _rule(group, plural, _UNNAMED_VERBS),
-            _rule(group, plural, _NAMED_VERBS) | {"resourceNames": sorted(names)},
+            _rule(group, plural, verbs) | {"resourceNames": sorted(names)},
         ]
     for manifest in rendered:
         scope = _namespace(manifest)
-        rules[scope] += [
-            _rule(*resource, ("get", "list", "watch")) for resource in _LOOKED_AT.get(manifest["kind"], ())
-        ]
+        rules[scope] += [_rule(*looked_at) for looked_at in _LOOKED_AT.get(manifest["kind"], ())]
         if manifest["kind"] in ("Role", "ClusterRole"):
             rules[scope] += manifest.get("rules") or []
     # kapp keeps the record of an app, and of each change to it, in ConfigMaps beside the PackageInstall.
+    # Those of changes have names that cannot be known.
     rules[installer.namespace].append(_rule("", "configmaps", (*_UNNAMED_VERBS, *_NAMED_VERBS)))
     account = {
         "apiVersion": "v1",
@@ -78,11 +82,15 @@ def manifests(rendered: Sequence[Manifest], installer: Installer) -> list[Manife
     return [account, *(item for scope in sorted(rules) for item in _grant(scope, _merged(rules[scope]), installer))]
 
 
-def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str], set[str]]:
-    found: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[str, ...]], set[str]]:
+    """Return the names by namespace, API group, plural and the verbs that they need."""
+    found: dict[tuple[str, str, str, tuple[str, ...]], set[str]] = defaultdict(set)
     for manifest in rendered:
         group, plural, _ = _resource(manifest)
-        found[_namespace(manifest), group, plural].add(manifest["metadata"]["name"])
+        kept = _KEPT in (manifest["metadata"].get("annotations") or {}).items()
+        found[_namespace(manifest), group, plural, _KEPT_VERBS if kept else _NAMED_VERBS].add(
+            manifest["metadata"]["name"]
+        )
     return dict(sorted(found.items()))
 
 

@@ -1,4 +1,4 @@
-"""The cluster for people: `python -m tests.cluster up|down|status|run`."""
+"""The cluster for people: `python -m tests.cluster up|down|status|run|demo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from tests.cluster import binaries, host
 from tests.cluster.cluster import Cluster, terminated_like_interrupted
+from tests.cluster.demo import play
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import DaemonEnded
 from tests.cluster.progress import say
@@ -26,6 +27,15 @@ def up(arguments: argparse.Namespace) -> int:
         cluster.keep()
     say("try: python -m tests.cluster run kubectl get pods --all-namespaces")
     say("end: python -m tests.cluster down")
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Raise a cluster, walk the documented steps on it, and take it down."""
+    with Cluster() as cluster:
+        play(cluster)
+        if arguments.keep:
+            cluster.keep()
     return 0
 
 
@@ -62,11 +72,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Return the command line's meaning; argparse ends the process when it has none."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for action in (build, up, down, status, run):
+    for action in (build, up, down, status, run, demo):
         command = commands.add_parser(action.__name__, help=action.__doc__)
         command.set_defaults(action=action)
         if action is up:
             command.add_argument("--nodes", type=int, default=2, help="how many nodes (default: 2)")
+        if action is demo:
+            command.add_argument("--keep", action="store_true", help="leave the cluster up afterwards")
         if action is run:
             command.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     arguments = parser.parse_args(argv)

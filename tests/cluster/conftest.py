@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import host, invariants, layout
+from tests.cluster import host, invariants, layout, walk
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
+from tests.cluster.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -47,12 +48,57 @@ def raised_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         del pytestconfig.stash[CLUSTER]
 
 
+@pytest.fixture(scope="session")
+def project(raised_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> walk.Project:
+    """Publish both versions to the cluster's registry, one after the other, as an author does."""
+    staged = walk.Project.stage(tmp_path_factory.mktemp("project"))
+    for version in (walk.RELEASED, walk.NEXT):
+        staged.publish(raised_cluster, version)
+    return staged
+
+
+@pytest.fixture(scope="session")
+def published(raised_cluster: Cluster, project: walk.Project) -> walk.Package:
+    """Give the package as it is listed: its repository is known to the cluster, and nothing is installed."""
+    listed = walk.Package(raised_cluster, project)
+    listed.add_repository(project.repository(walk.NEXT))
+    return listed
+
+
+@pytest.fixture(scope="session")
+def installed_package(published: walk.Package) -> walk.Package:
+    published.install()
+    return published
+
+
+@pytest.fixture(autouse=True)
+def _whole(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a broken invariant or a dead daemon behind."""
+    yield
+    if (cluster := request.config.stash.get(CLUSTER, None)) is not None:
+        cluster.check()
+        invariants.check(cluster.api)
+
+
 @pytest.fixture
-def cluster(raised_cluster: Cluster) -> Iterator[Cluster]:
-    """Give the shared cluster; fail the test when it leaves a broken invariant or a dead daemon behind."""
-    yield raised_cluster
-    raised_cluster.check()
-    invariants.check(raised_cluster.api)
+def cluster(raised_cluster: Cluster) -> Cluster:
+    """Give the shared cluster."""
+    return raised_cluster
+
+
+@pytest.fixture
+def package(installed_package: walk.Package) -> Iterator[walk.Package]:
+    """Give the installed package; whatever the test makes of it, the next one finds it as the examples have it."""
+    yield installed_package
+    installed_package.restore()
+
+
+@pytest.fixture
+def workload(installed_package: walk.Package, request: pytest.FixtureRequest) -> Iterator[Workload]:
+    """Give pods and networks of the test's own, with the package installed; they are gone before the next test."""
+    # What fits into a label.
+    with Workload(installed_package.cluster, request.node.name.partition("[")[0][-63:].strip("_")) as workload:
+        yield workload
 
 
 @pytest.hookimpl(wrapper=True)

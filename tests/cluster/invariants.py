@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import pods
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.cluster.api import Api
+
+Document = dict[str, Any]
+# NAMESPACE/NAME of each network attachment that uses Whereabouts, and its IPAM section.
+Networks = Mapping[str, Document]
 
 # A deleted pod's address comes back when its DEL ran, or when the control loop saw that it is gone.
 SETTLE_SECONDS = 30
@@ -34,7 +39,7 @@ def allocations(api: Api) -> list[tuple[str, Address]]:
 
 def broken(api: Api) -> list[str]:
     """Return each broken invariant as a line for people; an empty list when all is well."""
-    networks = {_qualified(each) for each in api.list("network-attachment-definitions") if _is_whereabouts(each)}
+    networks = {_qualified(each): ipam for each in api.list("network-attachment-definitions") if (ipam := _ipam(each))}
     documents = [each for each in api.list("pods") if _holds_addresses(each, networks)]
     allocated = allocations(api)
     in_pools = {address for _, address in allocated}
@@ -43,12 +48,12 @@ def broken(api: Api) -> list[str]:
     problems = [
         f"{ip} is allocated {count} times in network {name!r}" for (name, ip), count in owners.items() if count > 1
     ]
-    problems += _twice(announced)
+    problems += _twice(documents, networks)
     problems += _difference("announced by the pod, not allocated", announced - in_pools)
     problems += _difference("allocated, not announced by any pod", in_pools - announced)
     problems += _difference("on the interface, not announced by the pod", configured - announced)
     problems += _difference("announced by the pod, not on the interface", announced - configured)
-    problems += _reservations(api, in_pools)
+    problems += _reservations(_list(api, "overlappingrangeipreservations"), in_pools, _reserving(documents, networks))
     return problems
 
 
@@ -67,19 +72,46 @@ def _difference(what: str, addresses: Iterable[Address]) -> list[str]:
     return [f"{what}: {address}" for address in sorted(addresses)]
 
 
-def _twice(announced: set[Address]) -> list[str]:
-    # Networks of different names may use the same addresses; the tests give each of them a range of its own.
-    count = Counter(address.ip for address in announced)
-    return [f"{ip} is announced by {number} interfaces" for ip, number in count.items() if number > 1]
-
-
-def _reservations(api: Api, in_pools: set[Address]) -> list[str]:
-    held = {(address.pod, address.ip) for address in in_pools}
+def _twice(documents: Iterable[Document], networks: Networks) -> list[str]:
+    # Networks of different names are networks apart, which may well use the same addresses.
+    count = Counter(
+        (networks[entry["name"]].get("network_name", ""), ip)
+        for each in documents
+        for entry in _entries(each, networks)
+        for ip in entry.get("ips", [])
+    )
     return [
-        f"reservation {each['metadata']['name']} of {each['spec']['podref']} has no allocation"
-        for each in _list(api, "overlappingrangeipreservations")
-        if not any(pod == each["spec"]["podref"] and each["metadata"]["name"].endswith(_plain(ip)) for pod, ip in held)
+        f"{ip} is announced by {number} interfaces in network {name!r}"
+        for (name, ip), number in count.items()
+        if number > 1
     ]
+
+
+def _reserving(documents: Iterable[Document], networks: Networks) -> set[tuple[str, str]]:
+    """Return pod and address of all that must be reserved against ranges that overlap.
+
+    Those of networks with a name are left out: upstream's reconciler removes their reservations at each run.
+    """
+    return {
+        (f"{each['metadata']['namespace']}/{each['metadata']['name']}", ip)
+        for each in documents
+        for entry in _entries(each, networks)
+        if networks[entry["name"]].get("enable_overlapping_ranges", True)
+        and not networks[entry["name"]].get("network_name")
+        for ip in entry.get("ips", [])
+    }
+
+
+def _reservations(found: list[Document], in_pools: set[Address], wanted: set[tuple[str, str]]) -> list[str]:
+    held = {(address.pod, address.ip) for address in in_pools}
+    names = {(each["spec"]["podref"], each["metadata"]["name"]) for each in found}
+    stale = [
+        f"reservation {name} of {podref} has no allocation"
+        for podref, name in sorted(names)
+        if not any(pod == podref and name.endswith(_plain(ip)) for pod, ip in held)
+    ]
+    lost = [f"{ip} of {pod} has no reservation" for pod, ip in sorted(wanted) if (pod, _plain(ip)) not in names]
+    return stale + lost
 
 
 def _plain(ip: str) -> str:
@@ -88,7 +120,7 @@ def _plain(ip: str) -> str:
     return (f"{text}0" if text.endswith(":") else text).replace(":", "-")
 
 
-def _list(api: Api, plural: str) -> list[dict[str, Any]]:
+def _list(api: Api, plural: str) -> list[Document]:
     try:
         return api.list(plural)
     except ApiError as error:
@@ -98,28 +130,33 @@ def _list(api: Api, plural: str) -> list[dict[str, Any]]:
         raise
 
 
-def _address(pool: dict[str, Any], offset: int) -> str:
+def _address(pool: Document, offset: int) -> str:
     return str(ipaddress.ip_interface(pool["spec"]["range"]).ip + offset)
 
 
-def _network_name(pool: dict[str, Any]) -> str:
+def _network_name(pool: Document) -> str:
     suffix = pool["spec"]["range"].replace(":", "-").replace("/", "-")
     name: str = pool["metadata"]["name"]
     return name.removesuffix(suffix).rstrip("-")
 
 
-def _holds_addresses(document: dict[str, Any], networks: set[str]) -> bool:
+def _holds_addresses(document: Document, networks: Networks) -> bool:
     # A pod that has run to its end keeps its annotation, but its network is gone.
     if document.get("status", {}).get("phase") in {"Succeeded", "Failed"}:
         return False
-    return any(entry["name"] in networks for entry in pods.network_status(document) if not entry.get("default"))
+    return any(_entries(document, networks))
 
 
-def _qualified(definition: dict[str, Any]) -> str:
+def _entries(document: Document, networks: Networks) -> Iterable[Document]:
+    return (entry for entry in pods.network_status(document) if not entry.get("default") and entry["name"] in networks)
+
+
+def _qualified(definition: Document) -> str:
     return f"{definition['metadata']['namespace']}/{definition['metadata']['name']}"
 
 
-def _is_whereabouts(definition: dict[str, Any]) -> bool:
+def _ipam(definition: Document) -> Document | None:
+    """Return the IPAM section of a network attachment that uses Whereabouts; None for any other."""
     config = json.loads(definition["spec"]["config"])
-    plugins = config.get("plugins", [config])
-    return any(plugin.get("ipam", {}).get("type") == "whereabouts" for plugin in plugins)
+    sections = [plugin.get("ipam", {}) for plugin in config.get("plugins", [config])]
+    return next((ipam for ipam in sections if ipam.get("type") == "whereabouts"), None)

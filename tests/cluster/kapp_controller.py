@@ -61,6 +61,20 @@ def install(cluster: Cluster, image: str) -> None:
     cluster.kubectl.apply_file(manifests)
 
 
+def restart(cluster: Cluster) -> None:
+    """Replace the pod, and with it what it keeps of former fetches."""
+    cluster.kubectl("rollout", "restart", f"--namespace={NAMESPACE}", "deployment/kapp-controller")
+    cluster.kubectl("rollout", "status", f"--namespace={NAMESPACE}", "deployment/kapp-controller", "--timeout=2m")
+    wait_ready(cluster)
+
+    def discovered() -> bool:
+        # It fails for as long as the API server has what it found while there was no pod.
+        cluster.kubectl("api-resources")
+        return True
+
+    wait_until("the APIs can be listed again", discovered, timeout=90, interval=1)
+
+
 def wait_ready(cluster: Cluster, timeout: float = 120) -> None:
     """Wait until the API server serves packages through kapp-controller."""
 

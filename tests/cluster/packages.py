@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.api import condition, holds
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from tests.cluster.api import Api
 
 RECONCILE_SECONDS = 120
+# How long the status of a PackageInstall may lag behind that of its App.
+MIRROR_SECONDS = 5
 
 
 class ReconcileError(Exception):
@@ -71,16 +74,54 @@ def wait_reconciled(
 
     def reconciled() -> dict[str, Any] | None:
         found = api.get(plural, name, namespace=namespace)
-        status = found.get("status", {})
-        if status.get("observedGeneration") != found["metadata"]["generation"]:
-            return None
-        if holds(found, "ReconcileFailed"):
-            raise ReconcileError(status.get("usefulErrorMessage") or condition(found, "ReconcileFailed").get("message"))
-        if holds(found, "ReconcileSucceeded"):
-            return found
-        raise ClusterError(status.get("friendlyDescription", "no status yet"))
+        if not settled(found):
+            raise ClusterError(found.get("status", {}).get("friendlyDescription", "no status yet"))
+        return _successful(found)
 
     return wait_until(f"{plural} {namespace}/{name} is reconciled", reconciled, timeout=timeout, interval=0.2)
+
+
+def wait_installed(api: Api, name: str, *, namespace: str, timeout: float = RECONCILE_SECONDS) -> dict[str, Any]:
+    """Do what `wait_reconciled` does for a PackageInstall, whose status may still be that of the App as it was before.
+
+    By the time that a PackageInstall has observed its new generation it has passed it on to the App, so the App is
+    what tells. It knows nothing of what the PackageInstall itself refuses, though: if the two do not agree in a while,
+    that is what happened.
+    """
+    disagree_since: float | None = None
+
+    def reconciled() -> dict[str, Any] | None:
+        nonlocal disagree_since
+        found, app = (api.find(plural, name, namespace=namespace) or {} for plural in ("packageinstalls", "apps"))
+        if not settled(found) or (app and not settled(app)):
+            disagree_since = None
+            raise ClusterError(found.get("status", {}).get("friendlyDescription", "no status yet"))
+        if failed(found) != failed(app):
+            disagree_since = disagree_since or time.monotonic()
+            if time.monotonic() - disagree_since < MIRROR_SECONDS:
+                return None
+        return _successful(found)
+
+    return wait_until(f"PackageInstall {namespace}/{name} is reconciled", reconciled, timeout=timeout, interval=0.2)
+
+
+def settled(resource: dict[str, Any]) -> bool:
+    """Tell whether kapp-controller is done with the present generation, well or not."""
+    if not resource or resource.get("status", {}).get("observedGeneration") != resource["metadata"]["generation"]:
+        return False
+    return holds(resource, "ReconcileSucceeded") or failed(resource)
+
+
+def failed(resource: dict[str, Any]) -> bool:
+    """Tell whether kapp-controller could not do what the resource asks for."""
+    return holds(resource, "ReconcileFailed")
+
+
+def _successful(resource: dict[str, Any]) -> dict[str, Any]:
+    if failed(resource):
+        status = resource["status"]
+        raise ReconcileError(status.get("usefulErrorMessage") or condition(resource, "ReconcileFailed").get("message"))
+    return resource
 
 
 def wait_deleted(api: Api, plural: str, name: str, *, namespace: str, timeout: float = RECONCILE_SECONDS) -> None:

@@ -12,7 +12,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
     from pathlib import Path
 
     from tests.cluster.api import Api
@@ -90,12 +90,19 @@ def wait_running(api: Api, names: Sequence[str], *, namespace: str = "default", 
     wait_until(f"{len(names)} pods run", all_running, timeout=timeout, interval=0.2)
 
 
-def wait_gone(api: Api, *, namespace: str = "default", selector: str = "", timeout: float = 90) -> None:
-    """Wait until no pod is left that matches the selector."""
+def wait_gone(
+    api: Api,
+    *,
+    namespace: str = "default",
+    selector: str = "",
+    names: Container[str] | None = None,
+    timeout: float = 90,
+) -> None:
+    """Wait until no pod is left that matches the selector and, where names are given, has one of them."""
 
     def gone() -> bool:
-        left = [each["metadata"]["name"] for each in api.list("pods", namespace=namespace, selector=selector)]
-        if left:
+        found = [each["metadata"]["name"] for each in api.list("pods", namespace=namespace, selector=selector)]
+        if left := [name for name in found if names is None or name in names]:
             raise ClusterError(f"still there: {', '.join(left[:5])}")
         return True
 
@@ -132,6 +139,15 @@ def configured(documents: Iterable[dict[str, Any]]) -> set[Address]:
     return found
 
 
+def run_on_network(document: dict[str, Any], argv: Sequence[str]) -> str:
+    """Run a program of the host, as root, on the pod's network; return its output."""
+    uid = document["metadata"]["uid"]
+    for found, group in _pod_cgroups():
+        if found == uid:
+            return _enter(group, argv)
+    raise ClusterError(f"no process found of {_reference(document)}")
+
+
 def _reference(document: dict[str, Any]) -> str:
     return f"{document['metadata']['namespace']}/{document['metadata']['name']}"
 
@@ -152,15 +168,22 @@ def _pod_cgroups() -> Iterable[tuple[str, Path]]:
 
 def _interfaces(group: Path) -> set[tuple[str, str]]:
     # By way of the network namespace of any of the pod's processes: exec would cost some 100 ms for each pod.
+    return {
+        (link["ifname"], entry["local"])
+        for link in json.loads(_enter(group, ["ip", "-json", "address", "show"]))
+        for entry in link["addr_info"]
+        if link["ifname"] not in {"lo", "eth0"} and entry["scope"] != "link"
+    }
+
+
+def _enter(group: Path, argv: Sequence[str]) -> str:
+    error = "no process"
     for processes in group.glob("*/cgroup.procs"):
         for pid in processes.read_text().split():
-            argv = ["nsenter", "--target", pid, "--net", "--", "ip", "-json", "address", "show"]
-            shown = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if shown.returncode == 0:
-                return {
-                    (link["ifname"], entry["local"])
-                    for link in json.loads(shown.stdout)
-                    for entry in link["addr_info"]
-                    if link["ifname"] not in {"lo", "eth0"} and entry["scope"] != "link"
-                }
-    raise ClusterError(f"no process in {group}")
+            done = subprocess.run(
+                ["nsenter", "--target", pid, "--net", "--", *argv], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                return done.stdout
+            error = done.stderr.strip()
+    raise ClusterError(f"{' '.join(argv)} in the network of {group.name}: {error}")

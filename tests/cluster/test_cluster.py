@@ -43,7 +43,7 @@ def test_both_nodes_are_ready_and_of_the_pinned_version(cluster: Cluster) -> Non
 def test_pods_of_two_nodes_reach_each_other_on_both_interfaces(two_pods: Cluster) -> None:
     second = two_pods.api.get("pods", "plain2", namespace="default")
     for target in (second["status"]["podIP"], "192.168.99.20"):
-        assert "0% packet loss" in two_pods.kubectl.execute("plain1", "ping", "-c", "2", "-W", "2", target)
+        assert ", 0% packet loss" in two_pods.kubectl.execute("plain1", "ping", "-c", "2", "-W", "2", target)
 
 
 def test_annotation_and_kernel_tell_the_same_addresses(two_pods: Cluster) -> None:
@@ -83,4 +83,4 @@ def test_the_api_tells_what_is_wrong(cluster: Cluster) -> None:
 
 
 def test_the_package_api_is_served(cluster: Cluster) -> None:
-    assert cluster.api.list("packages") == []
+    assert cluster.api.list("packages", namespace="default") == []

@@ -1,0 +1,268 @@
+"""The operator's walk: the package published from a copy of this repository's project, and installed as documented.
+
+`Project` stands for the author (build, publish, a further release), `Package` for the operator (rights, install,
+change, delete). Both use carvelwright, imgpkg and kubectl only, and the manifests of `examples/`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import yamldoc
+from tests.cluster import images, invariants, layout, packages, pods
+from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+
+Document = dict[str, Any]
+
+EXAMPLES = layout.ROOT / "examples" / "whereabouts"
+REF_NAME = "whereabouts.tanzu.vmware.com"
+RELEASED = "0.9.4+vmware.1-tkg.1"
+NEXT = "0.9.4+vmware.2-tkg.1"
+NAMESPACE = "my-packages"
+COMPONENTS = "kube-system"
+DAEMON_SET = "whereabouts"
+DEPLOYMENTS = ("whereabouts-reconciler",)
+# kapp puts it on everything that belongs to an app.
+APP_LABEL = "kapp.k14s.io/app"
+DOWNGRADABLE = "packaging.carvel.dev/downgradable"
+
+NEXT_RELEASE = """\
+upstream: 0.9.4
+revision: vmware.2-tkg.1
+releasedAt: 2026-12-07T00:00:00Z
+releaseNotes: The same again, to upgrade to.
+"""
+BUILD_SECONDS = 1800
+# By content, so that a copy of the project uses what the repository has, and the other way round.
+SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A copy of the package project with a release more than the repository's."""
+
+    root: Path
+
+    @classmethod
+    def stage(cls, root: Path) -> Project:
+        """Copy the sources to `root`; what was built is shared with the repository."""
+        for name in ("package", "bundle", "payload", "tools"):
+            shutil.copytree(layout.ROOT / name, root / name)
+        shutil.copy(layout.ROOT / "values-schema.yaml", root)
+        (root / "package" / "releases" / f"{NEXT}.yaml").write_text(NEXT_RELEASE)
+        (root / "build").mkdir()
+        for kind in SHARED_PRODUCTS:
+            shared = layout.ROOT / "build" / kind
+            shared.mkdir(parents=True, exist_ok=True)
+            (root / "build" / kind).symlink_to(shared)
+        project = cls(root)
+        # The cluster's network leads nowhere else, so what a build downloads must be there before.
+        for module in sorted((root / "payload").rglob("go.mod")):
+            _run([str(Path(sys.prefix) / "bin" / "go"), "mod", "download"], module.parent)
+        return project
+
+    def dist(self, version: str) -> Path:
+        """Return where `publish` left what it made of a version."""
+        return self.root / f"dist-{version}"
+
+    def repository(self, version: str) -> Document:
+        """Return the PackageRepository that the build of a version wrote."""
+        (document,) = documents((self.dist(version) / "package-repository.yml").read_text())
+        return document
+
+    def run(self, *arguments: str) -> str:
+        """Run carvelwright on this project and return its output."""
+        return _run(self._command(*arguments), self.root)
+
+    def publish(self, cluster: Cluster, version: str) -> None:
+        """Build a version and push it to the cluster's registry, where it joins what is published already."""
+        argv = self._command("build", "--release", version, "--to", f"{cluster.registry}/packages")
+        cluster.run_on_network(argv, timeout=BUILD_SECONDS)
+        (self.root / "dist").rename(self.dist(version))
+
+    def rights(self, version: str, values: str) -> list[Document]:
+        """Return what `carvelwright rbac` says that the installing service account needs."""
+        file = self.root / "values.yaml"
+        file.write_text(values)
+        return documents(self.run("rbac", "--release", version, "--namespace", NAMESPACE, "-f", str(file)))
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "carvelwright", "--project", str(self.root), *arguments]
+
+
+@dataclass(slots=True)
+class Package:
+    """The package on a cluster. It is as `examples/` has it, unless a test changes it; `restore` takes that back."""
+
+    cluster: Cluster
+    project: Project
+
+    def add_repository(self, document: Document) -> None:
+        """Make the namespace and apply the PackageRepository that a build wrote, then wait for it."""
+        self.cluster.kubectl.apply(namespace(NAMESPACE))
+        resource = {**document, "metadata": {**document["metadata"], "namespace": NAMESPACE}}
+        self.cluster.kubectl.apply(resource)
+        packages.wait_reconciled(
+            self.cluster.api, "packagerepositories", resource["metadata"]["name"], namespace=NAMESPACE
+        )
+
+    def install(self, version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> Document:
+        """Install the package, or change what is installed, and wait until it is reconciled; return the PackageInstall.
+
+        `values` is the text of a values file (default: the example's). The service account has the rights that
+        `carvelwright rbac` prints for it and no more. `packages.ReconcileError` when kapp-controller fails.
+        """
+        self.grant(version, values)
+        self.request(version, values, downgrade=downgrade)
+        return self.wait()
+
+    def grant(self, version: str = RELEASED, values: str | None = None) -> None:
+        """Give the installing service account what it needs for these values."""
+        secret, _ = wanted(version, values)
+        self.cluster.kubectl.apply(*self.project.rights(version, secret["stringData"]["values.yaml"]))
+
+    def request(self, version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> None:
+        """Ask for another version or other values with the rights that were granted; `wait` for what comes of it."""
+        self.cluster.kubectl.apply(*wanted(version, values, downgrade=downgrade))
+
+    def wait(self) -> Document:
+        """Wait until what was asked for is there; return the PackageInstall."""
+        _, install = wanted()
+        name = install["metadata"]["name"]
+        return packages.wait_installed(self.cluster.api, name, namespace=NAMESPACE)
+
+    def remove(self) -> None:
+        """Delete the PackageInstall and wait until kapp-controller has removed what it brought."""
+        _, install = wanted()
+        name = install["metadata"]["name"]
+        self.cluster.api.delete("packageinstalls", name, namespace=NAMESPACE)
+        packages.wait_deleted(self.cluster.api, "packageinstalls", name, namespace=NAMESPACE)
+
+    def restore(self) -> None:
+        """Install the example again if anything else is there."""
+        _, install = wanted()
+        found = self.cluster.api.find("packageinstalls", install["metadata"]["name"], namespace=NAMESPACE)
+        if found is not None and found["spec"] == install["spec"]:
+            if packages.settled(found) and not packages.failed(found):
+                return
+            # Asked for the same once more, kapp-controller would try again only in its own time.
+            self.grant()
+            self.remove()
+        self.install(downgrade=True)
+
+    def images(self) -> set[str]:
+        """Return every image that the package's workloads name."""
+        return {
+            container["image"]
+            for (kind, _), document in self.objects().items()
+            if kind in {"DaemonSet", "Deployment"}
+            for key in ("initContainers", "containers")
+            for container in document["spec"]["template"]["spec"].get(key, [])
+        }
+
+    def objects(self) -> dict[tuple[str, str], Document]:
+        """Return by kind and name what the package has on the cluster, without what the cluster itself writes to it."""
+        kinds = (
+            "daemonsets,deployments,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,crd"
+        )
+        argv = ("get", kinds, f"--namespace={COMPONENTS}", f"--selector={APP_LABEL}", "--output=json")
+        found = json.loads(self.cluster.kubectl(*argv))["items"]
+        return {(each["kind"], each["metadata"]["name"]): _declared(each) for each in found}
+
+
+def wanted(version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> tuple[Document, Document]:
+    """Return Secret and PackageInstall: the example's, with another version or other values."""
+    _, secret, install = (copy.deepcopy(each) for each in documents((EXAMPLES / "package-install.yaml").read_text()))
+    install["spec"]["packageRef"]["versionSelection"]["constraints"] = version
+    if values is not None:
+        # A name of its own: the PackageInstall then has a new generation, so that nobody takes the old state for new.
+        name = f"whereabouts-values-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
+        secret["metadata"]["name"] = name
+        secret["stringData"]["values.yaml"] = values
+        install["spec"]["values"] = [{"secretRef": {"name": name}}]
+    if downgrade:
+        install["metadata"].setdefault("annotations", {})[DOWNGRADABLE] = ""
+    return secret, install
+
+
+def example(name: str) -> list[Document]:
+    """Return the documents of an example; its pods run the image that the nodes have."""
+    found = documents((EXAMPLES / name).read_text())
+    for document in found:
+        for container in document["spec"].get("containers", []) if document["kind"] == "Pod" else []:
+            container["image"] = images.BUSYBOX
+    return found
+
+
+@contextmanager
+def example_pods(cluster: Cluster) -> Iterator[dict[str, Document]]:
+    """Apply the network and the pods of the examples; give the pods by name once they run; remove all at the end."""
+    network, created = example("network.yaml"), example("pods.yaml")
+    names = [document["metadata"]["name"] for document in created]
+    try:
+        cluster.kubectl.apply(
+            *({**each, "metadata": {**each["metadata"], "namespace": "default"}} for each in network + created)
+        )
+        pods.wait_running(cluster.api, names)
+        yield {name: cluster.api.get("pods", name, namespace="default") for name in names}
+    finally:
+        for name in names:
+            cluster.api.delete("pods", name, namespace="default")
+        pods.wait_gone(cluster.api, selector=f"app in ({','.join(names)})")
+        # Without a grace period a pod is gone before the node has taken down its network.
+        invariants.check(cluster.api)
+        for document in network:
+            cluster.api.delete("network-attachment-definitions", document["metadata"]["name"], namespace="default")
+
+
+def address(pod: Document, interface: str = "net1") -> str:
+    """Return the address of a pod's further interface as its annotation tells it."""
+    (entry,) = (each for each in pods.network_status(pod) if each.get("interface") == interface)
+    (ip,) = entry["ips"]
+    return str(ip)
+
+
+def ping(cluster: Cluster, pod: str, ip: str) -> None:
+    """Send three packets over the pod's net1; raise unless each is answered."""
+    printed = cluster.kubectl.execute(pod, "ping", "-c", "3", "-W", "3", "-I", "net1", ip)
+    if ", 0% packet loss" not in printed:
+        raise ClusterError(f"{pod} to {ip}: {printed}")
+
+
+def documents(text: str) -> list[Document]:
+    """Return the documents of a YAML text."""
+    return [document for document in yamldoc.load_all_text(text, Path("manifests")) if document]
+
+
+def namespace(name: str) -> Document:
+    """Return a Namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _declared(resource: Document) -> Document:
+    """Return a resource without its status and what the API server counts."""
+    meta = {
+        key: value for key, value in resource["metadata"].items() if key not in {"resourceVersion", "managedFields"}
+    }
+    return {key: value for key, value in resource.items() if key != "status"} | {"metadata": meta}
+
+
+def _run(argv: list[str], directory: Path) -> str:
+    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from carvelwright import rbac
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+INSTALLER = rbac.Installer("installer", "my-packages")
+
+
+def manifest(kind: str, name: str, *, namespace: str | None = None, **more: Any) -> dict[str, Any]:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {}) | more.pop("metadata", {})
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, **more}
+
+
+def may(documents: list[dict[str, Any]], scope: str, resource: str) -> dict[str, list[str]]:
+    """Return the verbs that a scope ("" for the cluster) grants for a resource, by the name they are limited to."""
+    return {
+        name: rule["verbs"]
+        for document in documents
+        if document["kind"] in {"Role", "ClusterRole"} and document["metadata"].get("namespace", "") == scope
+        for rule in document["rules"]
+        if resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+def test_objects_are_granted_by_name_in_their_namespace() -> None:
+    granted = rbac.manifests([manifest("ConfigMap", "conf", namespace="kube-system")], INSTALLER)
+    assert may(granted, "kube-system", "configmaps") == {"": ["create", "list"], "conf": ["delete", "get", "update"]}
+    assert may(granted, "", "configmaps") == {}
+
+
+def test_what_outlives_the_package_cannot_be_deleted() -> None:
+    kept = {"annotations": {"kapp.k14s.io/delete-strategy": "orphan"}}
+    crds = [manifest("CustomResourceDefinition", "a.example.org", metadata=kept)]
+    crds += [manifest("CustomResourceDefinition", "b.example.org")]
+    assert may(rbac.manifests(crds, INSTALLER), "", "customresourcedefinitions") == {
+        "": ["create", "list"],
+        "a.example.org": ["get", "patch", "update"],
+        "b.example.org": ["delete", "get", "update"],
+    }
+
+
+def test_what_the_package_grants_the_installer_holds() -> None:
+    rule = {"apiGroups": ["example.org"], "resources": ["pools"], "verbs": ["patch", "get"]}
+    granted = rbac.manifests([manifest("Role", "plugin", namespace="kube-system", rules=[rule])], INSTALLER)
+    assert may(granted, "kube-system", "pools") == {"": ["get", "patch"]}
+    assert may(granted, "", "pools") == {}
+
+
+def test_pods_of_workloads_are_looked_at_where_they_run() -> None:
+    granted = rbac.manifests([manifest("Deployment", "controller", namespace="kube-system")], INSTALLER)
+    assert may(granted, "kube-system", "pods") == {"": ["get", "list", "watch"]}
+    assert may(granted, "kube-system", "replicasets") == {"": ["get", "list"]}
+    assert may(granted, "", "pods") == {}
+
+
+def test_every_role_is_bound_to_the_account_of_the_install() -> None:
+    granted = rbac.manifests([manifest("ServiceAccount", "plugin", namespace="kube-system")], INSTALLER)
+    assert granted[0]["metadata"] == {"name": "installer", "namespace": "my-packages"}
+    roles = {each["metadata"]["namespace"] for each in granted if each["kind"] == "Role"}
+    bindings = [each for each in granted if each["kind"] == "RoleBinding"]
+    assert roles == {each["metadata"]["namespace"] for each in bindings} == {"kube-system", "my-packages"}
+    for binding in bindings:
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "installer", "namespace": "my-packages"}]
+
+
+def test_an_unknown_kind_is_named_and_not_guessed() -> None:
+    with pytest.raises(CarvelwrightError) as refused:
+        rbac.manifests([manifest("Gadget", "one")], INSTALLER)
+    assert refused.value.exit_code is ExitCode.CONFIG
+    assert "Gadget" in str(refused.value)
