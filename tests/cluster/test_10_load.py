@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tests.cluster.node import Node
     from tests.cluster.walk import Package
 
-# Of 40 the last was up after 28 s, of 120 after 113 s, and then the API server left some of Multus's calls unanswered
-# for their minute: two cores, which also run all the cluster's daemons, bear no more than this.
+# Of 40 the last was up after 28 s, of 80 after 62 s, of 120 after 113 s. The more there are, the more often the API
+# server, which shares two cores with all else, lets a call of Multus time out; the kubelet then tries again.
 PODS = 80
 RANGES = {"load1": "192.168.40.0/24", "load2": "192.168.41.0/24"}
 START_SECONDS = 420
