@@ -483,3 +483,11 @@ def run_raw(project: PackageProject, arguments: list[str]) -> str:
     )
     assert done.returncode == 3
     return done.stderr.decode()
+
+
+def test_no_command_is_answered_with_the_commands(hello: PackageProject) -> None:
+    for arguments in ([], ["values"]):
+        outcome = hello.run(*arguments)
+        assert outcome.code == 2
+        assert outcome.err.startswith("Usage: carvelwright")
+        assert "error" not in outcome.err.splitlines()[0]

@@ -84,6 +84,9 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of a pipe went away; Python would report it once more at its own end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return int(ExitCode.USAGE)
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes words
         lines, code = _explain(error)
         if "--debug" in arguments:
