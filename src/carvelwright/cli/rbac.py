@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import pipeline, rbac, yamldoc
+from carvelwright.cli import options
 from carvelwright.report import StreamReporter
 
 if TYPE_CHECKING:
@@ -16,15 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("rbac")
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A data values file the package will be installed with; later ones win.",
-)
-@click.option("--release", metavar="VERSION", help="The release.  [default: the newest in package/releases]")
+@options.values_files
+@options.release
 @click.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
 @click.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
 @click.pass_obj

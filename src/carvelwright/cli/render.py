@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from carvelwright import pipeline
+from carvelwright.cli import options
 from carvelwright.report import StreamReporter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from carvelwright.cli.main import Context
 
 
 @click.command("render")
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A data values file, as given to `tanzu package install --values-file`; later ones win.",
-)
-@click.option("--release", metavar="VERSION", help="The release to render.  [default: the newest in package/releases]")
+@options.values_files
+@options.release
 @click.pass_obj
 def command(context: Context, files: tuple[Path, ...], release: str | None) -> None:
     """Print the manifests that the package gives with these data values.
