@@ -62,7 +62,8 @@ def tool_environment(toolset: Toolchain) -> dict[str, str]:
     """An environment whose PATH holds the pinned tools, for projects that pin none of their own."""
     directories = dict.fromkeys(str(getattr(toolset, name).path.parent) for name in ("ytt", "imgpkg", "kbld", "crane"))
     kept = {name: value for name, value in os.environ.items() if name not in ("SOURCE_DATE_EPOCH", "DOCKER_CONFIG")}
-    return {**kept, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
+    # The pinned Go first, as make has it: a run of pytest by itself must not meet the machine's own.
+    return {**kept, "PATH": os.pathsep.join([*directories, str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 def free_address() -> str:

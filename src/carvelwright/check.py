@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from carvelwright import config, pipeline, resources, yamldoc
+from carvelwright import config, pipeline, yamldoc
 from carvelwright.client import schema_traps
 from carvelwright.errors import CarvelwrightError, ConfigError, Location, Problem
-from carvelwright.steps import package
+from carvelwright.steps import bundle, package
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -109,20 +109,10 @@ def _schema_problems(root: Path, tools: Toolchain) -> list[Problem]:
 
 def _manifests(session: Session, tools: Toolchain) -> list[Problem]:
     """Find what ytt refuses with the default values, and images that are not built or not used."""
-    where = Location(session.project.root / config.BUNDLE_CONFIG)
     try:
-        rendered = pipeline.render(session, tools)
-        documents = yamldoc.load_all_text(rendered.decode(), where.file)
+        return bundle.image_problems(session.project, pipeline.render(session, tools))
     except ConfigError as error:
         return list(error.problems)
     except CarvelwrightError as error:
+        where = Location(session.project.root / config.BUNDLE_CONFIG)
         return [Problem(error.message, where, found=error.details)]
-    asked = resources.images_of([document for document in documents if document])
-    built = {image.name for image in session.project.images}
-    return [
-        *(
-            Problem(f"a manifest asks for image {name!r}", where, expected=", ".join(sorted(built)))
-            for name in sorted(asked - built)
-        ),
-        *(Problem(f"no manifest asks for image {name!r}", where) for name in sorted(built - asked)),
-    ]

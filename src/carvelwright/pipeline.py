@@ -66,14 +66,13 @@ class Session:
 
 def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
     """Read and check the project; its files are validated once for each content."""
+    config.require_project(root)
     workspace = Workspace(root)
-    with contextlib.suppress(FileNotFoundError):
-        key = content_key(_plain_digest(root, ("package",)), _code_digest())
-        validated = (workspace.build / "validated" / f"{key}.json").is_file()
-        project = config.load_project(root, validate=not validated)
-        workspace.remember("validated", key, lambda: True)
-        return _session(project, environment, reporter)
-    return _session(config.load_project(root), environment, reporter)
+    key = content_key(_plain_digest(root, ("package",)), _code_digest())
+    validated = (workspace.build / "validated" / f"{key}.json").is_file()
+    project = config.load_project(root, validate=not validated)
+    workspace.remember("validated", key, lambda: True)
+    return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
 
 
 def build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
@@ -100,10 +99,6 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
             project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
         )
         return ytt.render(tools.ytt, config_directory, values_files, step="render")
-
-
-def _session(project: Project, environment: Mapping[str, str], reporter: Reporter) -> Session:
-    return Session(project, toolchain.Search(project.root, project.tools, project.go, environment), reporter)
 
 
 def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:

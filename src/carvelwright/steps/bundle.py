@@ -89,6 +89,24 @@ def write_lock(lock: ImagesLock, bundle: Path) -> None:
     files.write_atomic(bundle / _LOCK, yamldoc.dump(lock.document()))
 
 
+def image_problems(project: Project, manifests: bytes) -> list[Problem]:
+    """Return what is wrong with the images that manifests ask for: not built by the project, or built and not used."""
+    where = Location(project.root / config.BUNDLE_CONFIG)
+    asked = resources.images_of(yamldoc.load_all_text(manifests.decode(), where.file))
+    built = [image.name for image in project.images]
+    unknown = [
+        Problem(
+            f"a manifest asks for image {name!r}", where, expected=f"one that the project builds: {', '.join(built)}"
+        )
+        for name in sorted(asked - set(built))
+    ]
+    unused = [
+        Problem(f"no manifest asks for image {name!r}", where, hint="use it, or remove it from package/build.yaml")
+        for name in sorted(set(built) - asked)
+    ]
+    return unknown + unused
+
+
 def _crd_files(
     project: Project, release: Release, crds: CrdSource, *, find_go: Callable[[], Tool], reporter: Reporter
 ) -> Sequence[Path]:
@@ -120,17 +138,5 @@ def _check_images(project: Project, manifests: bytes, images: Mapping[str, Refer
     # ytt writes one style: where all lines with an image name ours, there is no need to read the documents.
     if {name.decode() for name in _IMAGE.findall(manifests)} == set(images):
         return
-    asked = resources.images_of(yamldoc.load_all_text(manifests.decode(), project.root / config.BUNDLE_CONFIG))
-    where = Location(project.root / config.BUNDLE_CONFIG)
-    unknown = [
-        Problem(
-            f"a manifest asks for image {name!r}", where, expected=f"one that the project builds: {', '.join(images)}"
-        )
-        for name in sorted(asked - set(images))
-    ]
-    unused = [
-        Problem(f"no manifest asks for image {name!r}", where, hint="use it, or remove it from package/build.yaml")
-        for name in sorted(set(images) - asked)
-    ]
-    if unknown or unused:
-        raise ConfigError([*unknown, *unused])
+    if found := image_problems(project, manifests):
+        raise ConfigError(found)

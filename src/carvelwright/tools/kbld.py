@@ -38,9 +38,3 @@ def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], director
         stdin=manifests,
     )
     return ImagesLock.parse(yamldoc.load(target).data)
-
-
-def resolve(tool: Tool, manifests: bytes, images_lock: Path, *, step: str) -> bytes:
-    """Replace image names by digests from an ImagesLock, as the server does; returns YAML documents."""
-    argv = tool.argv("-f", "-", "-f", images_lock)
-    return process.run(argv, step=step, env=tool.environment, stdin=manifests).stdout
