@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+_LOOK_SECONDS = 0.2
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -173,6 +174,9 @@ def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
         try:
             with _children.interrupts_wait():
                 futures = [pool.submit(call) for call in calls]
+            # A signal that comes just before a lock is waited for does not end the wait: look again now and then.
+            while wait(futures, timeout=_LOOK_SECONDS).not_done:
+                pass
             return [future.result() for future in futures]
         except KeyboardInterrupt:
             _children.stop_all()
