@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.1
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -174,9 +174,11 @@ def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
         try:
             with _children.interrupts_wait():
                 futures = [pool.submit(call) for call in calls]
-            # A signal that comes just before a lock is waited for does not end the wait: look again now and then.
-            while wait(futures, timeout=_LOOK_SECONDS).not_done:
-                pass
+            # A signal just before a lock is waited for does not end the wait, and one within may leave the lock held.
+            running = True
+            while running:
+                with _children.interrupts_wait():
+                    running = bool(wait(futures, timeout=_LOOK_SECONDS).not_done)
             return [future.result() for future in futures]
         except KeyboardInterrupt:
             _children.stop_all()
