@@ -138,7 +138,7 @@ def run(
     """
     child = _start(argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        stdout, stderr = child.communicate(stdin, timeout=timeout)
+        stdout, stderr = _communicate(child, stdin, timeout)
     except subprocess.TimeoutExpired:
         _stop(child)
         _, stderr = child.communicate()
@@ -231,6 +231,21 @@ def _start(
             hint="run `carvelwright doctor` to see which tools are missing",
             step=step,
         ) from error
+
+
+def _communicate(child: subprocess.Popen[bytes], stdin: bytes, timeout: float | None) -> tuple[bytes, bytes]:
+    end = None if timeout is None else time.monotonic() + timeout
+    rest: bytes | None = stdin
+    # In slices, for the same reason as `in_parallel`: a signal just before a wait does not end that wait.
+    while True:
+        left = _LOOK_SECONDS if end is None else max(end - time.monotonic(), 0)
+        try:
+            return child.communicate(rest, timeout=min(left, _LOOK_SECONDS))
+        except subprocess.TimeoutExpired:
+            if left < _LOOK_SECONDS:
+                raise
+        # The first call keeps what it has not written yet, and takes no other input.
+        rest = None
 
 
 def _die_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -173,3 +174,32 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, former)
+
+
+# Another thread gets the signal, so that no wait of the main thread is ended by it: as if it came just before the wait.
+ELSEWHERE = """
+import os, signal, sys, threading, time
+from carvelwright import process
+
+def signal_elsewhere():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+def tool(): process.run(["sh", "-c", 'echo $$ > "$0.tmp"; mv "$0.tmp" "$0"; exec sleep 600', sys.argv[1]], step="s")
+try:
+    with process.stopping_children():
+        threading.Thread(target=signal_elsewhere, daemon=True).start()
+        CALL
+except KeyboardInterrupt:
+    sys.exit(42)
+"""
+
+
+@pytest.mark.parametrize("call", ["tool()", "process.in_parallel(tool)"])
+def test_a_signal_that_ends_no_wait_is_heeded_all_the_same(tmp_path: Path, call: str) -> None:
+    note = tmp_path / "pid"
+    output = subprocess.run([PYTHON, "-c", ELSEWHERE.replace("CALL", call), str(note)], timeout=60, check=False)
+    assert output.returncode == 42
+    wait_for(lambda: gone(int(note.read_text())))
