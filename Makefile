@@ -57,7 +57,8 @@ format: setup ## put every file into the project's format
 	@$(BIN)/ruff check --fix --quiet .
 	@"$$(go env GOROOT)/bin/gofmt" -w payload
 
-verify: setup ## what only a finished dist/ can show: every binary of every platform, the archive, the manifests
+verify: setup ## what only a finished build can show: Whereabouts' roles, every binary of every platform, the archive, the manifests
+	@for module in payload/v*/; do (cd $$module && $(GO) test ./...) || exit 1; done
 	@$(RUN) pytest tests/release $(ARGS)
 
 e2e: tools ## the package on a real two-node cluster; needs root

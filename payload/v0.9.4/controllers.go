@@ -89,6 +89,10 @@ func reconcile(ctx context.Context, flags *flag.FlagSet, arguments []string) err
 	if done, err := parseLogged(flags, arguments); done {
 		return err
 	}
+	api, err := connect()
+	if err != nil {
+		return err
+	}
 	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC))
 	if err != nil {
 		return fmt.Errorf("making the scheduler: %w", err)
@@ -99,7 +103,7 @@ func reconcile(ctx context.Context, flags *flag.FlagSet, arguments []string) err
 	}
 	defer watcher.Close()
 	results := make(chan error)
-	task := func() { reconciler.ReconcileIPs(results) }
+	task := func() { results <- giveBack(ctx, api) }
 	schedule, err := reconciler.NewConfigWatcher(scheduleFile, scheduler, watcher, task)
 	if err != nil {
 		return fmt.Errorf("reading the schedule in %s: %w", scheduleFile, err)

@@ -29,7 +29,7 @@ func add(call *skel.CmdArgs) error {
 	defer shut(ipam)
 	ctx, cancel := context.WithTimeout(context.Background(), types.AddTimeLimit)
 	defer cancel()
-	allocated, err := kubernetes.IPManagement(ctx, types.Allocate, ipam.Config, ipam)
+	allocated, err := allocate(ctx, ipam)
 	if err != nil {
 		return logging.Errorf("allocating an address: %v", err)
 	}

@@ -88,18 +88,19 @@ def _twice(documents: Iterable[Document], networks: Networks) -> list[str]:
 
 
 def _reserving(documents: Iterable[Document], networks: Networks) -> set[tuple[str, str]]:
-    """Return pod and address of all that must be reserved against ranges that overlap.
-
-    Those of networks with a name are left out: upstream's reconciler removes their reservations at each run.
-    """
+    """Return all that must be reserved against ranges that overlap: the pod, and the name of its reservation."""
     return {
-        (f"{each['metadata']['namespace']}/{each['metadata']['name']}", ip)
+        (f"{each['metadata']['namespace']}/{each['metadata']['name']}", _reservation(networks[entry["name"]], ip))
         for each in documents
         for entry in _entries(each, networks)
         if networks[entry["name"]].get("enable_overlapping_ranges", True)
-        and not networks[entry["name"]].get("network_name")
         for ip in entry.get("ips", [])
     }
+
+
+def _reservation(ipam: Document, ip: str) -> str:
+    name: str = ipam.get("network_name", "")
+    return f"{name}-{_plain(ip)}" if name else _plain(ip)
 
 
 def _reservations(found: list[Document], in_pools: set[Address], wanted: set[tuple[str, str]]) -> list[str]:
@@ -110,7 +111,7 @@ def _reservations(found: list[Document], in_pools: set[Address], wanted: set[tup
         for podref, name in sorted(names)
         if not any(pod == podref and name.endswith(_plain(ip)) for pod, ip in held)
     ]
-    lost = [f"{ip} of {pod} has no reservation" for pod, ip in sorted(wanted) if (pod, _plain(ip)) not in names]
+    lost = [f"{name} of {pod} has no reservation" for pod, name in sorted(wanted - names)]
     return stale + lost
 
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/reconciler"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+)
+
+// giveBack frees what the pools hold for pods that are there no more, and then the reservations without an allocation.
+//
+// Upstream compares reservations with pods instead, by names that hold the address alone: in a network with a name it
+// takes every reservation for stale.
+func giveBack(ctx context.Context, api clients) error {
+	client := kubernetes.NewKubernetesClient(api.whereabouts, api.core)
+	loop, err := reconciler.NewReconcileLooperWithClient(client)
+	if err != nil {
+		return err
+	}
+	freed, err := loop.ReconcileIPPools()
+	if err != nil {
+		return err
+	}
+	if len(freed) > 0 {
+		logging.Verbosef("given back: %v", freed)
+	}
+	return dropStale(ctx, api, client)
+}
+
+// dropStale deletes each reservation that no pool has an allocation for.
+func dropStale(ctx context.Context, api clients, client *kubernetes.Client) error {
+	// The plugin allocates before it reserves: of what is reserved now, the pools read after this know.
+	reservations, err := api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	pools, err := client.ListIPPools()
+	if err != nil {
+		return err
+	}
+	names := allocatedNames(pools)
+	var failed []error
+	for _, reservation := range reservations.Items {
+		if !backed(reservation, names[reservation.Spec.PodRef]) {
+			failed = append(failed, dropUnlessUsed(ctx, api, reservation))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// dropUnlessUsed deletes a reservation without an allocation unless the pod has the address: then it is all that keeps
+// the address from being given to others.
+func dropUnlessUsed(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) error {
+	namespace, name, _ := strings.Cut(reservation.Spec.PodRef, "/")
+	pod, err := api.core.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	if err == nil && backed(reservation, announcedNames(pod)) {
+		_ = logging.Errorf("reservation %s: %s has the address, and no pool has it allocated", reservation.Name, reservation.Spec.PodRef)
+		return nil
+	}
+	logging.Verbosef("reservation %s of %s has no allocation", reservation.Name, reservation.Spec.PodRef)
+	return drop(ctx, api, reservation)
+}
+
+// announcedNames returns the addresses of a pod's interfaces as the names of reservations have them.
+func announcedNames(pod *corev1.Pod) []string {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return nil
+	}
+	statuses, err := nadutils.GetNetworkStatus(pod)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, status := range statuses {
+		for _, ip := range status.IPs {
+			names = append(names, kubernetes.NormalizeIP(net.ParseIP(ip), kubernetes.UnnamedNetwork))
+		}
+	}
+	return names
+}
+
+// drop deletes a reservation, but not one that another pod has made under the same name by now.
+func drop(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) error {
+	this := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &reservation.UID}}
+	err := api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(reservation.Namespace).
+		Delete(ctx, reservation.Name, this)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// allocatedNames returns, for each pod, its addresses as the names of reservations have them.
+func allocatedNames(pools []storage.IPPool) map[string][]string {
+	names := map[string][]string{}
+	for _, pool := range pools {
+		for _, allocation := range pool.Allocations() {
+			name := kubernetes.NormalizeIP(allocation.IP, kubernetes.UnnamedNetwork)
+			names[allocation.PodRef] = append(names[allocation.PodRef], name)
+		}
+	}
+	return names
+}
+
+// backed tells whether one of the addresses is what the reservation is for: its name is the address, or NETWORK-ADDRESS.
+func backed(reservation v1alpha1.OverlappingRangeIPReservation, addresses []string) bool {
+	for _, address := range addresses {
+		if reservation.Name == address || strings.HasSuffix(reservation.Name, "-"+address) {
+			return true
+		}
+	}
+	return false
+}
