@@ -62,17 +62,29 @@ func dropStale(ctx context.Context, api clients, client *kubernetes.Client) erro
 // dropUnlessUsed deletes a reservation without an allocation unless the pod has the address: then it is all that keeps
 // the address from being given to others.
 func dropUnlessUsed(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) error {
-	namespace, name, _ := strings.Cut(reservation.Spec.PodRef, "/")
-	pod, err := api.core.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	used, err := isUsed(ctx, api, reservation)
+	if err != nil {
 		return err
 	}
-	if err == nil && backed(reservation, announcedNames(pod)) {
+	if used {
 		_ = logging.Errorf("reservation %s: %s has the address, and no pool has it allocated", reservation.Name, reservation.Spec.PodRef)
 		return nil
 	}
 	logging.Verbosef("reservation %s of %s has no allocation", reservation.Name, reservation.Spec.PodRef)
 	return drop(ctx, api, reservation)
+}
+
+// isUsed tells whether the pod that a reservation names has the address on an interface.
+func isUsed(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) (bool, error) {
+	namespace, name, named := strings.Cut(reservation.Spec.PodRef, "/")
+	if !named {
+		return false, nil
+	}
+	pod, err := api.core.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && backed(reservation, announcedNames(pod)), err
 }
 
 // announcedNames returns the addresses of a pod's interfaces as the names of reservations have them.

@@ -53,6 +53,7 @@ func TestOnlyReservationsWithoutAnAllocationAreDropped(t *testing.T) {
 		reservation("192.168.1.15", "default/gone"),
 		reservation("192.168.1.8", "default/uses"),
 		reservation("192.168.1.9", "default/ended"),
+		reservation("192.168.1.10", ""),
 	}
 	pods := []runtime.Object{
 		pod("a", "192.168.1.5", corev1.PodRunning),

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
 )
@@ -362,7 +363,7 @@ func (f Finding) key() string {
 
 // Line is the finding as one line of text.
 func (f Finding) Line() string {
-	parts := []string{fmt.Sprintf("%-9s", f.Kind)}
+	var parts []string
 	if f.Address != "" {
 		parts = append(parts, f.Address)
 	}
@@ -373,7 +374,7 @@ func (f Finding) Line() string {
 	if len(f.Pods) > 0 {
 		parts = append(parts, "pods="+strings.Join(f.Pods, ","))
 	}
-	return strings.Join(parts, " ")
+	return fmt.Sprintf("%-9s %s", f.Kind, fault.Line(strings.Join(parts, " ")))
 }
 
 // Summary is the report's last line.

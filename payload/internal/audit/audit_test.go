@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"carvelwright.dev/payload/internal/audit"
+	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
 	"carvelwright.dev/payload/internal/kube/kubetest"
@@ -169,6 +170,7 @@ func TestTake(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(list(pool("192.168.20.0-24", "192.168.20.0/24", "10=default/a", "x=")))
 	f.Add(list(pool("n-fd00---64", "fd00::/64", "18446744073709551615=a"), reservation("n-fd00--1", "a"), pod("a", "Running", "fd00::1")))
+	f.Add(list(pool("p", "10.0.0.0/8", "1=a\nleak 10.0.0.9 \x1b[2J")))
 	f.Add([]byte(`{"kind":"List","items":[{"kind":"IPPool","spec":{"allocations":{"A":{},"":{}}}}]}`)) // found by fuzzing: order
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := audit.Parse(text)
@@ -178,6 +180,11 @@ func FuzzParse(f *testing.F) {
 		first, second := audit.Audit(s), audit.Audit(s)
 		if fmt.Sprint(first) != fmt.Sprint(second) {
 			t.Errorf("two audits of one snapshot differ:\n%v\n%v", first, second)
+		}
+		for _, finding := range first.Findings {
+			if line := finding.Line(); line != fmt.Sprintf("%-9s %s", finding.Kind, fault.Line(line[10:])) {
+				t.Errorf("%q can be more than one line", line)
+			}
 		}
 	})
 }

@@ -97,14 +97,11 @@ func checkPlugin(bin hostfs.Dir, o Options) error {
 	if o.Force {
 		return nil
 	}
-	digest, err := node.DigestOf(o.Source)
+	right, err := node.PluginMatches(bin, o.Source)
 	if err != nil {
-		return &fault.Error{Code: fault.Input, What: "read the image's plugin", Path: o.Source, Err: err}
+		return err
 	}
-	if right, err := node.PluginMatches(bin, digest); err != nil || !right {
-		if err != nil {
-			return err
-		}
+	if !right {
 		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not this image's plugin"),
 			Do: "use the image of the version that is installed, or --force"}
 	}

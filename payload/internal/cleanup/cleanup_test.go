@@ -3,16 +3,15 @@ package cleanup_test
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"carvelwright.dev/payload/internal/claim"
 	"carvelwright.dev/payload/internal/cleanup"
+	"carvelwright.dev/payload/internal/crashtest"
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/hostfs/hostfstest"
@@ -21,28 +20,20 @@ import (
 	"carvelwright.dev/payload/internal/node/nodetest"
 )
 
-// tree lists all paths on the host.
-func tree(t *testing.T, w nodetest.World) []string {
+// tree is all that the host holds.
+func tree(t *testing.T, w nodetest.World) string {
 	t.Helper()
-	var paths []string
-	err := filepath.WalkDir(filepath.Join(w.Root, "host"), func(path string, _ fs.DirEntry, err error) error {
-		paths = append(paths, path)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return paths
+	return nodetest.Tree(t, filepath.Join(w.Root, "host"))
 }
 
 // installed is a node with other people's files on which the package was installed; before is what it held without it.
-func installed(t *testing.T) (w nodetest.World, before []string) {
+func installed(t *testing.T) (w nodetest.World, before string) {
 	t.Helper()
 	w = nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
 	nodetest.Write(t, filepath.Join(w.Spec.BinDir, "macvlan"), "other", 0o755)
 	nodetest.Write(t, filepath.Join(w.Spec.ConfDir, "10-calico.conflist"), "{}", 0o644)
 	before = tree(t, w)
-	if _, err := node.Install(context.Background(), hostfs.Open, w.Spec); err != nil {
+	if _, err := node.Install(context.Background(), crashtest.Open, w.Spec); err != nil {
 		t.Fatal(err)
 	}
 	return w, before
@@ -61,7 +52,7 @@ func TestLeavesTheNodeAsItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after := tree(t, w); !slices.Equal(after, before) {
+	if after := tree(t, w); after != before {
 		t.Errorf("left %v, was %v", after, before)
 	}
 	if removed[0] != w.Host(node.KubeconfigFile) || removed[len(removed)-1] != w.Plugin() {
@@ -132,7 +123,7 @@ func TestRefusals(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.word) {
 					t.Errorf("force=%v: %v", force, err)
 				}
-				if after := tree(t, w); !slices.Equal(after, before) {
+				if after := tree(t, w); after != before {
 					t.Errorf("force=%v: refused, but removed something: %v", force, after)
 				}
 			}
@@ -170,7 +161,7 @@ func TestErrorAtEachChangingCall(t *testing.T) {
 		if _, err := cleanup.Run(context.Background(), hostfs.Open, options(w)); err != nil {
 			t.Errorf("%q failed, then again: %v", failed, err)
 		}
-		if after := tree(t, w); !slices.Equal(after, before) {
+		if after := tree(t, w); after != before {
 			t.Errorf("%q failed, then again: left %v", failed, after)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"carvelwright.dev/payload/internal/fault"
@@ -56,7 +55,7 @@ func Main(env Env, args []string) int {
 	return int(fault.CodeOf(err))
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+func oneLine(err error) string { return fault.Line(err.Error()) }
 
 func dispatch(ctx context.Context, env Env, args []string) error {
 	if len(args) == 0 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,15 +170,11 @@ func TestRefreshAndProbes(t *testing.T) {
 	if text := await("readiness", fault.NotReady); !strings.Contains(text, "token") || strings.Contains(text, "token-2") {
 		t.Errorf("not ready because %q", text)
 	}
-	begin := time.Now()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v: %s", err, log.String())
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %s to end", took) // it is to end in 1 s; the rest is for a busy machine
 	}
 	nodetest.Read(t, w.Host(node.KubeconfigFile))
 	nodetest.Read(t, w.Plugin())
@@ -250,6 +248,114 @@ func TestPreflightTellsEverywhere(t *testing.T) {
 	}
 }
 
+func preflightArgs(w nodetest.World, last string) []string {
+	return []string{"preflight", "--namespace", "kube-system", "--config", w.Spec.ConfigFile,
+		"--service-account-dir", w.Spec.ServiceAccountDir, "--termination-log", last}
+}
+
+// What an operator ought to know, but what no program fails of, is told and holds nothing up.
+func TestPreflightWarningsPass(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	s := inCluster(t, &w)
+	fit(s)
+	s.SetList(ipam.PoolsPath, map[string]any{"metadata": map[string]any{"name": "p", "namespace": "kube-system"},
+		"spec": map[string]any{"range": "10.0.0.0/24", "allocations": map[string]any{"7": map[string]any{"id": "", "podref": ""}}}})
+	last := filepath.Join(w.Root, "termination-log")
+	nodetest.Write(t, last, "", 0o600)
+	code, _, errs := run(t, w, "", preflightArgs(w, last)...)
+	if code != fault.OK || !strings.Contains(errs, "1 warnings") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if message := nodetest.Read(t, last); !strings.HasPrefix(message, "warning: pool kube-system/p: 10.0.0.7 ") {
+		t.Errorf("%q", message)
+	}
+	if events := s.Posted(); len(events) != 1 || events[0]["reason"] != "PreflightWarning" {
+		t.Errorf("%v", events)
+	}
+	// One thing that blocks beside it, and the warning is still told, behind it.
+	nodetest.Write(t, w.Spec.ConfigFile, `{"leader_retry_period": 5000}`, 0o600)
+	code, _, errs = run(t, w, "", preflightArgs(w, last)...)
+	if message := nodetest.Read(t, last); code != fault.Preflight || !strings.Contains(errs, "1 problems, 1 warnings") ||
+		!strings.HasPrefix(message, "whereabouts.conf: ") || !strings.Contains(message, "\nwarning: pool") {
+		t.Errorf("%d %s %q", code, errs, message)
+	}
+	if events := s.Posted(); len(events) != 2 || events[1]["reason"] != "PreflightFailed" {
+		t.Errorf("%v", events)
+	}
+}
+
+// fit gives the API server the CRDs that this version needs.
+func fit(s *kubetest.Server) {
+	for name, schema := range map[string]string{
+		"network-attachment-definitions.k8s.cni.cncf.io": `{"name":"v1"}`,
+		"ippools.whereabouts.cni.cncf.io": `{"name":"v1alpha1","schema":{"openAPIV3Schema":{"properties":{"spec":{"properties":{"range":{},
+		  "allocations":{"additionalProperties":{"properties":{"id":{},"podref":{},"ifname":{}},"required":["podref"]}}}}}}}}`,
+		"overlappingrangeipreservations.whereabouts.cni.cncf.io": `{"name":"v1alpha1","schema":{"openAPIV3Schema":{"properties":{"spec":{
+		  "properties":{"podref":{},"ifname":{}},"required":["podref"]}}}}}`,
+		"nodeslicepools.whereabouts.cni.cncf.io": `{"name":"v1alpha1","schema":{"openAPIV3Schema":{"properties":{"spec":{"properties":{"range":{},"sliceSize":{}}},
+		  "status":{"properties":{"allocations":{}}}}}}}`,
+	} {
+		var version map[string]any
+		if err := json.Unmarshal([]byte(schema), &version); err != nil {
+			panic(err)
+		}
+		version["served"] = true
+		s.Objects["/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+name] = map[string]any{"spec": map[string]any{"versions": []any{version}}}
+	}
+	for _, path := range []string{ipam.PoolsPath, ipam.ReservationsPath, ipam.PodsPath} {
+		s.SetList(path)
+	}
+}
+
+// Whatever goes wrong, in whatever command: neither the token nor one of its parts is in what is printed, in the termination
+// message or in an Event.
+func TestNoTokenAnywhere(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, w *nodetest.World, s *kubetest.Server){
+		"nothing": func(*testing.T, *nodetest.World, *kubetest.Server) {},
+		"refused, and repeated": func(_ *testing.T, _ *nodetest.World, s *kubetest.Server) {
+			s.Echo, s.Refuse = true, func(*http.Request) int { return http.StatusUnauthorized }
+		},
+		"nobody there":  func(_ *testing.T, w *nodetest.World, _ *kubetest.Server) { w.Spec.APIPort = "1" },
+		"broken token":  func(t *testing.T, w *nodetest.World, _ *kubetest.Server) { w.SetToken(t, w.Token(t)+" \x01") },
+		"another CA":    func(t *testing.T, w *nodetest.World, _ *kubetest.Server) { setCA(t, w, nodetest.CA) },
+		"CA is a token": func(t *testing.T, w *nodetest.World, _ *kubetest.Server) { setCA(t, w, w.Token(t)) },
+		"conf is a token": func(t *testing.T, w *nodetest.World, _ *kubetest.Server) {
+			nodetest.Write(t, w.Spec.ConfigFile, `"`+w.Token(t)+`"`, 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := nodetest.New(t, t.TempDir(), "v1")
+			s := inCluster(t, &w)
+			fit(s)
+			token := w.Token(t)
+			spoil(t, &w, s)
+			last := filepath.Join(w.Root, "termination-log")
+			nodetest.Write(t, last, "", 0o600)
+			var said strings.Builder
+			for _, args := range [][]string{
+				nodeArgs("install", w),
+				preflightArgs(w, last),
+				{"audit", "--settle", "0", "--service-account-dir", w.Spec.ServiceAccountDir},
+				{"cleanup", "--conf-dir", w.Spec.ConfDir, "--bin-dir", w.Spec.BinDir, "--source", w.Spec.Source, "--service-account-dir", w.Spec.ServiceAccountDir},
+				{"probe", "readiness", "--state-dir", w.Root},
+			} {
+				_, out, errs := run(t, w, "", args...)
+				said.WriteString(out + errs)
+			}
+			fmt.Fprint(&said, nodetest.Read(t, last), s.Posted())
+			for part := range strings.SplitSeq(token, ".") {
+				if strings.Contains(said.String(), part) {
+					t.Errorf("shows %q:\n%s", part, said.String())
+				}
+			}
+		})
+	}
+}
+
+func setCA(t *testing.T, w *nodetest.World, text string) {
+	nodetest.Write(t, filepath.Join(w.Spec.ServiceAccountDir, "ca.crt"), text, 0o600)
+}
+
 func TestCleanup(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	s := inCluster(t, &w)
@@ -264,19 +370,28 @@ func TestCleanup(t *testing.T) {
 		t.Errorf("%d %s", code, errs)
 	}
 	nodetest.Read(t, w.Plugin())
-	for name, more := range map[string][]string{"forced": {"--force"}, "nothing held": nil} {
-		if code, _, errs := run(t, w, "", nodeArgs("install", w)...); code != fault.OK {
-			t.Fatal(errs)
-		}
-		if name == "nothing held" {
-			s.SetList(ipam.PoolsPath)
-		}
-		if code, _, errs := run(t, w, "", append(args, more...)...); code != fault.OK {
-			t.Errorf("%s: %d %s", name, code, errs)
-		}
-		if _, err := os.Lstat(w.Plugin()); err == nil {
-			t.Errorf("%s: the plugin stayed", name)
-		}
+	// Forced, it does not even ask: whoever forces it may have no API server any more.
+	s.Refuse = func(*http.Request) int { return http.StatusInternalServerError }
+	if code, _, errs := run(t, w, "", args...); code != fault.API {
+		t.Errorf("without an answer: %d %s", code, errs)
+	}
+	nodetest.Read(t, w.Plugin())
+	if code, _, errs := run(t, w, "", append(args, "--force")...); code != fault.OK {
+		t.Errorf("forced: %d %s", code, errs)
+	}
+	if _, err := os.Lstat(w.Plugin()); err == nil {
+		t.Error("forced: the plugin stayed")
+	}
+	if code, _, errs := run(t, w, "", nodeArgs("install", w)...); code != fault.OK {
+		t.Fatal(errs)
+	}
+	s.Refuse = nil
+	s.SetList(ipam.PoolsPath)
+	if code, _, errs := run(t, w, "", args...); code != fault.OK {
+		t.Errorf("nothing held: %d %s", code, errs)
+	}
+	if _, err := os.Lstat(w.Plugin()); err == nil {
+		t.Error("nothing held: the plugin stayed")
 	}
 }
 
@@ -312,5 +427,28 @@ func TestAudit(t *testing.T) {
 	}
 	if code, out, errs := run(t, w, "", "audit", "--service-account-dir", w.Spec.ServiceAccountDir); code != fault.OK {
 		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+// What is in flux differs from one look to the next: only what stays is told.
+func TestAuditLooksAgain(t *testing.T) {
+	leak := func(offset string) map[string]any {
+		return map[string]any{"metadata": map[string]any{"name": "10.0.0.0-24", "namespace": "kube-system"},
+			"spec": map[string]any{"range": "10.0.0.0/24", "allocations": map[string]any{"1": map[string]any{"podref": "default/gone"}, offset: map[string]any{"podref": "default/quick"}}}}
+	}
+	w := nodetest.New(t, t.TempDir(), "v1")
+	s := inCluster(t, &w)
+	fit(s)
+	looks := 0
+	s.Refuse = func(r *http.Request) int {
+		if r.URL.Path == ipam.PoolsPath {
+			looks++
+			s.Lists[ipam.PoolsPath] = []any{leak(strconv.Itoa(10 + looks))}
+		}
+		return 0
+	}
+	code, out, _ := run(t, w, "", "audit", "--settle", "1ms", "--service-account-dir", w.Spec.ServiceAccountDir)
+	if code != fault.Findings || looks != 2 || !strings.Contains(out, "10.0.0.1 ") || !strings.Contains(out, " 1 leaks") {
+		t.Errorf("%d after %d looks: %s", code, looks, out)
 	}
 }

@@ -66,7 +66,7 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 	}
 	problems, err := preflight.Run(ctx, c, *namespace, conf)
 	if err != nil {
-		problems = append(problems, oneLine(err))
+		problems = append([]preflight.Problem{{Text: oneLine(err), Blocks: true}}, problems...)
 	}
 	if len(problems) == 0 {
 		fmt.Fprintln(env.Stderr, "preflight: the cluster fits this version")
@@ -76,13 +76,28 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	return &fault.Error{Code: fault.Preflight, What: fmt.Sprintf("preflight: %d problems", len(problems))}
+	return verdict(env, problems)
+}
+
+// verdict lets a cluster pass that has nothing worse than warnings.
+func verdict(env Env, problems []preflight.Problem) error {
+	blocking := 0
+	for _, problem := range problems {
+		if problem.Blocks {
+			blocking++
+		}
+	}
+	if blocking == 0 {
+		fmt.Fprintf(env.Stderr, "preflight: the cluster fits this version (%d warnings)\n", len(problems))
+		return nil
+	}
+	return &fault.Error{Code: fault.Preflight, What: fmt.Sprintf("preflight: %d problems, %d warnings", blocking, len(problems)-blocking)}
 }
 
 // tell writes the problems everywhere an operator may look. That one of the places fails does not hide the problems.
-func tell(ctx context.Context, env Env, c *kube.Client, terminationLog string, problems []string) {
+func tell(ctx context.Context, env Env, c *kube.Client, terminationLog string, problems []preflight.Problem) {
 	for _, problem := range problems {
-		fmt.Fprintf(env.Stderr, "preflight: %s\n", problem)
+		fmt.Fprintf(env.Stderr, "preflight: %s\n", problem.Line())
 	}
 	if terminationLog != "" {
 		// Not created: where the kubelet did not mount it there is nobody to read it.

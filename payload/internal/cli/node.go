@@ -106,8 +106,13 @@ func runRefresh(ctx context.Context, env Env, args []string) error {
 	if listener != nil {
 		go probe.Serve(ctx, listener, loop.Answer)
 	}
+	return untilStopped(ctx, loop.Run)
+}
+
+// untilStopped runs work to its end or, once ctx is done, for stopTimeout at most.
+func untilStopped(ctx context.Context, work func(context.Context) error) error {
 	done := make(chan error, 1)
-	go func() { done <- loop.Run(ctx) }()
+	go func() { done <- work(ctx) }()
 	select {
 	case err := <-done:
 		return err

@@ -4,6 +4,7 @@ package fault
 import (
 	"errors"
 	"strings"
+	"unicode"
 )
 
 // Code is an exit code of whereabouts-installer. Codes are part of its interface: manifests and CI jobs test them.
@@ -69,7 +70,18 @@ func (e *Error) Error() string {
 	if e.Do != "" {
 		b.WriteString("; " + e.Do)
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return Line(b.String())
+}
+
+// Line makes one line of any text, without what a terminal would obey: parts of it may come from somebody else.
+func Line(text string) string {
+	printable := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}
+	return strings.Map(printable, strings.Join(strings.Fields(text), " "))
 }
 
 // Unwrap gives the cause.

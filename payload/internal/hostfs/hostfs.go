@@ -49,6 +49,9 @@ type Dir interface {
 type File interface {
 	io.Writer
 	Chmod(mode fs.FileMode) error
+	// EndWriting says that the file is whole. From then on it can be run: the kernel runs nothing that is open for writing.
+	EndWriting() error
+	// Sync makes the content durable, also after EndWriting.
 	Sync() error
 	Close() error
 }
@@ -158,11 +161,32 @@ func (d *rootDir) CreateHeld(name string) (func(), error) {
 func (d *rootDir) Mkdir(name string, mode fs.FileMode) error { return d.root.Mkdir(name, mode) }
 
 func (d *rootDir) Create(name string, mode fs.FileMode) (File, error) {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	w, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	// Open before the first byte is written: fsync tells a descriptor of the write errors since it was opened.
+	r, err := d.root.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, errors.Join(err, w.Close(), d.root.Remove(name))
+	}
+	return &rootFile{w, r}, nil
+}
+
+// rootFile has a descriptor for writing, and one that stays when writing has ended.
+type rootFile struct{ w, r *os.File }
+
+func (f *rootFile) Write(p []byte) (int, error) { return f.w.Write(p) }
+
+func (f *rootFile) Chmod(mode fs.FileMode) error { return f.w.Chmod(mode) }
+
+func (f *rootFile) EndWriting() error { return f.w.Close() }
+
+func (f *rootFile) Sync() error { return f.r.Sync() }
+
+func (f *rootFile) Close() error {
+	_ = f.w.Close() // closed already unless writing failed
+	return f.r.Close()
 }
 
 func (d *rootDir) Rename(from, to string) error { return d.root.Rename(from, to) }
@@ -200,7 +224,7 @@ func tempName(name string) string {
 // Replace puts a file in place as a whole: a reader, or a node that loses power, sees the old file or the new one.
 //
 // check, when not nil, is given the finished temporary file's name before it takes the target's place; its error stops that.
-// The mode is set before the file is synced so that one fsync makes both durable.
+// It works while the disk does. The mode is set before the file is synced so that one fsync makes both durable.
 func Replace(d Dir, name string, mode fs.FileMode, content io.Reader, check func(temp string) error) (err error) {
 	temp := tempName(name)
 	// 0600 until it is whole: it may hold a token, and nobody shall run half a binary.
@@ -214,12 +238,16 @@ func Replace(d Dir, name string, mode fs.FileMode, content io.Reader, check func
 		}
 	}()
 	if err := fill(f, mode, content); err != nil {
-		return err
+		return errors.Join(err, f.Close())
 	}
-	if check != nil {
-		if err := check(temp); err != nil {
-			return err
-		}
+	if check == nil {
+		check = func(string) error { return nil }
+	}
+	checked := make(chan error, 1)
+	go func() { checked <- check(temp) }()
+	synced := errors.Join(f.Sync(), f.Close())
+	if err := errors.Join(<-checked, synced); err != nil {
+		return err
 	}
 	if err := d.Rename(temp, name); err != nil {
 		return err
@@ -234,9 +262,9 @@ func fill(f File, mode fs.FileMode, content io.Reader) error {
 		err = f.Chmod(mode)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = f.EndWriting()
 	}
-	return errors.Join(err, f.Close())
+	return err
 }
 
 // RemoveLeftovers removes the temporary files of installers that were killed. The caller holds the directory's lock, so a

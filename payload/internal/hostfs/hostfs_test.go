@@ -90,7 +90,7 @@ func TestReplaceSyncsBeforeAndAfterTheRename(t *testing.T) {
 	if err := hostfs.Replace(dir, "f", 0o600, strings.NewReader("text"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(calls, ", "); got != "create, write, write the rest, chmod, fsync, close, rename, sync directory" {
+	if got := strings.Join(calls, ", "); got != "create, write, write the rest, chmod, end writing, fsync, close, rename, sync directory" {
 		t.Errorf("%s", got)
 	}
 }

@@ -43,9 +43,29 @@ type Pool struct {
 
 // Owner is who holds an address.
 type Owner struct {
-	ID     string `json:"id"`
-	PodRef string `json:"podref"`
-	IfName string `json:"ifname"`
+	ID, PodRef, IfName string
+	// Incomplete: a field that the CRD requires is not there, as opposed to empty.
+	Incomplete bool
+}
+
+// UnmarshalJSON reads an entry of a pool's allocations.
+func (o *Owner) UnmarshalJSON(text []byte) error {
+	var fields struct {
+		ID     *string `json:"id"`
+		PodRef *string `json:"podref"`
+		IfName *string `json:"ifname"`
+	}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	value := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	*o = Owner{value(fields.ID), value(fields.PodRef), value(fields.IfName), fields.ID == nil || fields.PodRef == nil}
+	return nil
 }
 
 // Reservation is an OverlappingRangeIPReservation.

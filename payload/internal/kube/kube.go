@@ -105,7 +105,7 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 func (c *Client) do(ctx context.Context, method, path string, body []byte, into any) error {
 	plain, _, _ := strings.Cut(path, "?")
 	failed := func(err error, do string) error {
-		return &fault.Error{Code: fault.API, What: "API server: " + method, Path: plain, Err: err, Do: do}
+		return &fault.Error{Code: fault.API, What: "API server: " + method, Path: plain, Err: withoutSecret(err, c.Token), Do: do}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.Server+path, bytes.NewReader(body))
 	if err != nil {
@@ -139,6 +139,24 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, into 
 	}
 	return nil
 }
+
+// discreet is an error whose text does not show a secret.
+type discreet struct {
+	error
+	secret string
+}
+
+// withoutSecret is for texts that another program wrote: a proxy's page may repeat the request's headers.
+func withoutSecret(err error, secret string) error {
+	if secret == "" || !strings.Contains(err.Error(), secret) {
+		return err
+	}
+	return discreet{err, secret}
+}
+
+func (d discreet) Error() string { return strings.ReplaceAll(d.error.Error(), d.secret, "[token]") }
+
+func (d discreet) Unwrap() error { return d.error }
 
 func statusError(code int, text []byte) error {
 	var status struct{ Message string }

@@ -53,6 +53,7 @@ func TestListBeginsAnewWhenItExpires(t *testing.T) {
 func TestRefusalsSayWhatToDoAndHideTheToken(t *testing.T) {
 	for code, word := range map[int]string{401: "not valid", 403: "lacks this right", 500: "HTTP 500"} {
 		s := kubetest.New(t, "secret")
+		s.Echo = code == 401
 		s.Refuse = func(*http.Request) int { return code }
 		err := s.Client(t).Get(context.Background(), "/api/v1/pods", &object{})
 		if fault.CodeOf(err) != fault.API || !kube.HasStatus(err, code) || !strings.Contains(err.Error(), word) ||
@@ -111,4 +112,14 @@ func TestPodOf(t *testing.T) {
 			t.Errorf("%q names a pod", bad)
 		}
 	}
+}
+
+func FuzzPodOf(f *testing.F) {
+	f.Add("e30.eyJrdWJlcm5ldGVzLmlvIjp7Im5hbWVzcGFjZSI6ImEiLCJwb2QiOnsibmFtZSI6InAiLCJ1aWQiOiJ1In19fQ.c2ln")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, token string) {
+		if ref, ok := kube.PodOf(token); ok && (ref.Name == "" || ref.Namespace == "") {
+			t.Errorf("%+v names no pod", ref)
+		}
+	})
 }

@@ -1,9 +1,11 @@
 package kubeconfig_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"testing"
+	"unicode/utf8"
 
 	"carvelwright.dev/payload/internal/kubeconfig"
 )
@@ -73,6 +75,44 @@ func FuzzServerURL(f *testing.F) {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "https" || u.Port() == "" || u.Hostname() == "" || u.Path != "" || u.User != nil || u.RawQuery != "" {
 			t.Errorf("%q %q gave %q (%v)", host, port, text, err)
+		}
+	})
+}
+
+func FuzzRender(f *testing.F) {
+	f.Add("https://[fd00::1]:443", "token", "kube-system", []byte("pem"))
+	f.Add("", `"}],"users":[{"x":"`, "a\nb", []byte{0, 255})
+	f.Fuzz(func(t *testing.T, server, token, namespace string, ca []byte) {
+		text, err := kubeconfig.Render(kubeconfig.Access{Server: server, CA: ca, Token: token, Namespace: namespace})
+		if err != nil {
+			if namespace != "" {
+				t.Error(err)
+			}
+			return
+		}
+		var config struct {
+			Clusters []struct {
+				Cluster struct {
+					Server string
+					CA     []byte `json:"certificate-authority-data"`
+				}
+			}
+			Users    []struct{ User struct{ Token string } }
+			Contexts []struct{ Context struct{ Namespace string } }
+		}
+		if err := json.Unmarshal(text, &config); err != nil || len(config.Users) != 1 || len(config.Clusters) != 1 || len(config.Contexts) != 1 {
+			t.Fatalf("%s: %v", text, err)
+		}
+		same := func(want, got string) {
+			if utf8.ValidString(want) && want != got {
+				t.Errorf("%q became %q", want, got)
+			}
+		}
+		same(token, config.Users[0].User.Token)
+		same(server, config.Clusters[0].Cluster.Server)
+		same(namespace, config.Contexts[0].Context.Namespace)
+		if !bytes.Equal(ca, config.Clusters[0].Cluster.CA) {
+			t.Errorf("CA %q became %q", ca, config.Clusters[0].Cluster.CA)
 		}
 	})
 }

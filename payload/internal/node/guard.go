@@ -15,9 +15,8 @@ import (
 type Guard struct {
 	Source string
 
-	mutex  sync.Mutex
-	digest *Digest
-	seen   *identity
+	mutex sync.Mutex
+	seen  *identity
 }
 
 type identity struct {
@@ -45,15 +44,7 @@ func (g *Guard) Check(bin hostfs.Dir) (bool, error) {
 			return true, nil
 		}
 	}
-	g.seen = nil
-	if g.digest == nil {
-		digest, err := DigestOf(g.Source)
-		if err != nil {
-			return false, sourceError(g.Source, err)
-		}
-		g.digest = &digest
-	}
-	right, err := PluginMatches(bin, *g.digest)
+	right, err := PluginMatches(bin, g.Source)
 	if right && info != nil {
 		// The identity from before the reading: a change during it is then seen at the next look.
 		g.seen = identify(info)

@@ -11,15 +11,18 @@ import (
 	"testing"
 	"time"
 
+	"carvelwright.dev/payload/internal/claim"
+	"carvelwright.dev/payload/internal/crashtest"
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/node/nodetest"
+	"carvelwright.dev/payload/internal/values"
 )
 
 func install(t *testing.T, w nodetest.World) []string {
 	t.Helper()
-	written, err := node.Install(context.Background(), hostfs.Open, w.Spec)
+	written, err := node.Install(context.Background(), crashtest.Open, w.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +57,7 @@ func TestInstallFresh(t *testing.T) {
 	if strings.Join(written, " ") != strings.Join(want, " ") {
 		t.Errorf("wrote %v", written)
 	}
-	checkWhole(t, w, "fresh")
+	w.CheckWhole(t, "fresh", announced)
 	if nodetest.Read(t, w.Host(node.ConfFile)) != nodetest.Read(t, w.Spec.ConfigFile) {
 		t.Error("whereabouts.conf was not copied byte for byte")
 	}
@@ -79,6 +82,15 @@ func TestInstallFresh(t *testing.T) {
 	if config.Clusters[0].Cluster.Server != "https://10.96.0.1:443" || config.Users[0].User.Token != "token-1" ||
 		config.Contexts[0].Context.Namespace != "kube-system" {
 		t.Errorf("%+v", config)
+	}
+}
+
+func TestInstallWithAnIPv6APIServer(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	w.Spec.APIHost = "fd00:10:96::1"
+	install(t, w)
+	if text := nodetest.Read(t, w.Host(node.KubeconfigFile)); !strings.Contains(text, `"https://[fd00:10:96::1]:443"`) {
+		t.Error(text)
 	}
 }
 
@@ -111,8 +123,8 @@ func TestInstallHealsModeAndContent(t *testing.T) {
 	if len(written) != 3 {
 		t.Errorf("wrote %v", written)
 	}
-	checkWhole(t, w, "healed")
-	checkSecrecy(t, w, "healed")
+	w.CheckWhole(t, "healed", announced)
+	w.CheckSecrecy(t, "healed")
 }
 
 // A running plugin's file cannot be written in place ("text file busy"); by renaming it can be replaced.
@@ -131,7 +143,7 @@ func TestInstallWhileThePluginRuns(t *testing.T) {
 	if n, _ := running.Read(kept); string(kept[:n]) != before[:n] {
 		t.Error("the old file changed under the process that had it open")
 	}
-	checkWhole(t, w, "upgraded")
+	w.CheckWhole(t, "upgraded", announced)
 }
 
 func TestRollback(t *testing.T) {
@@ -139,7 +151,7 @@ func TestRollback(t *testing.T) {
 	install(t, w)
 	w.SetPlugin(t, "v1")
 	install(t, w)
-	checkWhole(t, w, "rolled back")
+	w.CheckWhole(t, "rolled back", announced)
 }
 
 func TestTwoInstallersAtOnce(t *testing.T) {
@@ -159,7 +171,7 @@ func TestTwoInstallersAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	checkWhole(t, w, "eight installers")
+	w.CheckWhole(t, "eight installers", announced)
 }
 
 func TestLockedDirectorySaysSo(t *testing.T) {
@@ -183,37 +195,63 @@ func TestLockedDirectorySaysSo(t *testing.T) {
 	}
 }
 
+// A link is refused, whether it leads to a file, to a directory or to nothing; neither it nor its target is touched.
 func TestRefusesSymlinks(t *testing.T) {
-	for name, link := range map[string]func(w nodetest.World) (at, key string){
-		"plugin": func(w nodetest.World) (string, string) { return w.Plugin(), "whereabouts.config.cni.bin_dir" },
-		"kubeconfig": func(w nodetest.World) (string, string) {
-			return w.Host(node.KubeconfigFile), "whereabouts.config.cni.conf_dir"
+	targets := map[string]func(t *testing.T, w nodetest.World) string{
+		"to a file": func(t *testing.T, w nodetest.World) string {
+			nodetest.Write(t, filepath.Join(w.Root, "elsewhere"), "precious", 0o644)
+			return filepath.Join(w.Root, "elsewhere")
 		},
-		"whereabouts.d": func(w nodetest.World) (string, string) {
-			return strings.TrimSuffix(w.Host(""), "/"), "whereabouts.config.cni.conf_dir"
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := nodetest.New(t, t.TempDir(), "v1")
-			at, key := link(w)
-			target := filepath.Join(w.Root, "elsewhere")
-			nodetest.Write(t, target, "precious", 0o644)
-			if name == "whereabouts.d" {
-				target = t.TempDir()
-			} else if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(target, at); err != nil {
-				t.Fatal(err)
-			}
-			refused(t, w, fault.Host, at, "symbolic link", key)
-			if name != "whereabouts.d" && nodetest.Read(t, target) != "precious" {
-				t.Error("wrote through the link")
-			}
-			if info, err := os.Lstat(at); err != nil || info.Mode()&os.ModeSymlink == 0 {
-				t.Error("the link was replaced")
-			}
-		})
+		"to a directory": func(t *testing.T, _ nodetest.World) string { return t.TempDir() },
+		"to nothing":     func(_ *testing.T, w nodetest.World) string { return filepath.Join(w.Root, "nowhere") },
+	}
+	places := map[string]func(w nodetest.World) (at, key string){
+		"plugin":        func(w nodetest.World) (string, string) { return w.Plugin(), values.BinDir },
+		"kubeconfig":    func(w nodetest.World) (string, string) { return w.Host(node.KubeconfigFile), values.ConfDir },
+		"conf":          func(w nodetest.World) (string, string) { return w.Host(node.ConfFile), values.ConfDir },
+		"nodename":      func(w nodetest.World) (string, string) { return w.Host(node.NodeNameFile), values.ConfDir },
+		"whereabouts.d": func(w nodetest.World) (string, string) { return filepath.Clean(w.Host("")), values.ConfDir },
+	}
+	for what, place := range places {
+		for whereto, target := range targets {
+			t.Run(what+" "+whereto, func(t *testing.T) {
+				w := nodetest.New(t, t.TempDir(), "v1")
+				at, key := place(w)
+				to := target(t, w)
+				before := nodetest.Tree(t, to)
+				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(to, at); err != nil {
+					t.Fatal(err)
+				}
+				refused(t, w, fault.Host, at, "symbolic link", key)
+				if after := nodetest.Tree(t, to); after != before {
+					t.Errorf("wrote through the link: was %q, is %q", before, after)
+				}
+				if found, err := os.Readlink(at); err != nil || found != to {
+					t.Errorf("the link was replaced: %q %v", found, err)
+				}
+			})
+		}
+	}
+}
+
+// An install that failed announces nobody: an older pod's refresher goes on keeping its files.
+func TestFailedInstallTakesItsAnnouncementBack(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	if err := os.MkdirAll(w.Host(node.KubeconfigFile), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, w, fault.Host, w.Host(node.KubeconfigFile))
+	entries, err := os.ReadDir(w.Host(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if claim.IsClaim(entry.Name()) {
+			t.Errorf("%s stayed", entry.Name())
+		}
 	}
 }
 
@@ -245,19 +283,25 @@ func TestBadInputs(t *testing.T) {
 		spoil func(w *nodetest.World)
 		words []string
 	}{
-		"no token":        {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/token") }, []string{"token", "no such file"}},
-		"empty token":     {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte(" \n"), 0o600) }, []string{"token", "empty"}},
-		"broken token":    {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte("token-1 b"), 0o600) }, []string{"token", "one word"}},
-		"no CA":           {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/ca.crt") }, []string{"ca.crt"}},
-		"CA is no PEM":    {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/ca.crt", []byte("x"), 0o600) }, []string{"ca.crt", "PEM"}},
-		"no address":      {func(w *nodetest.World) { w.Spec.APIHost = "" }, []string{"KUBERNETES_SERVICE_HOST"}},
-		"bad port":        {func(w *nodetest.World) { w.Spec.APIPort = "https" }, []string{"port", "https"}},
-		"bad host":        {func(w *nodetest.World) { w.Spec.APIHost = "a/b" }, []string{"a/b"}},
-		"no conf":         {func(w *nodetest.World) { os.Remove(w.Spec.ConfigFile) }, []string{"whereabouts.conf", "ConfigMap"}},
-		"conf no JSON":    {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("{\"a\": }"), 0o600) }, []string{"not valid JSON"}},
-		"conf no object":  {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("null"), 0o600) }, []string{"not a JSON object"}},
-		"two documents":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("{} {}"), 0o600) }, []string{"not valid JSON"}},
-		"other path":      {func(w *nodetest.World) { w.Spec.HostConfDir = "/etc/elsewhere" }, []string{"/etc/elsewhere/whereabouts.d", "whereabouts.config.cni.conf_dir"}},
+		"no token":       {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/token") }, []string{"token", "no such file"}},
+		"empty token":    {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte(" \n"), 0o600) }, []string{"token", "empty"}},
+		"broken token":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte("token-1 b"), 0o600) }, []string{"token", "one word"}},
+		"no CA":          {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/ca.crt") }, []string{"ca.crt"}},
+		"CA is no PEM":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/ca.crt", []byte("x"), 0o600) }, []string{"ca.crt", "PEM"}},
+		"no address":     {func(w *nodetest.World) { w.Spec.APIHost = "" }, []string{"KUBERNETES_SERVICE_HOST"}},
+		"bad port":       {func(w *nodetest.World) { w.Spec.APIPort = "https" }, []string{"port", "https"}},
+		"bad host":       {func(w *nodetest.World) { w.Spec.APIHost = "a/b" }, []string{"a/b"}},
+		"no conf":        {func(w *nodetest.World) { os.Remove(w.Spec.ConfigFile) }, []string{"whereabouts.conf", "ConfigMap"}},
+		"conf no JSON":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("{\"a\": }"), 0o600) }, []string{"not valid JSON"}},
+		"conf no object": {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("null"), 0o600) }, []string{"not a JSON object"}},
+		"two documents":  {func(w *nodetest.World) { os.WriteFile(w.Spec.ConfigFile, []byte("{} {}"), 0o600) }, []string{"not valid JSON"}},
+		"other path":     {func(w *nodetest.World) { w.Spec.HostConfDir = "/etc/elsewhere" }, []string{"/etc/elsewhere/whereabouts.d", "whereabouts.config.cni.conf_dir"}},
+		"other kubeconfig": {func(w *nodetest.World) {
+			os.WriteFile(w.Spec.ConfigFile, []byte(`{"kubernetes": {"kubeconfig": "/etc/kubernetes/admin.conf"}}`), 0o600)
+		}, []string{`"/etc/kubernetes/admin.conf"`, "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"}},
+		"other nodename": {func(w *nodetest.World) {
+			os.WriteFile(w.Spec.ConfigFile, []byte(`{"kubernetes": {"kubeconfig": "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"}, "configuration_path": "/etc"}`), 0o600)
+		}, []string{`configuration_path is "/etc"`, "nodename"}},
 		"no node name":    {func(w *nodetest.World) { w.Spec.NodeName = "" }, []string{"node"}},
 		"no namespace":    {func(w *nodetest.World) { w.Spec.Namespace = "" }, []string{"namespace"}},
 		"no plugin":       {func(w *nodetest.World) { os.Remove(w.Spec.Source) }, []string{"plugin", w0Source}},
@@ -312,6 +356,16 @@ func TestPluginThatSaysAnotherVersion(t *testing.T) {
 	if _, err := os.Stat(w.Plugin()); err == nil {
 		t.Error("installed")
 	}
+}
+
+// The right bytes may have ceased to run: a file system mounted anew with noexec, a security profile.
+func TestRightPluginThatDoesNotRunAnyMoreIsTold(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	mark := filepath.Join(w.Root, "mark")
+	nodetest.Write(t, w.Spec.Source, "#!/bin/sh\ncase $0 in */host/*) if [ -e "+mark+" ]; then echo not permitted >&2; exit 126; fi;; esac\necho v1 >&2\n", 0o755)
+	install(t, w)
+	nodetest.Write(t, mark, "", 0o600)
+	refused(t, w, fault.Plugin, w.Plugin(), "not permitted")
 }
 
 func TestPluginThatHangsIsNotWaitedFor(t *testing.T) {

@@ -3,6 +3,7 @@ package node
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,9 +83,15 @@ func (s Spec) kubeconfig() ([]byte, error) {
 		return nil, &fault.Error{Code: fault.Input, What: "read the cluster's CA certificate", Path: caFile, Err: err,
 			Do: "the pod needs a projected service account volume with ca.crt"}
 	}
-	if !bytes.Contains(ca, []byte("-----BEGIN CERTIFICATE-----")) {
+	return s.render(token, ca, caFile)
+}
+
+// render makes the kubeconfig's text; caFile is for messages.
+func (s Spec) render(token string, ca []byte, caFile string) ([]byte, error) {
+	// As the plugin does when it reads the kubeconfig: with none that can be parsed it refuses every call.
+	if !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		return nil, &fault.Error{Code: fault.Input, What: "the cluster's CA certificate", Path: caFile,
-			Err: errors.New("holds no PEM certificate"), Do: "look at the ConfigMap kube-root-ca.crt of the namespace"}
+			Err: errors.New("holds no PEM certificate that can be parsed"), Do: "look at the ConfigMap kube-root-ca.crt of the namespace"}
 	}
 	if s.APIHost == "" || s.APIPort == "" {
 		return nil, &fault.Error{Code: fault.Input, What: "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set",
@@ -110,6 +117,10 @@ func (s Spec) Token() (string, error) {
 		return "", &fault.Error{Code: fault.Input, What: "read the service account token", Path: path, Err: err,
 			Do: "the pod needs a projected service account token"}
 	}
+	return parseToken(raw, path)
+}
+
+func parseToken(raw []byte, path string) (string, error) {
 	token := strings.TrimSpace(string(raw))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", &fault.Error{Code: fault.Input, What: "the service account token", Path: path,

@@ -1,4 +1,7 @@
 // Package preflight looks, before the plugin is used, for what makes Whereabouts fail later and silently.
+//
+// What makes a program of Whereabouts fail, hang, or give an address twice blocks. What an operator ought to know but what only
+// wastes addresses, or heals by itself, is a warning: an update must not stand still for one stray allocation.
 package preflight
 
 import (
@@ -6,10 +9,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
+	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
 	"carvelwright.dev/payload/internal/values"
@@ -17,12 +25,34 @@ import (
 
 const crdPath = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 
+// Problem is one thing that does not fit.
+type Problem struct {
+	Text   string // one line, with the remedy
+	Blocks bool
+}
+
+// Line is the problem as an operator reads it.
+func (p Problem) Line() string {
+	if p.Blocks {
+		return p.Text
+	}
+	return "warning: " + p.Text
+}
+
+func blocks(format string, args ...any) Problem {
+	return Problem{Text: fault.Line(fmt.Sprintf(format, args...)), Blocks: true}
+}
+
+func warns(format string, args ...any) Problem {
+	return Problem{Text: fault.Line(fmt.Sprintf(format, args...))}
+}
+
 // requirement is what a CRD must have for this version of Whereabouts.
 type requirement struct {
 	name    string
 	version string
 	fields  []string // paths of properties in the schema; "*" stands for additionalProperties
-	needed  []string // paths that must be listed as required
+	needed  []string // paths that should be listed as required
 	why     string
 }
 
@@ -57,10 +87,9 @@ type crd struct {
 }
 
 type schema struct {
-	Properties           map[string]schema
-	AdditionalProperties json.RawMessage // a schema, or a boolean
-	Items                *schema
-	Required             []string
+	Properties           map[string]schema `json:"properties,omitempty"`
+	AdditionalProperties json.RawMessage   `json:"additionalProperties,omitempty"` // a schema, or a boolean
+	Required             []string          `json:"required,omitempty"`
 }
 
 // at walks to a property and tells also whether its parent requires it.
@@ -84,14 +113,14 @@ func (s schema) at(path string) (found, required bool) {
 	return true, required
 }
 
-// Run gives one line for each problem of the cluster. An error means that it could not look.
-func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (problems []string, err error) {
+// Run gives the problems of the cluster, those that block first. An error means that it could not look.
+func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (problems []Problem, err error) {
 	for _, need := range requirements() {
 		var found crd
 		err := c.Get(ctx, crdPath+need.name, &found)
 		switch {
 		case kube.HasStatus(err, http.StatusNotFound):
-			problems = append(problems, fmt.Sprintf("CRD %s is not there: %s", need.name, need.why))
+			problems = append(problems, blocks("CRD %s is not there: %s", need.name, need.why))
 		case err != nil:
 			return problems, err
 		default:
@@ -102,43 +131,56 @@ func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (pr
 	if err != nil {
 		return problems, err
 	}
-	return append(append(problems, objects...), LeaseProblems(conf)...), nil
+	problems = append(append(problems, objects...), LeaseProblems(conf)...)
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		switch {
+		case a.Blocks == b.Blocks:
+			return 0
+		case a.Blocks:
+			return -1
+		}
+		return 1
+	})
+	return problems, nil
 }
 
-func (r requirement) check(found crd) (problems []string) {
+func (r requirement) check(found crd) (problems []Problem) {
 	for _, version := range found.Spec.Versions {
 		if version.Name != r.version {
 			continue
 		}
 		if !version.Served {
-			return []string{fmt.Sprintf("CRD %s: version %s is not served: %s", r.name, r.version, r.why)}
+			return []Problem{blocks("CRD %s: version %s is not served: %s", r.name, r.version, r.why)}
 		}
 		for _, path := range r.fields {
 			if ok, _ := version.Schema.OpenAPIV3Schema.at(path); !ok {
-				problems = append(problems, fmt.Sprintf("CRD %s: field %s is unknown: %s", r.name, path, r.why))
+				problems = append(problems, blocks("CRD %s: field %s is unknown: %s", r.name, path, r.why))
 			}
 		}
 		for _, path := range r.needed {
 			if ok, required := version.Schema.OpenAPIV3Schema.at(path); ok && !required {
-				problems = append(problems, fmt.Sprintf("CRD %s: field %s is not required: %s", r.name, path, r.why))
+				problems = append(problems, warns("CRD %s: field %s is not required: it is not the package's, and lets through what nothing can collect; "+
+					"update the package's CRDs", r.name, path))
 			}
 		}
 		if strings.HasPrefix(r.name, "nodeslicepools.") && version.Subresources.Status != nil {
-			problems = append(problems, fmt.Sprintf("CRD %s: status is a subresource: the controller's writes of it would be dropped; use the package's CRD", r.name))
+			problems = append(problems, blocks("CRD %s: status is a subresource: the controller's writes of it would be dropped; use the package's CRD", r.name))
 		}
 		return problems
 	}
-	return []string{fmt.Sprintf("CRD %s: version %s is missing: %s", r.name, r.version, r.why)}
+	return []Problem{blocks("CRD %s: version %s is missing: %s", r.name, r.version, r.why)}
 }
 
 // checkObjects looks at what an earlier version left. Collections whose CRD is missing are empty.
-func checkObjects(ctx context.Context, c *kube.Client, namespace string) (problems []string, err error) {
+func checkObjects(ctx context.Context, c *kube.Client, namespace string) (problems []Problem, err error) {
 	pools, err := kube.List[ipam.Pool](ctx, c, ipam.PoolsPath)
 	if err != nil && !kube.HasStatus(err, http.StatusNotFound) {
 		return nil, err
 	}
+	// Asked only when an answer depends on it.
+	strict := sync.OnceValue(func() bool { return validatesWhatStays(ctx, c) })
 	for _, pool := range pools {
-		problems = append(problems, poolProblems(pool, namespace)...)
+		problems = append(problems, poolProblems(pool, namespace, strict)...)
 	}
 	reservations, err := kube.List[ipam.Reservation](ctx, c, ipam.ReservationsPath)
 	if err != nil && !kube.HasStatus(err, http.StatusNotFound) {
@@ -146,42 +188,70 @@ func checkObjects(ctx context.Context, c *kube.Client, namespace string) (proble
 	}
 	for _, r := range reservations {
 		if r.Metadata.Namespace != namespace {
-			problems = append(problems, elsewhere("reservation", r.Metadata, namespace))
+			problems = append(problems, warns("reservation %s lies outside of %s: it guards no address there; delete it", r.Metadata.Ref(), namespace))
 		}
 		if r.Spec.PodRef == "" {
-			problems = append(problems, fmt.Sprintf("reservation %s has no podref: it blocks its address for ever; delete it if no pod has the address", r.Metadata.Ref()))
+			problems = append(problems, warns("reservation %s has no podref: its address is given to nobody, and nothing frees it; delete it if no pod has the address", r.Metadata.Ref()))
 		}
 	}
 	return problems, nil
 }
 
-func elsewhere(what string, m ipam.Meta, namespace string) string {
-	return fmt.Sprintf("%s %s lies outside of %s: its addresses would be given out again; move it, or delete it when no pod has one of them",
-		what, m.Ref(), namespace)
+// ratchetingMinor: since Kubernetes 1.30 an object that was invalid before a change may stay so in what the change does not touch.
+const ratchetingMinor = 30
+
+// validatesWhatStays tells whether the API server refuses every change of an object that has an invalid part.
+func validatesWhatStays(ctx context.Context, c *kube.Client) bool {
+	var version struct{ Major, Minor string }
+	if c.Get(ctx, "/version", &version) != nil {
+		return true
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
+	return version.Major == "1" && (err != nil || minor < ratchetingMinor)
 }
 
-func poolProblems(pool ipam.Pool, namespace string) (problems []string) {
+func poolProblems(pool ipam.Pool, namespace string, strict func() bool) (problems []Problem) {
+	ref := pool.Metadata.Ref()
 	if pool.Metadata.Namespace != namespace {
-		problems = append(problems, elsewhere("pool", pool.Metadata, namespace))
+		if held := len(pool.Spec.Allocations); held > 0 {
+			problems = append(problems, blocks("pool %s lies outside of %s and holds %d addresses: they would be given out again; move it, or delete it when no pod has one of them",
+				ref, namespace, held))
+		} else {
+			problems = append(problems, warns("pool %s lies outside of %s: nothing uses it; delete it", ref, namespace))
+		}
 	}
 	if _, err := pool.Range(); err != nil {
-		return append(problems, fmt.Sprintf("pool %s: %v: no pod can get an address of it", pool.Metadata.Ref(), err))
+		// The reconciler lists all pools and ends at the first whose range it cannot read.
+		return append(problems, blocks("pool %s: %v: no pod gets an address of it, and the reconciler frees none of any pool; delete it", ref, err))
 	}
-	var keys []string
-	for key := range pool.Spec.Allocations {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(pool.Spec.Allocations)) {
+		owner := pool.Spec.Allocations[key]
 		addr, err := pool.Address(key)
-		if err != nil {
-			problems = append(problems, fmt.Sprintf("pool %s: %v: remove the entry", pool.Metadata.Ref(), err))
-		} else if pool.Spec.Allocations[key].PodRef == "" {
-			problems = append(problems, fmt.Sprintf("pool %s: %s (allocation %s) has no podref: it can block every change of the pool; remove the entry if no pod has the address",
-				pool.Metadata.Ref(), addr, key))
+		switch {
+		case err != nil && unwritable(pool, key):
+			problems = append(problems, blocks("pool %s: %v: the plugin cannot change the pool any more; remove the entry", ref, err))
+		case err != nil:
+			problems = append(problems, warns("pool %s: %v: remove the entry", ref, err))
+		case owner.Incomplete && strict():
+			problems = append(problems, blocks("pool %s: %s (allocation %s) lacks its id or podref: the API server refuses every change of the pool; remove the entry if no pod has the address",
+				ref, addr, key))
+		case owner.PodRef == "":
+			problems = append(problems, warns("pool %s: %s (allocation %s) has no podref: nothing will ever free it; remove the entry if no pod has the address",
+				ref, addr, key))
 		}
 	}
 	return problems
+}
+
+// unwritable tells whether an allocation's key is one that the plugin reads as a number and then cannot turn into an
+// address: it then fails to write the pool as a whole. Keys that are no number it drops.
+func unwritable(pool ipam.Pool, key string) bool {
+	prefix, err := pool.Range()
+	if err != nil || !prefix.Addr().Unmap().Is4() {
+		return false
+	}
+	offset, err := strconv.ParseInt(key, 10, 64)
+	return err == nil && (offset < 0 || offset >= math.MaxUint32)
 }
 
 // The plugin's own values where whereabouts.conf has none, in milliseconds.
@@ -193,24 +263,24 @@ const (
 
 // LeaseProblems checks the leader election's timing in whereabouts.conf: the plugin panics on every ADD unless
 // lease > renew > 1.2 x retry.
-func LeaseProblems(conf []byte) []string {
+func LeaseProblems(conf []byte) []Problem {
 	var c struct {
 		Lease int `json:"leader_lease_duration"`
 		Renew int `json:"leader_renew_deadline"`
 		Retry int `json:"leader_retry_period"`
 	}
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return []string{fmt.Sprintf("whereabouts.conf cannot be read: %s", strings.Join(strings.Fields(err.Error()), " "))}
+		return []Problem{blocks("whereabouts.conf cannot be read: %v", err)}
 	}
 	lease, renew, retry := cmp.Or(c.Lease, defaultLease), cmp.Or(c.Renew, defaultRenew), cmp.Or(c.Retry, defaultRetry)
 	const key = values.LeaderElection
 	switch {
 	case lease < 0 || renew < 0 || retry < 0:
-		return []string{fmt.Sprintf("whereabouts.conf: lease timings %d/%d/%d ms must be positive: set the package values %s.*", lease, renew, retry, key)}
+		return []Problem{blocks("whereabouts.conf: lease timings %d/%d/%d ms must be positive: set the package values %s.*", lease, renew, retry, key)}
 	case lease <= renew:
-		return []string{fmt.Sprintf("whereabouts.conf: leader_lease_duration %d ms must be longer than leader_renew_deadline %d ms: set the package values %s.*", lease, renew, key)}
+		return []Problem{blocks("whereabouts.conf: leader_lease_duration %d ms must be longer than leader_renew_deadline %d ms: set the package values %s.*", lease, renew, key)}
 	case float64(renew) <= 1.2*float64(retry):
-		return []string{fmt.Sprintf("whereabouts.conf: leader_renew_deadline %d ms must be longer than 1.2 x leader_retry_period %d ms: set the package values %s.*", renew, retry, key)}
+		return []Problem{blocks("whereabouts.conf: leader_renew_deadline %d ms must be longer than 1.2 x leader_retry_period %d ms: set the package values %s.*", renew, retry, key)}
 	}
 	return nil
 }

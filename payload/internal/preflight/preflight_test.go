@@ -54,46 +54,93 @@ func reservation(namespace, name, ref string) m {
 
 const goodConf = `{"leader_lease_duration": 1500, "leader_renew_deadline": 1000, "leader_retry_period": 500}`
 
+const (
+	nadCRD         = crds + "network-attachment-definitions.k8s.cni.cncf.io"
+	poolCRD        = crds + "ippools.whereabouts.cni.cncf.io"
+	reservationCRD = crds + "overlappingrangeipreservations.whereabouts.cni.cncf.io"
+	sliceCRD       = crds + "nodeslicepools.whereabouts.cni.cncf.io"
+)
+
+func holder(ref string) m { return m{"id": "x", "podref": ref} }
+
+// poolSchema is an IPPool CRD whose allocations have the given fields.
+func poolSchema(required []string, fields ...string) m {
+	properties := m{}
+	for _, field := range fields {
+		properties[field] = text()
+	}
+	return crd("v1alpha1", m{"spec": m{"properties": m{"range": text(),
+		"allocations": m{"additionalProperties": m{"properties": properties, "required": required}}}}})
+}
+
+func ranged(cidr string, keys ...string) m {
+	allocations := m{}
+	for _, key := range keys {
+		allocations[key] = holder("default/a")
+	}
+	return m{"metadata": m{"name": "p", "namespace": "kube-system"}, "spec": m{"range": cidr, "allocations": allocations}}
+}
+
+// Wanted are words of each problem in order, behind "!" if it blocks and "?" if it is a warning. What blocks is what makes a
+// program of Whereabouts fail, hang or give an address twice.
 func TestPreflight(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(s *kubetest.Server)
 		conf  string
-		want  []string // words of each problem, in order
+		want  []string
 	}{
 		"fit":            {func(*kubetest.Server) {}, goodConf, nil},
 		"fresh cluster":  {func(s *kubetest.Server) { s.Lists = nil }, "{}", nil},
-		"no Multus":      {func(s *kubetest.Server) { delete(s.Objects, crds+"network-attachment-definitions.k8s.cni.cncf.io") }, "{}", []string{"network-attachment-definitions.k8s.cni.cncf.io is not there"}},
-		"no node slices": {func(s *kubetest.Server) { delete(s.Objects, crds+"nodeslicepools.whereabouts.cni.cncf.io") }, "{}", []string{"nodeslicepools"}},
+		"no Multus":      {func(s *kubetest.Server) { delete(s.Objects, nadCRD) }, "{}", []string{"!network-attachment-definitions.k8s.cni.cncf.io is not there"}},
+		"no pools":       {func(s *kubetest.Server) { delete(s.Objects, poolCRD) }, "{}", []string{"!ippools"}},
+		"no reservation": {func(s *kubetest.Server) { delete(s.Objects, reservationCRD) }, "{}", []string{"!overlappingrange"}},
+		"no node slices": {func(s *kubetest.Server) { delete(s.Objects, sliceCRD) }, "{}", []string{"!nodeslicepools"}},
 		"CRDs before 0.8.0": {func(s *kubetest.Server) {
-			s.Objects[crds+"overlappingrangeipreservations.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{"properties": m{"podref": text()}}})
-		}, "{}", []string{"spec.ifname is unknown", "spec.podref is not required"}},
-		"pool without ifname": {func(s *kubetest.Server) {
-			s.Objects[crds+"ippools.whereabouts.cni.cncf.io"] = crd("v1alpha1", m{"spec": m{"properties": m{"range": text(),
-				"allocations": m{"additionalProperties": m{"properties": m{"id": text(), "podref": text()}, "required": []string{"podref"}}}}}})
-		}, "{}", []string{"spec.allocations.*.ifname is unknown"}},
-		"other version": {func(s *kubetest.Server) {
-			s.Objects[crds+"network-attachment-definitions.k8s.cni.cncf.io"] = crd("v2", m{})
-		}, "{}", []string{"version v1 is missing"}},
+			s.Objects[reservationCRD] = crd("v1alpha1", m{"spec": m{"properties": m{"podref": text()}}})
+		}, "{}", []string{"!spec.ifname is unknown", "?spec.podref is not required"}},
+		"pool without ifname":       {func(s *kubetest.Server) { s.Objects[poolCRD] = poolSchema([]string{"podref"}, "id", "podref") }, "{}", []string{"!spec.allocations.*.ifname is unknown"}},
+		"pool with optional podref": {func(s *kubetest.Server) { s.Objects[poolCRD] = poolSchema([]string{"id"}, "id", "podref", "ifname") }, "{}", []string{"?spec.allocations.*.podref is not required"}},
+		"other version":             {func(s *kubetest.Server) { s.Objects[nadCRD] = crd("v2", m{}) }, "{}", []string{"!version v1 is missing"}},
 		"not served": {func(s *kubetest.Server) {
-			s.Objects[crds+"network-attachment-definitions.k8s.cni.cncf.io"] = m{"spec": m{"versions": []m{{"name": "v1", "served": false}}}}
-		}, "{}", []string{"not served"}},
+			s.Objects[nadCRD] = m{"spec": m{"versions": []m{{"name": "v1", "served": false}}}}
+		}, "{}", []string{"!not served"}},
 		"status subresource": {func(s *kubetest.Server) {
-			c := s.Objects[crds+"nodeslicepools.whereabouts.cni.cncf.io"].(m)
-			c["spec"].(m)["versions"].([]m)[1]["subresources"] = m{"status": m{}}
-		}, "{}", []string{"subresource"}},
-		"old allocations": {func(s *kubetest.Server) {
-			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": m{"id": "x"}, "x": m{}, "999": m{"podref": "a/b"}})}
+			s.Objects[sliceCRD].(m)["spec"].(m)["versions"].([]m)[1]["subresources"] = m{"status": m{}}
+		}, "{}", []string{"!subresource"}},
+		"stray allocations": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": holder(""), "x": holder("a/b"), "999": holder("a/b")})}
 			s.Lists[ipam.ReservationsPath] = []any{reservation("kube-system", "192.168.20.10", "")}
-		}, "{}", []string{"192.168.20.12 (allocation 12) has no podref", "outside of", "not a number", "reservation kube-system/192.168.20.10 has no podref"}},
-		"another namespace": {func(s *kubetest.Server) {
-			s.Lists[ipam.PoolsPath] = []any{pool("whereabouts", "p", nil)}
+		}, "{}", []string{"?192.168.20.12 (allocation 12) has no podref", "?outside of", "?not a number", "?reservation kube-system/192.168.20.10 has no podref"}},
+		"allocation that lacks podref, new API server": {func(s *kubetest.Server) {
+			s.Objects["/version"] = m{"major": "1", "minor": "30"}
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": m{"id": "x"}})}
+		}, "{}", []string{"?192.168.20.12 (allocation 12) has no podref"}},
+		"allocation that lacks podref, old API server": {func(s *kubetest.Server) {
+			s.Objects["/version"] = m{"major": "1", "minor": "29+"}
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": m{"id": "x"}, "13": m{"podref": "a/b"}, "14": holder("")})}
+		}, "{}", []string{"!192.168.20.12 (allocation 12) lacks", "!192.168.20.13 (allocation 13) lacks", "?192.168.20.14 (allocation 14) has no podref"}},
+		"allocation that lacks podref, API server that does not say": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": m{"id": "x"}})}
+		}, "{}", []string{"!192.168.20.12 (allocation 12) lacks"}},
+		"pools that the plugin cannot write": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{ranged("10.0.0.0/8", "-1"), ranged("10.0.0.0/8", "4294967295")}
+		}, "{}", []string{"!cannot change the pool", "!cannot change the pool"}},
+		"keys that it drops": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{ranged("10.0.0.0/8", "99999999999999999999"), ranged("fd00::/64", "-1")}
+		}, "{}", []string{"?remove the entry", "?remove the entry"}},
+		"pool in use in another namespace": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("whereabouts", "p", m{"1": holder("a/b"), "2": holder("a/c")})}
 			s.Lists[ipam.ReservationsPath] = []any{reservation("whereabouts", "r", "a/b")}
-		}, "{}", []string{"pool whereabouts/p lies outside of kube-system", "reservation whereabouts/r lies outside"}},
-		"bad range": {func(s *kubetest.Server) {
-			s.Lists[ipam.PoolsPath] = []any{m{"metadata": m{"name": "p", "namespace": "kube-system"}, "spec": m{"range": "x"}}}
-		}, "{}", []string{"not a CIDR"}},
-		"bad leases":  {func(*kubetest.Server) {}, `{"leader_lease_duration": 1000}`, []string{"leader_lease_duration 1000 ms must be longer"}},
-		"broken conf": {func(*kubetest.Server) {}, "{", []string{"whereabouts.conf cannot be read"}},
+		}, "{}", []string{"!pool whereabouts/p lies outside of kube-system and holds 2 addresses", "?reservation whereabouts/r lies outside"}},
+		"empty pool in another namespace": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("whereabouts", "p", nil)}
+		}, "{}", []string{"?pool whereabouts/p lies outside of kube-system: nothing uses it"}},
+		"bad range":   {func(s *kubetest.Server) { s.Lists[ipam.PoolsPath] = []any{ranged("x", "1")} }, "{}", []string{"!not a CIDR"}},
+		"bad leases":  {func(*kubetest.Server) {}, `{"leader_lease_duration": 1000}`, []string{"!leader_lease_duration 1000 ms must be longer"}},
+		"broken conf": {func(*kubetest.Server) {}, "{", []string{"!whereabouts.conf cannot be read"}},
+		"what blocks comes first": {func(s *kubetest.Server) {
+			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": holder("")}), ranged("x")}
+		}, `{"leader_retry_period": 5000}`, []string{"!not a CIDR", "!leader_retry_period", "?has no podref"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good(t)
@@ -103,11 +150,11 @@ func TestPreflight(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(problems) != len(c.want) {
-				t.Fatalf("found %q", problems)
+				t.Fatalf("found %+v", problems)
 			}
 			for i, problem := range problems {
-				if !strings.Contains(problem, c.want[i]) || strings.Contains(problem, "\n") {
-					t.Errorf("%q, want %q in one line", problem, c.want[i])
+				if !strings.Contains(problem.Text, c.want[i][1:]) || problem.Blocks != (c.want[i][0] == '!') || strings.Contains(problem.Text, "\n") {
+					t.Errorf("%+v, want %q in one line", problem, c.want[i])
 				}
 			}
 		})
@@ -135,21 +182,21 @@ func TestLeaseProblems(t *testing.T) {
 	}
 	for _, good := range [][]byte{[]byte("{}"), conf(1500, 1000, 500), conf(1001, 1000, 833), conf(15000, 10000, 2000)} {
 		if problems := preflight.LeaseProblems(good); len(problems) != 0 {
-			t.Errorf("%s: %q", good, problems)
+			t.Errorf("%s: %+v", good, problems)
 		}
 	}
 	for _, bad := range [][]byte{conf(1000, 1000, 500), conf(1500, 600, 500), conf(1500, 1000, 834), conf(-1, 1000, 500), conf(1500, 1000, -5),
 		[]byte(`{"leader_retry_period": 900}`), []byte(`{"leader_retry_period": "500"}`), []byte("")} {
 		if problems := preflight.LeaseProblems(bad); len(problems) != 1 {
-			t.Errorf("%s: %q", bad, problems)
+			t.Errorf("%s: %+v", bad, problems)
 		}
 	}
 }
 
 func TestMessageFitsTheTerminationMessage(t *testing.T) {
-	var problems []string
+	var problems []preflight.Problem
 	for i := range 200 {
-		problems = append(problems, fmt.Sprintf("problem %d %s", i, strings.Repeat("ä", 30)))
+		problems = append(problems, preflight.Problem{Text: fmt.Sprintf("problem %d %s", i, strings.Repeat("ä", 30)), Blocks: true})
 	}
 	text := preflight.Message(problems)
 	if len(text) > 4096 || len(text) < 3900 || !utf8.ValidString(text) || !strings.HasSuffix(text, " more\n") {
@@ -159,33 +206,43 @@ func TestMessageFitsTheTerminationMessage(t *testing.T) {
 	if !strings.Contains(text, fmt.Sprintf("... and %d more\n", 200-shown)) {
 		t.Errorf("%d shown: %q", shown, text[len(text)-40:])
 	}
-	if got := preflight.Message([]string{"a", "b"}); got != "a\nb\n" {
+	if got := preflight.Message([]preflight.Problem{{Text: "a", Blocks: true}, {Text: "b"}}); got != "a\nwarning: b\n" {
 		t.Errorf("%q", got)
 	}
-	if got := preflight.Message([]string{strings.Repeat("ä", 5000)}); len(got) > 1025 || !utf8.ValidString(got) {
+	if got := preflight.Message([]preflight.Problem{{Text: strings.Repeat("ä", 5000)}}); len(got) > 1025 || !utf8.ValidString(got) {
 		t.Errorf("%d bytes", len(got))
 	}
 }
 
 func TestEvents(t *testing.T) {
 	s := kubetest.New(t, "secret")
-	var problems []string
+	var problems []preflight.Problem
 	for i := range 30 {
-		problems = append(problems, fmt.Sprintf("problem %d", i))
+		problems = append(problems, preflight.Problem{Text: fmt.Sprintf("problem %d", i), Blocks: i < 3})
 	}
 	pod := kube.PodRef{Namespace: "kube-system", Name: "whereabouts-x", UID: "u-1"}
-	if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); err != nil {
-		t.Fatal(err)
+	// The container is started again while something blocks.
+	for range 2 {
+		if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	events := s.Posted()
 	if len(events) != 10 {
 		t.Fatalf("%d events", len(events))
 	}
-	e := events[3]
+	e := events[2]
 	involved := e["involvedObject"].(m)
-	if e["path"] != "/api/v1/namespaces/kube-system/events" || e["message"] != "problem 3" || e["type"] != "Warning" ||
+	if e["path"] != "/api/v1/namespaces/kube-system/events" || e["message"] != "problem 2" || e["type"] != "Warning" || e["reason"] != "PreflightFailed" ||
 		involved["name"] != "whereabouts-x" || involved["uid"] != "u-1" || involved["kind"] != "Pod" || e["lastTimestamp"] != "1970-01-01T00:00:00Z" {
 		t.Errorf("%v", e)
+	}
+	if e := events[3]; e["reason"] != "PreflightWarning" || e["message"] != "problem 3" {
+		t.Errorf("%v", e)
+	}
+	s.Refuse = func(*http.Request) int { return http.StatusForbidden }
+	if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); !kube.HasStatus(err, http.StatusForbidden) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -194,8 +251,8 @@ func FuzzLeaseProblems(f *testing.F) {
 	f.Add([]byte(`{"leader_lease_duration": 9223372036854775807, "leader_renew_deadline": 9223372036854775806, "leader_retry_period": 1}`))
 	f.Fuzz(func(t *testing.T, conf []byte) {
 		for _, problem := range preflight.LeaseProblems(conf) {
-			if strings.Contains(problem, "\n") || problem == "" {
-				t.Errorf("%q", problem)
+			if strings.Contains(problem.Text, "\n") || problem.Text == "" {
+				t.Errorf("%q", problem.Text)
 			}
 		}
 	})

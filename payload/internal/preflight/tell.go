@@ -2,7 +2,9 @@ package preflight
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -19,11 +21,11 @@ const eventLimit = 1024
 const maxEvents = 10
 
 // Message gives the problems as a termination message: whole lines, and a count of those that did not fit.
-func Message(problems []string) string {
+func Message(problems []Problem) string {
 	var b strings.Builder
 	for i, problem := range problems {
 		more := fmt.Sprintf("... and %d more\n", len(problems)-i)
-		line := clip(problem, eventLimit) + "\n"
+		line := clip(problem.Line(), eventLimit) + "\n"
 		if b.Len()+len(line)+len(more) > terminationLimit {
 			b.WriteString(more)
 			break
@@ -40,26 +42,39 @@ func clip(text string, limit int) string {
 	return strings.ToValidUTF8(text[:limit-3], "") + "..."
 }
 
-// PostEvents tells each problem as an Event of the pod, so that kubectl describe shows it.
-func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, problems []string, now time.Time) error {
+// The reasons of Events, for field selectors.
+const (
+	ReasonBlocks = "PreflightFailed"
+	ReasonWarns  = "PreflightWarning"
+)
+
+// PostEvents tells each problem as an Event of the pod, so that kubectl describe shows it. The container is started again and
+// again while something blocks: what was told of this pod already is not told twice.
+func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, problems []Problem, now time.Time) error {
 	for i, problem := range problems {
 		if i == maxEvents {
 			break
 		}
-		if err := c.Create(ctx, "/api/v1/namespaces/"+pod.Namespace+"/events", event(pod, problem, now)); err != nil {
+		err := c.Create(ctx, "/api/v1/namespaces/"+pod.Namespace+"/events", event(pod, problem, now))
+		if err != nil && !kube.HasStatus(err, http.StatusConflict) {
 			return err
 		}
 	}
 	return nil
 }
 
-func event(pod kube.PodRef, problem string, now time.Time) map[string]any {
+func event(pod kube.PodRef, problem Problem, now time.Time) map[string]any {
 	stamp := now.UTC().Format(time.RFC3339)
+	reason := ReasonWarns
+	if problem.Blocks {
+		reason = ReasonBlocks
+	}
+	told := sha256.Sum256([]byte(pod.UID + " " + problem.Line()))
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Event",
-		"metadata":       map[string]any{"generateName": pod.Name + ".", "namespace": pod.Namespace},
+		"metadata":       map[string]any{"name": fmt.Sprintf("%s.%x", pod.Name, told[:8]), "namespace": pod.Namespace},
 		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": pod.UID},
-		"type":           "Warning", "reason": "PreflightFailed", "message": clip(problem, eventLimit),
+		"type":           "Warning", "reason": reason, "message": clip(problem.Text, eventLimit),
 		"firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1,
 		"source": map[string]any{"component": "whereabouts-installer"},
 	}

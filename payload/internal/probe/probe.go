@@ -81,7 +81,7 @@ func serve(conn net.Conn, answer func(string) error) {
 	if !slices.Contains(Questions(), question) {
 		text = "unknown question"
 	} else if err := answer(question); err != nil {
-		text = strings.Join(strings.Fields(err.Error()), " ")
+		text = fault.Line(err.Error())
 	}
 	_, _ = io.WriteString(conn, text+"\n")
 }

@@ -3,13 +3,8 @@ package refresh
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"carvelwright.dev/payload/internal/claim"
 	"carvelwright.dev/payload/internal/hostfs"
@@ -38,6 +33,8 @@ type Loop struct {
 	Logf func(format string, args ...any)
 	// Poll is PollInterval unless a test wants to see the healing, or the watching alone.
 	Poll time.Duration
+	// Watching begins to watch. A test whose time is not the kernel's gives its own.
+	Watching func() (Watch, error)
 
 	turned  atomic.Pointer[time.Time] // when the loop last came round
 	standby atomic.Bool
@@ -53,24 +50,15 @@ type Loop struct {
 
 // New gives a refresher for the real file system.
 func New(spec node.Spec, logf func(format string, args ...any)) *Loop {
-	return &Loop{Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval, guard: node.Guard{Source: spec.Source}}
+	return &Loop{Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval, Watching: watchKernel, guard: node.Guard{Source: spec.Source}}
 }
 
 // Run works until ctx is done, and then only takes its claim back: the files stay, for the running pods' DEL and for the next
 // pod of the package, whose files these may be already.
 func (l *Loop) Run(ctx context.Context) error {
 	defer l.withdraw()
-	var events <-chan fsnotify.Event
-	var watchErrors <-chan error
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		// inotify instances are a limited resource of the node; the poll alone still works.
-		l.Logf("cannot watch directories, only polling every %s: %v; raise fs.inotify.max_user_instances on the node", l.Poll, err)
-		watcher = nil
-	} else {
-		defer watcher.Close()
-		events, watchErrors = watcher.Events, watcher.Errors
-	}
+	watch := l.beginWatch()
+	defer watch.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	due := time.Now() // when the timer fires
@@ -80,19 +68,17 @@ func (l *Loop) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-events:
+		case <-watch.Events:
 			if soon := time.Now().Add(settle); soon.Before(due) {
 				due = soon
 				timer.Reset(settle)
 			}
-		case err := <-watchErrors:
+		case err := <-watch.Errors:
 			l.Logf("watching: %v", err) // an event was lost: look now
 			due = time.Now()
 			timer.Reset(0)
 		case <-timer.C:
-			if watcher != nil {
-				l.watch(watcher)
-			}
+			l.watchAll(watch)
 			wait := l.next(l.pass(ctx), ctx.Err() != nil)
 			due = time.Now().Add(wait)
 			timer.Reset(wait)
@@ -117,19 +103,6 @@ func (l *Loop) next(err error, ending bool) time.Duration {
 	wait := min(max(l.retry, firstRetry), l.Poll)
 	l.retry = min(2*wait, PollInterval)
 	return wait
-}
-
-// watch adds the directories again before each pass: one that was removed and made anew is another one to the kernel.
-func (l *Loop) watch(watcher *fsnotify.Watcher) {
-	dirs := []string{l.Spec.ServiceAccountDir, filepath.Dir(l.Spec.ConfigFile), l.Spec.ConfDir, filepath.Join(l.Spec.ConfDir, node.SubDir)}
-	if l.Spec.BinDir != "" {
-		dirs = append(dirs, l.Spec.BinDir)
-	}
-	for _, dir := range dirs {
-		if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fsnotify.ErrClosed) {
-			l.Logf("cannot watch %s, only polling it: %v", dir, err)
-		}
-	}
 }
 
 // pass looks at everything once and puts right what is not.

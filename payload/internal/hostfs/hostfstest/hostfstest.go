@@ -105,6 +105,8 @@ func (w file) Chmod(mode fs.FileMode) error {
 	return w.d.ask("chmod", w.name, func() error { return w.f.Chmod(mode) })
 }
 
+func (w file) EndWriting() error { return w.d.ask("end writing", w.name, w.f.EndWriting) }
+
 func (w file) Sync() error { return w.d.ask("fsync", w.name, w.f.Sync) }
 
 func (w file) Close() error {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -22,6 +23,8 @@ type Server struct {
 	Lists   map[string][]any
 	// Refuse gives an HTTP status for a request, or 0.
 	Refuse func(r *http.Request) int
+	// Echo makes refusals repeat the request's token, as a proxy's error page may.
+	Echo bool
 	// PageSize overrides the client's limit.
 	PageSize int
 
@@ -86,7 +89,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.Refuse != nil {
 		if code := s.Refuse(r); code != 0 {
-			status(w, code)
+			s.refuse(w, r, code)
 			return
 		}
 	}
@@ -105,6 +108,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status(w, http.StatusNotFound)
 }
 
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int) {
+	if !s.Echo {
+		status(w, code)
+		return
+	}
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{"message": "you sent " + r.Header.Get("Authorization")})
+}
+
 func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	var body map[string]any
 	text, err := io.ReadAll(r.Body)
@@ -113,8 +125,23 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body["path"] = r.URL.Path
+	if s.exists(body) {
+		status(w, http.StatusConflict)
+		return
+	}
 	s.posted = append(s.posted, body)
 	w.WriteHeader(http.StatusCreated)
+}
+
+// exists tells whether an object of that name was posted before; one without a name is always new.
+func (s *Server) exists(body map[string]any) bool {
+	name := func(body map[string]any) any {
+		metadata, _ := body["metadata"].(map[string]any)
+		return metadata["name"]
+	}
+	return name(body) != nil && slices.ContainsFunc(s.posted, func(other map[string]any) bool {
+		return other["path"] == body["path"] && name(other) == name(body)
+	})
 }
 
 func (s *Server) page(w http.ResponseWriter, r *http.Request, items []any) {

@@ -11,8 +11,17 @@ import (
 	"carvelwright.dev/payload/internal/node"
 )
 
-// CA looks like a certificate to whoever does not parse it.
-const CA = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
+// CA is a certificate that can be parsed; nobody has its key.
+const CA = `-----BEGIN CERTIFICATE-----
+MIIBQDCB86ADAgECAhQMvRnmLmH+j/HJ9HuYNiKASGDQ2DAFBgMrZXAwFTETMBEG
+A1UEAwwKa3ViZXJuZXRlczAgFw0yNjExMjMxNDM4MDlaGA8yMTI2MTAzMDE0Mzgw
+OVowFTETMBEGA1UEAwwKa3ViZXJuZXRlczAqMAUGAytlcAMhANtbbObUddVlIbsd
+fIYm5HnyMstacL5cvygymyKC5QXMo1MwUTAdBgNVHQ4EFgQUaoEwIhSG6jMPBMIa
+oRK5qw5/N50wHwYDVR0jBBgwFoAUaoEwIhSG6jMPBMIaoRK5qw5/N50wDwYDVR0T
+AQH/BAUwAwEB/zAFBgMrZXADQQDhJxCHZ6Ev+Y62MOnSLdrxhutCb947LnzGXuMy
+xhkLFC0gjTHdsqrdiIq3Z5LKovx03+uCYfyifgbQBIj9qN0N
+-----END CERTIFICATE-----
+`
 
 // World is a node and a pod in a directory of its own.
 type World struct {
@@ -63,6 +72,12 @@ func (w World) SetPlugin(t testing.TB, version string) {
 func (w World) SetToken(t testing.TB, token string) {
 	t.Helper()
 	Write(t, filepath.Join(w.Spec.ServiceAccountDir, "token"), token, 0o600)
+}
+
+// Token gives the pod's token.
+func (w World) Token(t testing.TB) string {
+	t.Helper()
+	return Read(t, filepath.Join(w.Spec.ServiceAccountDir, "token"))
 }
 
 // SetConf changes the ConfigMap's whereabouts.conf.
