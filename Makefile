@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build setup tools test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
 
 build: setup ## the main job: from source to dist/
 	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
@@ -61,17 +61,20 @@ verify: setup ## what only a finished build can show: Whereabouts' roles, every 
 	@for module in payload/v*/; do (cd $$module && $(GO) test ./...) || exit 1; done
 	@$(RUN) pytest tests/release $(ARGS)
 
-e2e: tools ## the package on a real two-node cluster; needs root
+e2e: root tools ## the package on a real two-node cluster; needs root
 	@$(RUN) pytest tests/cluster $(ARGS)
 
-cluster-up: tools ## raise the cluster and leave it up; needs root
+cluster-up: root tools ## raise the cluster and leave it up; needs root
 	@$(RUN) tests.cluster up
 
-cluster-down: setup ## take it down
+cluster-down: root setup ## take it down
 	@$(RUN) tests.cluster down
 
-demo: tools ## raise the cluster, install and walk the documented steps, each command before its output; needs root
+demo: root tools ## raise the cluster, install and walk the documented steps, each command before its output; needs root
 	@$(RUN) tests.cluster demo
+
+root:
+	@test "$$(id -u)" = 0 || { echo "error: the cluster needs root: it makes namespaces, mounts and cgroups; run this with sudo"; exit 1; }
 
 bench: build ## the packaging part and a no-change run against a plain shell script, side by side
 	@$(BIN)/python scripts/bench.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.cluster import binaries, host
 from tests.cluster.cluster import Cluster, terminated_like_interrupted
@@ -24,19 +25,25 @@ def build(_arguments: argparse.Namespace) -> int:
 def up(arguments: argparse.Namespace) -> int:
     """Raise a cluster and leave it."""
     with Cluster(arguments.nodes) as cluster:
-        cluster.keep()
-    say("try: python -m tests.cluster run kubectl get pods --all-namespaces")
-    say("end: python -m tests.cluster down")
+        _keep(cluster)
     return 0
 
 
 def demo(arguments: argparse.Namespace) -> int:
     """Raise a cluster, walk the documented steps on it, and take it down."""
+    if arguments.record and not arguments.record.parent.is_dir():
+        raise ClusterError(f"--record {arguments.record}: there is no directory {arguments.record.parent}")
     with Cluster() as cluster:
-        play(cluster)
+        play(cluster, arguments.record)
         if arguments.keep:
-            cluster.keep()
+            _keep(cluster)
     return 0
+
+
+def _keep(cluster: Cluster) -> None:
+    cluster.keep()
+    say("try: .venv/bin/python -m tests.cluster run kubectl get pods --all-namespaces")
+    say("end: make cluster-down")
 
 
 def down(_arguments: argparse.Namespace) -> int:
@@ -79,6 +86,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
             command.add_argument("--nodes", type=int, default=2, help="how many nodes (default: 2)")
         if action is demo:
             command.add_argument("--keep", action="store_true", help="leave the cluster up afterwards")
+            command.add_argument(
+                "--record", type=Path, metavar="FILE", help="write commands and output there as Markdown"
+            )
         if action is run:
             command.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     arguments = parser.parse_args(argv)

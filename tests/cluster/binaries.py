@@ -34,12 +34,14 @@ PROGRESS_SECONDS = 30
 class ToolSet:
     """One Go module of tools/cluster and what is taken from it.
 
-    `targets` are what `go build` is told; `links` maps further names to a built program; `files` maps a name to a path
-    in the source of a required module, for manifests that belong to the programs; `about` is for the line of progress.
+    `targets` are what `go build` is told, or the command of Go that is named instead; `links` maps further names to a
+    built program; `files` maps a name to a path in the source of a required module, for manifests that belong to the
+    programs; `about` is for the line of progress.
     """
 
     name: str
     about: str
+    command: tuple[str, ...] = ("build",)
     targets: tuple[str, ...] = (".",)
     ldflags: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -84,12 +86,24 @@ TOOL_SETS = (
         files=(("config", "github.com/vmware-tanzu/carvel-kapp-controller", "config"),),
     ),
     ToolSet("carvel", "kapp and vendir; cold about 2 min", targets=("tool",)),
+    # Not crane's, which the project uses elsewhere: that one forgets its manifests when it ends.
+    ToolSet("registry", "an OCI registry; cold about 1 min"),
+    ToolSet("yq", "yq, which the documentation uses; cold about 30 s", targets=("tool",)),
     ToolSet(
         "kubernetes",
         "all of Kubernetes in one program; cold about 6 min",
         ldflags=_kubernetes_ldflags(),
         links=tuple((component, "kubernetes") for component in KUBERNETES_COMPONENTS),
     ),
+)
+WHEREABOUTS = "github.com/k8snetworkplumbingwg/whereabouts"
+# Not a part of the cluster: built by the test that runs it.
+UPSTREAM_SUITE = ToolSet(
+    "upstream-suite",
+    "the end-to-end tests of Whereabouts; cold about 1 min",
+    command=("test", "-c"),
+    targets=(f"{WHEREABOUTS}/e2e",),
+    files=(("generators.go", WHEREABOUTS, "e2e/entities/generators.go"),),
 )
 
 
@@ -118,10 +132,11 @@ def ensure() -> Binaries:
     missing = [tool for tool in ("ytt", "imgpkg", "kbld", "crane") if not (layout.CARVEL_TOOLS / tool).is_file()]
     if missing:
         raise ClusterError(f"not in {layout.CARVEL_TOOLS}: {', '.join(missing)}; run make first, which builds them")
-    return Binaries({tools.name: _ensure(tools) for tools in TOOL_SETS})
+    return Binaries({tools.name: ensure_set(tools) for tools in TOOL_SETS})
 
 
-def _ensure(tools: ToolSet) -> Path:
+def ensure_set(tools: ToolSet) -> Path:
+    """Build one set of tools if it is not there yet; return the directory that holds it."""
     directory = layout.BIN / f"{tools.name}-{_key(tools)}"
     if directory.is_dir():
         return directory
@@ -156,7 +171,8 @@ def _build(tools: ToolSet, output: Path) -> None:
     log = layout.LOGS / f"build-{tools.name}.log"
     # -v names each package as it is compiled: that is the progress.
     target = output / tools.name if tools.targets == (".",) else f"{output}/"
-    argv = [_go(), "build", "-v", "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target), *tools.targets]
+    flags = ["-v", "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target)]
+    argv = [_go(), *tools.command, *flags, *tools.targets]
     with log.open("wb") as output_log:
         process = subprocess.Popen(
             argv, cwd=layout.SOURCES / tools.name, env=_environment(), stdout=output_log, stderr=subprocess.STDOUT
@@ -195,7 +211,7 @@ def _copy_source(tools: ToolSet, module: str, path: str, target: Path) -> None:
 def _go() -> str:
     pinned = Path(sys.prefix) / "bin" / "go"
     if not pinned.exists():
-        raise ClusterError(f"the pinned Go is not in {sys.prefix}; make the environment (make venv) and run from it")
+        raise ClusterError(f"the pinned Go is not in {sys.prefix}; make the environment (make setup) and run from it")
     return str(pinned)
 
 

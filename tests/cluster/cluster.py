@@ -52,7 +52,7 @@ class Cluster:
         """Return the cluster of this checkout that an earlier process raised and kept."""
         found = {name: pid for name, pids in machine.running().items() if (pid := machine.first_process(pids))}
         if CONTROL_PLANE not in found or not (layout.RUN / "admin.conf").exists():
-            raise ClusterError("no cluster of this checkout is up: python -m tests.cluster up")
+            raise ClusterError("no cluster of this checkout is up: make cluster-up")
         cluster = cls(nodes=len(found) - 1)
         cluster.control_plane = ControlPlane(cluster.binaries, Machine.attach(CONTROL_PLANE, found[CONTROL_PLANE]))
         cluster.nodes = [

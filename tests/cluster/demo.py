@@ -1,167 +1,120 @@
-"""The documented way from the published package to a ping, command by command, as a person would type it.
-
-The clients `tanzu` and `kctrl` are not part of this project: where the documentation uses them, a step says which of
-their commands its own stands for.
-"""
+"""Plays the documented walk on a cluster, each command before its output, and records it as a page."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster import images, layout, walk
+from tests.cluster.demo_steps import CHAPTERS
 from tests.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
+    from tests.cluster.demo_steps import Chapter, Step
 
-PACKAGE = f"package/{walk.REF_NAME}.{walk.RELEASED}"
-STATUS = "{.metadata.annotations.k8s\\.v1\\.cni\\.cncf\\.io/network-status}"
-RECONCILED = "--for=condition=ReconcileSucceeded --timeout=2m"
+PAGE = layout.ROOT / "docs" / "how-to" / "walk-on-a-cluster.md"
+# The image of the examples in full, as the runtime calls it. No public registry is reached: it is the host's busybox.
+EXAMPLE_IMAGE = "docker.io/library/busybox:1.37"
+STEP_SECONDS = 600
+HEAD = """\
+# The walk on a cluster, with its output
 
+What an operator does with the package, from the repository to the ping and on, each command with what it really
+printed: by `make demo` on the two-node cluster that the tests raise. Without `tanzu` and `kctrl`, which are not there,
+`kubectl` and `carvelwright` do it; where a step stands for a command of theirs, it says so.
+[Install Whereabouts](install-whereabouts.md) explains the steps.
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A shell command, what it shows, and the client's command that it stands for, if any."""
-
-    about: str
-    command: str
-    stands_for: str = ""
-
-
-def publish(registry: str) -> Iterator[Step]:
-    """Give the author's part."""
-    for version in (walk.RELEASED, walk.NEXT):
-        yield Step(
-            f"Build {version} and push it to the cluster's registry; what was built before is used again.",
-            f"carvelwright build --release {version} --to {registry}/packages",
-        )
+Commands run in a project's directory. Digests, names and times are those of one run. Made by
+`python -m tests.cluster demo --record docs/how-to/walk-on-a-cluster.md`, as root; do not edit.
+"""
 
 
-CHOOSE = (
-    Step(
-        "The repository that the build describes in dist/.",
-        f"kubectl create namespace {walk.NAMESPACE}\n"
-        f"kubectl apply -n {walk.NAMESPACE} -f dist/package-repository.yml\n"
-        f"kubectl wait -n {walk.NAMESPACE} packagerepository/whereabouts-repository {RECONCILED}",
-        "tanzu package repository add",
-    ),
-    Step(
-        "What is there.",
-        f"kubectl get packages -n {walk.NAMESPACE} "
-        "-o custom-columns=NAME:.spec.refName,VERSION:.spec.version,RELEASED-AT:.spec.releasedAt",
-        f"tanzu package available list {walk.REF_NAME}",
-    ),
-    Step(
-        "What can be set: the schema as the API server has it, as the client's table.",
-        f"kubectl get -n {walk.NAMESPACE} {PACKAGE} -o jsonpath='{{.spec.valuesSchema.openAPIv3}}' > schema.json\n"
-        "carvelwright values table --format text --schema schema.json | head -n 16",
-        f"tanzu package available get {walk.REF_NAME}/{walk.RELEASED} --values-schema",
-    ),
-    Step(
-        "The default values, all of them comments.",
-        "carvelwright values defaults --schema schema.json > whereabouts-data-values.yaml\n"
-        "head -n 12 whereabouts-data-values.yaml",
-        f"tanzu package available get {walk.REF_NAME}/{walk.RELEASED} --default-values-file-output …",
-    ),
-    Step(
-        "Uncommented they mean the same, and can be edited.",
-        "sed -i 's/^# \\{0,1\\}//' whereabouts-data-values.yaml\n"
-        "carvelwright render -f whereabouts-data-values.yaml | grep '^kind:' | sort | uniq -c",
-    ),
-    Step(
-        "A wrong value is refused before the cluster sees it.",
-        "echo 'namespace: default' > wrong.yaml\ncarvelwright render -f wrong.yaml || echo \"exit code $?\"",
-    ),
-)
-INSTALL = (
-    Step(
-        "The least rights that install it.",
-        f"carvelwright rbac --release {walk.RELEASED} -f whereabouts-data-values.yaml | kubectl apply -f -",
-    ),
-    Step(
-        "The install.",
-        "kubectl apply -f examples/whereabouts/package-install.yaml\n"
-        f"kubectl wait -n {walk.NAMESPACE} packageinstall/whereabouts {RECONCILED}",
-        f"tanzu package install whereabouts -p {walk.REF_NAME} -v {walk.RELEASED} --values-file …",
-    ),
-    Step(
-        "What came of it.",
-        f"kubectl get -n {walk.NAMESPACE} packageinstall/whereabouts\n"
-        "kubectl rollout status -n kube-system daemonset/whereabouts\n"
-        "kubectl rollout status -n kube-system deployment/whereabouts-reconciler\n"
-        "kubectl get pods -n kube-system -o wide",
-        "tanzu package installed get whereabouts",
-    ),
-)
-USE = (
-    Step(
-        "A macvlan network and three pods on two nodes; with the image that this cluster has.",
-        "kubectl apply -f examples/whereabouts/network.yaml\n"
-        f"sed 's,busybox:1.37,{images.BUSYBOX},' examples/whereabouts/pods.yaml | kubectl apply -f -\n"
-        "kubectl wait --for=condition=Ready pod/pod0 pod/pod1 pod/pod2\n"
-        "kubectl get pods -o wide",
-    ),
-    Step("A pod has lo, eth0 and net1.", "kubectl exec pod0 -- ip address show"),
-    Step("Its annotation says the same.", f"kubectl get pod pod0 -o jsonpath='{STATUS}'\necho"),
-    Step(
-        "Over net1 it reaches the other pods, on its own node and on the other one.",
-        "for pod in pod1 pod2; do\n"
-        f"  ip=$(kubectl get pod $pod -o jsonpath='{STATUS}' | grep -o '192[.]168[.]20[.][0-9]*')\n"
-        "  kubectl exec pod0 -- ping -c 3 -I net1 $ip\n"
-        "done",
-    ),
-    Step("What is given out, and to whom.", "kubectl get ippools.whereabouts.cni.cncf.io -n kube-system -o yaml"),
-)
-CHANGE = (
-    Step(
-        "Another version; the pods stay.",
-        f"carvelwright rbac --release {walk.NEXT} -f whereabouts-data-values.yaml | kubectl apply -f -\n"
-        f"kubectl patch -n {walk.NAMESPACE} packageinstall/whereabouts --type=merge -p "
-        f'\'{{"spec":{{"packageRef":{{"versionSelection":{{"constraints":"{walk.NEXT}"}}}}}}}}\'\n'
-        f"kubectl wait -n {walk.NAMESPACE} packageinstall/whereabouts "
-        f"--for=jsonpath='{{.status.version}}'={walk.NEXT}\n"
-        f"kubectl wait -n {walk.NAMESPACE} packageinstall/whereabouts {RECONCILED}\n"
-        "kubectl get pods --all-namespaces -o wide",
-        f"tanzu package installed update whereabouts -v {walk.NEXT}",
-    ),
-    Step(
-        "Away with it: pods first, then the package. Pools stay, so that no address is ever given out twice.",
-        "kubectl delete -f examples/whereabouts/pods.yaml -f examples/whereabouts/network.yaml\n"
-        f"kubectl delete -n {walk.NAMESPACE} packageinstall/whereabouts\n"
-        "kubectl get daemonsets,deployments -n kube-system\n"
-        "kubectl get ippools.whereabouts.cni.cncf.io -n kube-system",
-        "tanzu package installed delete whereabouts",
-    ),
-)
+def play(cluster: Cluster, page: Path | None = None) -> None:
+    """Walk all chapters and print each command before its output; raise `ClusterError` at the first that fails.
 
-
-def play(cluster: Cluster) -> None:
-    """Walk all steps, each command printed before its output; raise at the first that fails."""
+    `page`, a file, is written at the end: the walk as Markdown.
+    """
     directory = layout.RUN / "demo"
     walk.Project.stage(directory)
     (directory / "examples").symlink_to(layout.ROOT / "examples")
-    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), cluster.binaries.search_path()])
-    environment = {**cluster.environment(), "PATH": path}
-    for number, step in enumerate((*publish(cluster.registry), *CHOOSE, *INSTALL, *USE, *CHANGE), start=1):
-        _show(number, step)
-        argv = cluster.control_plane.machine.on_network(["sh", "-ec", step.command])
-        done = subprocess.run(argv, cwd=directory, env=environment, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
-            raise ClusterError(f"step {number} ended with exit code {done.returncode}: {shlex.quote(step.command)}")
+    for node in cluster.nodes:
+        node.ctr("images", "tag", images.BUSYBOX, EXAMPLE_IMAGE)
+    outputs = [output for chapter in CHAPTERS for output in _play(cluster, chapter, directory)]
+    if page is not None:
+        page.write_text(markdown(outputs))
 
 
-def _show(number: int, step: Step) -> None:
-    lines = [f"\n# {number}. {step.about}"]
-    if step.stands_for:
-        lines.append(f"#    This is: {step.stands_for}")
+def markdown(outputs: list[str]) -> str:
+    """Return the page for the outputs of all steps, in order."""
+    lines, rest = [HEAD], iter(outputs)
+    for number, chapter in enumerate(CHAPTERS, start=1):
+        lines.append(f"## {number}. {chapter.title}\n\n{chapter.about}\n")
+        lines += [f"{_text(step)}\n{_fenced('text', next(rest))}" for step in chapter.steps]
+    return "\n".join(lines)
+
+
+def _text(step: Step) -> str:
+    stands_for = f" With the client: `{step.stands_for}`." if step.stands_for else ""
+    return f"{step.about}{stands_for}\n\n{_fenced('sh', step.command)}"
+
+
+def _fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def _play(cluster: Cluster, chapter: Chapter, directory: Path) -> Iterator[str]:
+    number = CHAPTERS.index(chapter) + 1
+    _print(f"\n\n# {number}. {chapter.title}", *(f"#    {line}" for line in chapter.about.splitlines()))
+    with chapter.during(cluster) if chapter.during else nullcontext():
+        for step in chapter.steps:
+            _show(step)
+            yield _run(cluster, step, directory)
+
+
+def _show(step: Step) -> None:
     first, *further = step.command.splitlines()
-    sys.stdout.write("\n".join([*lines, f"$ {first}", *(f"  {line}" for line in further)]) + "\n")
+    stands_for = [f"#    This is: {step.stands_for}"] if step.stands_for else []
+    _print(f"\n# {step.about}", *stands_for, f"$ {first}", *(f"  {line}" for line in further))
+
+
+def _run(cluster: Cluster, step: Step, directory: Path) -> str:
+    """Run the step where a person would, passing on what it prints; return that without the directory's name."""
+    # timeout also ends what the shell has started.
+    argv = cluster.control_plane.machine.on_network(["timeout", str(STEP_SECONDS), "sh", "-ec", step.command])
+    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), cluster.binaries.search_path()])
+    with subprocess.Popen(
+        argv,
+        cwd=directory,
+        env={**cluster.environment(), "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            output = "".join(map(_passed_on, process.stdout or ()))
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise ClusterError(f"exit code {process.returncode} of this step: {step.command}")
+    shown = output.replace(f"{directory}/", "").replace(str(directory), ".")
+    return "\n".join(line.rstrip() for line in shown.splitlines())
+
+
+def _passed_on(line: str) -> str:
+    sys.stdout.write(line)
+    sys.stdout.flush()
+    return line
+
+
+def _print(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -72,7 +72,7 @@ def lock() -> Iterator[None]:
             holder = layout.LOCK.read_text().strip() or "another process"
             raise ClusterError(f"a cluster of this machine is in use by {holder}; one at a time") from None
         if not _kept():
-            _note(f"process {os.getpid()} in {layout.ROOT}")
+            _note(_holder())
         yield
         if not _kept():
             _note("")
@@ -89,8 +89,7 @@ def refuse_kept() -> None:
     """Raise when somebody raised a cluster for themselves: a test run must not take it away."""
     if _kept() and machine.running():
         raise ClusterError(
-            f"a cluster runs on this machine, {layout.LOCK.read_text().strip()}; take it down first: "
-            "python -m tests.cluster down"
+            f"a cluster runs on this machine, {layout.LOCK.read_text().strip()}; take it down first: make cluster-down"
         )
 
 
@@ -103,7 +102,8 @@ def clean() -> list[str]:
     for group in groups:
         remove_cgroup(group)
     shutil.rmtree(layout.RUN, ignore_errors=True)
-    _note("")
+    if _kept():
+        _note(_holder())
     return [f"machine {name}" for name in sorted(found)] + [f"cgroup {group}" for group in groups]
 
 
@@ -136,6 +136,10 @@ def _removed(group: Path) -> bool:
         except OSError as error:
             raise ClusterError(str(error)) from error
     return not group.exists()
+
+
+def _holder() -> str:
+    return f"process {os.getpid()} in {layout.ROOT}"
 
 
 def _kept() -> bool:

@@ -40,10 +40,12 @@ class Image:
     texts: Mapping[str, str] = field(default_factory=dict)
     directories: tuple[tuple[str, int], ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
+    # Level 1: an archive is made once, but the nodes decompress it at each start of a cluster.
+    compression: int = 1
 
     def key(self) -> str:
         """Return a key over everything that goes into the image."""
-        digest = hashlib.sha256(repr((self.name, self.entrypoint, self.command, self.user)).encode())
+        digest = hashlib.sha256(repr((self.name, self.entrypoint, self.command, self.user, self.compression)).encode())
         digest.update(repr((sorted(self.texts.items()), self.directories, sorted(self.links.items()))).encode())
         for path, source in sorted(self.files.items()):
             with source.open("rb") as file:
@@ -63,16 +65,18 @@ class Images:
 def ensure(binaries: Binaries) -> Images:
     """Make the archives that are not there yet."""
     return Images(
-        pause=_ensure(Image(PAUSE, entrypoint=("/pause",), files={"pause": binaries.path("pause")})),
-        busybox=_ensure(_busybox()),
-        kapp_controller=_ensure(_kapp_controller(binaries)),
+        pause=ensure_archive(Image(PAUSE, entrypoint=("/pause",), files={"pause": binaries.path("pause")})),
+        busybox=ensure_archive(busybox(BUSYBOX)),
+        kapp_controller=ensure_archive(_kapp_controller(binaries)),
     )
 
 
-def _busybox() -> Image:
-    program, applets = _applets()
+def busybox(name: str) -> Image:
+    """Return an image of busybox with all of its applets: a small system with a shell, as Alpine's is."""
+    program = busybox_program()
+    applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
     return Image(
-        BUSYBOX,
+        name,
         command=("/bin/sh",),
         files={"bin/busybox": program},
         links={f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"},
@@ -81,15 +85,15 @@ def _busybox() -> Image:
     )
 
 
-def _applets() -> tuple[Path, list[str]]:
+def busybox_program() -> Path:
+    """Return the host's busybox, which needs no library."""
     program = shutil.which("busybox")
     if program is None:
         raise ClusterError("busybox is not here: apt-get install --no-install-recommends busybox-static")
     path = Path(program).resolve()
     if not _static(path):
         raise ClusterError(f"{path} is not a static program: apt-get install --no-install-recommends busybox-static")
-    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
-    return path, listed.stdout.split()
+    return path
 
 
 def _static(program: Path) -> bool:
@@ -123,7 +127,8 @@ def _kapp_controller(binaries: Binaries) -> Image:
     )
 
 
-def _ensure(image: Image) -> Path:
+def ensure_archive(image: Image) -> Path:
+    """Return the image's docker archive, made if it is not there yet."""
     short = image.name.rpartition("/")[2].partition(":")[0]
     archive = layout.IMAGES / f"{short}-{image.key()}.tar"
     if not archive.exists():
@@ -133,6 +138,15 @@ def _ensure(image: Image) -> Path:
         _write_archive(image, scratch)
         scratch.rename(archive)
     return archive
+
+
+def compressed_size(archive: Path) -> int:
+    """Return how many bytes a node would fetch: the image's configuration and its compressed layers."""
+    with tarfile.open(archive) as file:
+        manifest = file.extractfile("manifest.json")
+        assert manifest is not None
+        (image,) = json.load(manifest)
+        return sum(file.getmember(name).size for name in (image["Config"], *image["Layers"]))
 
 
 def _write_archive(image: Image, target: Path) -> None:
@@ -151,9 +165,8 @@ def _write_archive(image: Image, target: Path) -> None:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         "history": [{"created": "1970-01-01T00:00:00Z"}],
     }
-    # Level 1: the archive is made once, but the nodes decompress it at each start of a cluster.
     members = {
-        "layer.tar.gz": gzip.compress(layer, compresslevel=1, mtime=0),
+        "layer.tar.gz": gzip.compress(layer, compresslevel=image.compression, mtime=0),
         "config.json": json.dumps(config).encode(),
     }
     manifest = [{"Config": "config.json", "RepoTags": [image.name], "Layers": ["layer.tar.gz"]}]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.api import Api
+    from tests.cluster.kubectl import Kubectl
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
@@ -137,6 +138,18 @@ def configured(documents: Iterable[dict[str, Any]]) -> set[Address]:
     if wanted:
         raise ClusterError(f"no process found of {', '.join(sorted(wanted.values()))}")
     return found
+
+
+def ping(kubectl: Kubectl, pod: str, ip: str) -> None:
+    """Send three packets over the pod's net1; raise unless each is answered.
+
+    Others are sent before them: on a busy machine the neighbour may be found only after the first was given up.
+    """
+    command = ("ping", "-W", "3", "-I", "net1")
+    kubectl.execute(pod, *command, "-c", "5", "-w", "15", ip)
+    printed = kubectl.execute(pod, *command, "-c", "3", ip)
+    if ", 0% packet loss" not in printed:
+        raise ClusterError(f"{pod} to {ip}: {printed}")
 
 
 def run_on_network(document: dict[str, Any], argv: Sequence[str]) -> str:

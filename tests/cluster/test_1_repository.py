@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import subprocess
 from typing import TYPE_CHECKING
 
-from tests.cluster import walk
+import pytest
+
+from tests.cluster import layout, walk
 from tests.cluster.api import holds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.cluster import Cluster
+
+GUIDE = layout.ROOT / "docs" / "how-to" / "install-whereabouts.md"
+FILE = "whereabouts-data-values.yaml"
+STRIP = f"""yq -i eval '... comments=""' {FILE}"""
+UNCOMMENT = f"sed -i 's/^# \\{{0,1\\}}//' {FILE}"
 
 
 def test_the_repository_reconciles(cluster: Cluster, published: walk.Package) -> None:
@@ -36,33 +43,30 @@ def test_the_package_says_what_it_is(cluster: Cluster, published: walk.Package) 
     assert "@sha256:" in package["template"]["spec"]["fetch"][0]["imgpkgBundle"]["image"]
 
 
-def test_the_schema_on_the_server_gives_the_default_values_of_the_build(
-    cluster: Cluster, published: walk.Package, tmp_path: Path
-) -> None:
+def test_the_schema_on_the_server_gives_the_default_values_of_the_build(published: walk.Package) -> None:
     for version in (walk.RELEASED, walk.NEXT):
-        written = published.project.dist(version) / "whereabouts-data-values.yaml"
-        assert _default_values(cluster, published, version, tmp_path) == written.read_text()
+        assert published.default_values(version) == (published.project.dist(version) / FILE).read_text()
 
 
-def test_the_default_values_install_as_they_come_stripped_and_uncommented(
-    cluster: Cluster, package: walk.Package, tmp_path: Path
+@pytest.mark.parametrize(
+    ("commands", "left"),
+    [([], "comments"), ([STRIP], "nothing"), ([UNCOMMENT], "values"), ([UNCOMMENT, STRIP], "values")],
+    ids=["as-they-come", "stripped", "uncommented", "uncommented-and-stripped"],
+)
+def test_the_default_values_install_however_the_documentation_prepares_them(
+    package: walk.Package, tmp_path: Path, commands: list[str], left: str
 ) -> None:
-    text = _default_values(cluster, package, walk.RELEASED, tmp_path)
-    lines = text.splitlines(keepends=True)
-    assert all(line.startswith("# ") for line in lines)
-    # Uncommented is what the documented `sed` leaves; stripped of comments (`yq ... comments=""`), nothing is left.
-    uncommented = "".join(line.removeprefix("# ") for line in lines)
+    (tmp_path / FILE).write_text(package.default_values(walk.RELEASED))
+    for command in commands:
+        assert f"```sh\n{command}\n```" in GUIDE.read_text()
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=package.cluster.environment(), check=True)
+    prepared = (tmp_path / FILE).read_text()
+    first = {line[:1] for line in prepared.splitlines()} - {""}
+    assert {"comments": first == {"#"}, "nothing": not first, "values": "#" not in first and "n" in first}[left]
+    package.install(values="")
     before = package.objects()
-    for values in (text, uncommented, ""):
-        package.install(values=values)
-        assert package.objects() == before
-
-
-def _default_values(cluster: Cluster, package: walk.Package, version: str, directory: Path) -> str:
-    """Return what the client makes of the schema that the API server has; it is a part of carvelwright, to the byte."""
-    file = directory / "schema.json"
-    file.write_text(json.dumps(_package(cluster, version)["valuesSchema"]["openAPIv3"]))
-    return package.project.run("values", "defaults", "--schema", str(file))
+    package.install(values=prepared)
+    assert package.objects() == before
 
 
 def _package(cluster: Cluster, version: str) -> walk.Document:

@@ -109,4 +109,4 @@ def test_the_example_pods_have_the_address_that_is_announced(
 
 def test_the_example_pods_reach_each_other_over_net1(cluster: Cluster, example_pods: dict[str, walk.Document]) -> None:
     for name in ("pod1", "pod2"):
-        walk.ping(cluster, "pod0", walk.address(example_pods[name]))
+        pods.ping(cluster.kubectl, "pod0", walk.address(example_pods[name]))

@@ -94,11 +94,23 @@ class Project:
         cluster.run_on_network(argv, timeout=BUILD_SECONDS)
         (self.root / "dist").rename(self.dist(version))
 
-    def rights(self, version: str, values: str) -> list[Document]:
-        """Return what `carvelwright rbac` says that the installing service account needs."""
-        file = self.root / "values.yaml"
+    def rights(self, version: str, values: str, *, replacing: str = "") -> list[Document]:
+        """Return what `carvelwright rbac` says that the installing service account needs.
+
+        `replacing` are the values of what is installed until then.
+        """
+        argv = ["rbac", "--release", version, "--namespace", NAMESPACE]
+        for option, text in (("-f", values), ("--replacing", replacing)):
+            file = self.root / f"values{option}.yaml"
+            file.write_text(text)
+            argv += [option, str(file)]
+        return documents(self.run(*argv))
+
+    def render(self, values: str, version: str = RELEASED) -> list[Document]:
+        """Return what the package renders to."""
+        file = self.root / "values-render.yaml"
         file.write_text(values)
-        return documents(self.run("rbac", "--release", version, "--namespace", NAMESPACE, "-f", str(file)))
+        return documents(self.run("render", "--release", version, "-f", str(file)))
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "carvelwright", "--project", str(self.root), *arguments]
@@ -110,6 +122,8 @@ class Package:
 
     cluster: Cluster
     project: Project
+    # Of these values there may be objects that others do not bring.
+    granted: str = ""
 
     def add_repository(self, document: Document) -> None:
         """Make the namespace and apply the PackageRepository that a build wrote, then wait for it."""
@@ -131,9 +145,11 @@ class Package:
         return self.wait()
 
     def grant(self, version: str = RELEASED, values: str | None = None) -> None:
-        """Give the installing service account what it needs for these values."""
+        """Give the installing service account what it needs for these values, in place of those of the last time."""
         secret, _ = wanted(version, values)
-        self.cluster.kubectl.apply(*self.project.rights(version, secret["stringData"]["values.yaml"]))
+        text = secret["stringData"]["values.yaml"]
+        self.cluster.kubectl.apply(*self.project.rights(version, text, replacing=self.granted))
+        self.granted = text
 
     def request(self, version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> None:
         """Ask for another version or other values with the rights that were granted; `wait` for what comes of it."""
@@ -163,6 +179,13 @@ class Package:
             self.grant()
             self.remove()
         self.install(downgrade=True)
+
+    def default_values(self, version: str) -> str:
+        """Return what the client makes of the schema that the API server has; carvelwright does so to the byte."""
+        package = self.cluster.api.get("packages", f"{REF_NAME}.{version}", namespace=NAMESPACE)
+        file = self.project.root / "schema.json"
+        file.write_text(json.dumps(package["spec"]["valuesSchema"]["openAPIv3"]))
+        return self.project.run("values", "defaults", "--schema", str(file))
 
     def images(self) -> set[str]:
         """Return every image that the package's workloads name."""
@@ -234,13 +257,6 @@ def address(pod: Document, interface: str = "net1") -> str:
     (entry,) = (each for each in pods.network_status(pod) if each.get("interface") == interface)
     (ip,) = entry["ips"]
     return str(ip)
-
-
-def ping(cluster: Cluster, pod: str, ip: str) -> None:
-    """Send three packets over the pod's net1; raise unless each is answered."""
-    printed = cluster.kubectl.execute(pod, "ping", "-c", "3", "-W", "3", "-I", "net1", ip)
-    if ", 0% packet loss" not in printed:
-        raise ClusterError(f"{pod} to {ip}: {printed}")
 
 
 def documents(text: str) -> list[Document]:

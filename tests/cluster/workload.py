@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.cluster import pods
-from tests.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -108,12 +107,5 @@ class Workload:
         return sorted(address.ip for address in self.addresses() if pod is None or address.pod == f"default/{pod}")
 
     def ping(self, source: str, target: str) -> None:
-        """Send three packets from one pod to an address over net1; raise unless each is answered.
-
-        Others are sent before them: on a busy machine the neighbour may be found only after the first was given up.
-        """
-        ping = ("ping", "-W", "3", "-I", "net1")
-        self.cluster.kubectl.execute(source, *ping, "-c", "5", "-w", "15", target)
-        printed = self.cluster.kubectl.execute(source, *ping, "-c", "3", target)
-        if ", 0% packet loss" not in printed:
-            raise ClusterError(f"{source} to {target}: {printed}")
+        """Send packets from one pod to an address over net1; raise unless each is answered."""
+        pods.ping(self.cluster.kubectl, source, target)
