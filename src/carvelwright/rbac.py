@@ -19,6 +19,9 @@ _CLUSTER = ""
 # or looked for by label; everything else is granted by name.
 _UNNAMED_VERBS = ("create", "list")
 _NAMED_VERBS = ("delete", "get", "update")
+# What the values that are replaced brought and the new ones do not.
+_UNNAMED_VERBS_OF_GONE = ("list",)
+_VERBS_OF_GONE = ("delete", "get")
 # What outlives the package only loses its label.
 _KEPT_VERBS = ("get", "patch", "update")
 _KEPT = ("kapp.k14s.io/delete-strategy", "orphan")
@@ -54,23 +57,31 @@ class Installer:
     namespace: str
 
 
-def manifests(rendered: Sequence[Manifest], installer: Installer) -> list[Manifest]:
+def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequence[Manifest] = ()) -> list[Manifest]:
     """Return ServiceAccount, Roles, ClusterRole and bindings for what a package renders to.
 
     Beside the objects themselves these are the rights that the package grants to others: nobody may grant what they
-    do not hold. CarvelwrightError for a kind of object that is not known here.
+    do not hold. `replaced` is what is installed until then: what is not rendered any more must go.
+    CarvelwrightError for a kind of object that is not known here.
     """
+    present = {_identity(manifest) for manifest in rendered}
+    gone = [manifest for manifest in replaced if _identity(manifest) not in present]
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (namespace, group, plural, verbs), names in _objects(rendered).items():
         rules[namespace] += [
             _rule(group, plural, _UNNAMED_VERBS),
             _rule(group, plural, verbs) | {"resourceNames": sorted(names)},
         ]
+    for (namespace, group, plural, _), names in _objects(gone).items():
+        rules[namespace] += [
+            _rule(group, plural, _UNNAMED_VERBS_OF_GONE),
+            _rule(group, plural, _VERBS_OF_GONE) | {"resourceNames": sorted(names)},
+        ]
+    for manifest in (*rendered, *gone):
+        rules[_namespace(manifest)] += [_rule(*looked_at) for looked_at in _LOOKED_AT.get(manifest["kind"], ())]
     for manifest in rendered:
-        scope = _namespace(manifest)
-        rules[scope] += [_rule(*looked_at) for looked_at in _LOOKED_AT.get(manifest["kind"], ())]
         if manifest["kind"] in ("Role", "ClusterRole"):
-            rules[scope] += manifest.get("rules") or []
+            rules[_namespace(manifest)] += manifest.get("rules") or []
     # kapp keeps the record of an app, and of each change to it, in ConfigMaps beside the PackageInstall.
     # Those of changes have names that cannot be known.
     rules[installer.namespace].append(_rule("", "configmaps", (*_UNNAMED_VERBS, *_NAMED_VERBS)))
@@ -79,7 +90,10 @@ def manifests(rendered: Sequence[Manifest], installer: Installer) -> list[Manife
         "kind": "ServiceAccount",
         "metadata": {"name": installer.name, "namespace": installer.namespace},
     }
-    return [account, *(item for scope in sorted(rules) for item in _grant(scope, _merged(rules[scope]), installer))]
+    merged = {scope: _merged(rules[scope]) for scope in sorted(rules)}
+    for scope in merged.keys() - {_CLUSTER}:
+        merged[scope] = _beyond(merged[scope], merged.get(_CLUSTER, []))
+    return [account, *(item for scope in merged for item in _grant(scope, merged[scope], installer))]
 
 
 def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[str, ...]], set[str]]:
@@ -92,6 +106,10 @@ def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[st
             manifest["metadata"]["name"]
         )
     return dict(sorted(found.items()))
+
+
+def _identity(manifest: Manifest) -> tuple[str, str, str]:
+    return manifest["kind"], _namespace(manifest), manifest["metadata"]["name"]
 
 
 def _resource(manifest: Manifest) -> tuple[str, str, bool]:
@@ -126,6 +144,22 @@ def _merged(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         _rule(group, resource, granted) | ({"resourceNames": list(names)} if names else {})
         for (group, resource, names), granted in sorted(verbs.items())
     ]
+
+
+def _beyond(rules: Iterable[dict[str, Any]], everywhere: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rules of a namespace without what holds in all of them anyway."""
+    known = {
+        (rule["apiGroups"][0], rule["resources"][0], verb)
+        for rule in everywhere
+        if "resourceNames" not in rule
+        for verb in rule["verbs"]
+    }
+    left = (
+        rule
+        | {"verbs": [verb for verb in rule["verbs"] if (rule["apiGroups"][0], rule["resources"][0], verb) not in known]}
+        for rule in rules
+    )
+    return [rule for rule in left if rule["verbs"]]
 
 
 def _grant(scope: str, rules: list[dict[str, Any]], installer: Installer) -> list[Manifest]:

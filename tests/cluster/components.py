@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import images, layout
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster.binaries import Binaries
     from tests.cluster.pki import Authority
 
 ETCD = "http://127.0.0.1:2379"
+# Whose requests the API server records, and where: a JSON document in each line.
+AUDIT_POLICY = Path(__file__).with_name("audit-policy.yaml")
+AUDIT_LOG = layout.LOGS / "audit.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class ControlPlaneFlags:
             f"--tls-private-key-file={self.ca.key('apiserver')}",
             f"--client-ca-file={self.ca.crt()}",
             "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
+            # The second as OpenShift has it: who names an owner must be allowed to hold up its end.
+            "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
             "--allow-privileged=true",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             f"--service-account-key-file={pki / 'service-accounts.pub'}",
@@ -74,6 +77,10 @@ class ControlPlaneFlags:
             # No kube-proxy runs beside the API server: it must reach aggregated APIs by the pods' addresses.
             "--enable-aggregator-routing=true",
             "--profiling=false",
+            f"--audit-policy-file={AUDIT_POLICY}",
+            f"--audit-log-path={AUDIT_LOG}",
+            # In MB; by default it would begin a new file at 100.
+            "--audit-log-maxsize=10000",
         ]
 
     def controller_manager(self, kubeconfig: Path) -> list[str]:
@@ -104,9 +111,8 @@ class ControlPlaneFlags:
         ]
 
     def registry(self, address: str, storage: Path) -> list[str]:
-        """Return an OCI registry over plain HTTP."""
-        crane = str(layout.CARVEL_TOOLS / "crane")
-        return [crane, "registry", "serve", "--address", address, "--disk", str(storage)]
+        """Return an OCI registry over plain HTTP, which finds again what it held when it was stopped."""
+        return [str(self.binaries.path("registry")), address, str(storage)]
 
     @staticmethod
     def _client(kubeconfig: Path) -> list[str]:

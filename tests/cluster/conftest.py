@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import host, invariants, layout, walk
+from tests.cluster import cleanup, host, invariants, layout, walk
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 OWN = "own_cluster"
+LAST = "last"
 CLUSTER = pytest.StashKey[Cluster]()
+DESELECTED = pytest.StashKey[int]()
 # What a failure shows of the cluster, and how.
 SHOWN = {
     "pods": "wide",
@@ -26,6 +29,7 @@ SHOWN = {
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{OWN}: raises clusters of its own, so it runs before the shared one is up")
+    config.addinivalue_line("markers", f"{LAST}: looks back on what all others did, so it runs after them")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -37,7 +41,35 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # A machine holds one cluster at a time.
-    items.sort(key=lambda item: item.get_closest_marker(OWN) is None)
+    items.sort(key=lambda item: (item.get_closest_marker(OWN) is None, item.get_closest_marker(LAST) is not None))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    if items:
+        stash = items[0].config.stash
+        stash[DESELECTED] = stash.get(DESELECTED, 0) + len(items)
+
+
+@pytest.fixture
+def not_run(request: pytest.FixtureRequest) -> str:
+    """Say what of the cluster tests this run leaves out or has seen fail; an empty text when it is a whole one."""
+    session, config = request.session, request.config
+    collected = {item.path for item in session.items}
+    missing = sorted(path.name for path in Path(__file__).parent.glob("test_*.py") if path not in collected)
+    parts = [argument for argument in config.args if "::" in argument]
+    said = {
+        "not collected: " + ", ".join(missing): missing,
+        "only parts collected: " + ", ".join(parts): parts,
+        f"deselected: {config.stash.get(DESELECTED, 0)} tests": config.stash.get(DESELECTED, 0),
+        f"failed: {session.testsfailed} tests": session.testsfailed,
+    }
+    return "; ".join(text for text, true in said.items() if true)
+
+
+@pytest.fixture(scope="session")
+def bare_nodes(raised_cluster: Cluster) -> dict[str, str]:
+    """Give by node what its CNI directories hold before the package was ever installed."""
+    return {node.name: cleanup.listing(node) for node in raised_cluster.nodes}
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +98,7 @@ def published(raised_cluster: Cluster, project: walk.Project) -> walk.Package:
 
 
 @pytest.fixture(scope="session")
-def installed_package(published: walk.Package) -> walk.Package:
+def installed_package(published: walk.Package, bare_nodes: dict[str, str]) -> walk.Package:
     published.install()
     return published
 

@@ -378,7 +378,7 @@ def test_probes_start_fast_and_idle_cheap(everything: list[Manifest]) -> None:
     assert container["startupProbe"]["failureThreshold"] >= 60
     assert "initialDelaySeconds" not in str(container)
     each_minute = sum(60 / container[probe]["periodSeconds"] for probe in ("readinessProbe", "livenessProbe"))
-    assert each_minute <= 3
+    assert each_minute < 2.5
 
 
 def test_preflight_comes_before_the_reconciler_and_nowhere_else(everything: list[Manifest]) -> None:

@@ -73,3 +73,39 @@ def test_an_unknown_kind_is_named_and_not_guessed() -> None:
         rbac.manifests([manifest("Gadget", "one")], INSTALLER)
     assert refused.value.exit_code is ExitCode.CONFIG
     assert "Gadget" in str(refused.value)
+
+
+def test_what_the_replaced_values_brought_may_be_deleted_and_no_more() -> None:
+    kept, rule = (
+        manifest("ConfigMap", "kept", namespace="kube-system"),
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    )
+    gone = [
+        manifest("Deployment", "controller", namespace="kube-system"),
+        manifest("ClusterRole", "controller", rules=[rule]),
+    ]
+    granted = rbac.manifests([kept], INSTALLER, [kept, *gone])
+    assert may(granted, "kube-system", "deployments") == {"": ["list"], "controller": ["delete", "get"]}
+    assert may(granted, "kube-system", "pods") == {"": ["get", "list", "watch"]}
+    assert may(granted, "", "clusterroles") == {"": ["list"], "controller": ["delete", "get"]}
+    assert may(granted, "", "nodes") == {}
+    assert may(granted, "kube-system", "configmaps") == may(
+        rbac.manifests([kept], INSTALLER), "kube-system", "configmaps"
+    )
+
+
+def test_replacing_the_same_grants_nothing_more() -> None:
+    documents = [manifest("Deployment", "controller", namespace="kube-system")]
+    assert rbac.manifests(documents, INSTALLER, documents) == rbac.manifests(documents, INSTALLER)
+
+
+def test_what_is_granted_everywhere_is_not_granted_again_in_a_namespace() -> None:
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
+    named = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["one"]}
+    documents = [
+        manifest("Deployment", "controller", namespace="kube-system"),
+        manifest("ClusterRole", "controller", rules=[rule, named]),
+    ]
+    granted = rbac.manifests(documents, INSTALLER)
+    assert may(granted, "", "pods") == {"": ["list", "watch"], "one": ["get"]}
+    assert may(granted, "kube-system", "pods") == {"": ["get"]}

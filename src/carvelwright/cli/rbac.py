@@ -21,11 +21,28 @@ if TYPE_CHECKING:
 @options.release
 @click.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
 @click.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
+@click.option(
+    "--replacing",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A data values file of the install that this one changes: what only it brought may be deleted then.",
+)
 @click.pass_obj
-def command(context: Context, files: tuple[Path, ...], release: str | None, namespace: str, name: str | None) -> None:
+def command(
+    context: Context,
+    files: tuple[Path, ...],
+    release: str | None,
+    namespace: str,
+    name: str | None,
+    replacing: tuple[Path, ...],
+) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
     session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
-    rendered = pipeline.render(session, session.tools(), files, release).decode()
-    documents = [document for document in yamldoc.load_all_text(rendered, Path("rendered manifests")) if document]
+
+    def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
+        text = pipeline.render(session, session.tools(), values, release).decode()
+        return [document for document in yamldoc.load_all_text(text, Path("rendered manifests")) if document]
+
     installer = rbac.Installer(name or f"{session.project.short_name}-installer", namespace)
-    sys.stdout.write(yamldoc.dump_all(rbac.manifests(documents, installer)))
+    replaced = rendered(replacing) if replacing else []
+    sys.stdout.write(yamldoc.dump_all(rbac.manifests(rendered(files), installer, replaced)))

@@ -1,0 +1,148 @@
+"""What the cluster must admit: the Pod Security level of each workload, and the NetworkPolicy."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster import pods, walk
+from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+
+ENFORCE = "pod-security.kubernetes.io/enforce"
+# From the widest to the narrowest.
+LEVELS = ("privileged", "baseline", "restricted")
+# The narrowest level that admits a workload's pods, as docs/explanation/security.md has it.
+NEEDS = {
+    "whereabouts": "privileged",
+    "whereabouts-reconciler": "restricted",
+    "whereabouts-controller": "restricted",
+    "whereabouts-cleanup-": "privileged",
+}
+EVERYTHING = "network_policy: {enabled: true}\nnode_slice_controller: {enabled: true}\n"
+
+
+@pytest.fixture(scope="module")
+def workloads(published: walk.Package) -> dict[str, walk.Document]:
+    """Give by name everything that makes pods: what the package renders to, and the example's cleanup job."""
+    documents = published.project.render(EVERYTHING) + walk.example("cleanup-job.yaml")
+    return {
+        each["metadata"].get("name") or each["metadata"]["generateName"]: each
+        for each in documents
+        if "template" in each.get("spec", {})
+    }
+
+
+@contextmanager
+def _namespace(cluster: Cluster, level: str, name: str) -> Iterator[str]:
+    """Make a namespace of a level, with the accounts that the workloads name. It is gone some time after the end."""
+    document = walk.namespace(name)
+    document["metadata"]["labels"] = {ENFORCE: level}
+    accounts = [account.rstrip("-") for account in NEEDS]
+    try:
+        cluster.kubectl.apply(document)
+        cluster.kubectl.apply(
+            *(
+                {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": name}}
+                for account in accounts
+            )
+        )
+        yield name
+    finally:
+        cluster.api.delete("namespaces", name)
+
+
+def _create_pod(cluster: Cluster, workload: walk.Document, namespace: str) -> str:
+    """Ask the API server to create a workload's pod, without creating it; return why it does not, or an empty text."""
+    template = workload["spec"]["template"]
+    metadata = {**template["metadata"], "name": "pod", "namespace": namespace}
+    spec = {key: value for key, value in template["spec"].items() if key != "nodeName"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    done = cluster.kubectl.try_run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    return done.stderr if done.returncode else ""
+
+
+def test_every_workload_has_a_level(workloads: dict[str, walk.Document]) -> None:
+    assert set(workloads) == set(NEEDS)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_admits_what_is_documented(cluster: Cluster, workloads: dict[str, walk.Document], level: str) -> None:
+    with _namespace(cluster, level, f"level-{level}") as namespace:
+        for name, workload in workloads.items():
+            refused = _create_pod(cluster, workload, namespace)
+            if LEVELS.index(level) <= LEVELS.index(NEEDS[name]):
+                assert refused == "", name
+            else:
+                assert f'violates PodSecurity "{level}:latest"' in refused, name
+
+
+def test_nothing_but_host_network_and_host_path_needs_privileged(
+    cluster: Cluster, workloads: dict[str, walk.Document]
+) -> None:
+    with _namespace(cluster, "baseline", "why-baseline-refuses") as namespace:
+        for name in ("whereabouts", "whereabouts-cleanup-"):
+            refused = _create_pod(cluster, workloads[name], namespace)
+            (_, said) = refused.split('"baseline:latest": ')
+            assert re.findall(r"(?:^|, )([A-Za-z ]+) \(", said) == ["host namespaces", "hostPath volumes"]
+
+
+def test_of_a_level_on_kube_system_the_operator_is_warned(cluster: Cluster, package: walk.Package) -> None:
+    def label(level: str) -> str:
+        argv = ("label", "--dry-run=server", "--overwrite", "namespace", walk.COMPONENTS, f"{ENFORCE}={level}")
+        return cluster.kubectl.try_run(*argv).stderr
+
+    for level in ("baseline", "restricted"):
+        warned = label(level)
+        assert f'existing pods in namespace "kube-system" violate the new PodSecurity enforce level "{level}' in warned
+        assert re.search(r"Warning: whereabouts-[a-z0-9]{5}\b.*host namespaces", warned)
+        assert "whereabouts-reconciler" not in warned
+    assert label("privileged") == ""
+
+
+def test_a_level_on_kube_system_keeps_new_pods_of_the_daemon_set_out(cluster: Cluster, package: walk.Package) -> None:
+    def refused() -> str | None:
+        found = [each["message"] for each in cluster.api.list("events", namespace="kube-system") if _about(each)]
+        return next((message for message in found if 'violates PodSecurity "baseline:latest"' in message), None)
+
+    def label(value: str) -> None:
+        cluster.kubectl("label", "--overwrite", "namespace", walk.COMPONENTS, value)
+
+    found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
+    label(f"{ENFORCE}=baseline")
+    try:
+        cluster.api.delete("pods", found[0]["metadata"]["name"], namespace=walk.COMPONENTS)
+        message = wait_until("the DaemonSet tells why", refused, timeout=60)
+        assert "host namespaces (hostNetwork=true)" in message
+    finally:
+        label(f"{ENFORCE}-")
+    cluster.kubectl("rollout", "status", "--namespace=kube-system", "daemonset/whereabouts", "--timeout=90s")
+
+
+def _about(event: dict[str, Any]) -> bool:
+    return bool(event["reason"] == "FailedCreate" and event["involvedObject"]["name"] == walk.DAEMON_SET)
+
+
+def test_the_network_policy_is_for_the_deployments_only(cluster: Cluster, package: walk.Package) -> None:
+    """No network plugin enforces it here: what is shown is that it is accepted, and for which pods it is."""
+    package.install(values=EVERYTHING + "ip_reconciler: {config: {preflight: false}}\n")
+    cluster.kubectl("get", "networkpolicy", "--namespace=kube-system", "whereabouts")
+    shown = cluster.kubectl("get", "networkpolicy", "--namespace=kube-system", "whereabouts", "--output=json")
+    policy = json.loads(shown)["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]}]
+    (expression,) = policy["podSelector"]["matchExpressions"]
+    selector = f"{expression['key']} in ({','.join(expression['values'])})"
+    chosen = cluster.api.list("pods", namespace=walk.COMPONENTS, selector=selector)
+    names = {re.sub(r"-[a-z0-9]+-[a-z0-9]{5}$", "", each["metadata"]["name"]) for each in chosen}
+    assert names == {"whereabouts-reconciler", "whereabouts-controller"}
+    assert all(pods.running(each) and not each["spec"].get("hostNetwork") for each in chosen)

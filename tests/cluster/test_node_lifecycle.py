@@ -1,0 +1,292 @@
+"""What the operator sees and may ask: preflight, the probes, the audit, and the end of it all."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster import cleanup, packages, pods, walk
+from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.node import Node
+    from tests.cluster.workload import Workload
+
+NETWORKS_CRD = "network-attachment-definitions.k8s.cni.cncf.io"
+RECONCILER = "app=whereabouts-reconciler"
+PLUGIN = "/opt/cni/bin/whereabouts"
+SETTINGS = "/etc/cni/net.d/whereabouts.d"
+WITHOUT_PREFLIGHT = "ip_reconciler: {config: {preflight: false}}\n"
+FINDINGS = 9
+
+
+# --- preflight --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_networks(cluster: Cluster) -> Iterator[Callable[[], None]]:
+    """Take Multus' CRD away; give a function that brings it back, as the end of the context does."""
+    definition = cluster.api.get("customresourcedefinitions", NETWORKS_CRD)
+    meta = {key: definition["metadata"][key] for key in ("name", "annotations") if key in definition["metadata"]}
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta} | {
+        "spec": definition["spec"]
+    }
+
+    def restore() -> None:
+        cluster.kubectl.apply(definition)
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{NETWORKS_CRD}", "--timeout=30s")
+        wait_until(
+            "networks can be listed", lambda: cluster.api.list("network-attachment-definitions") == [], timeout=30
+        )
+
+    cluster.kubectl("delete", "crd", NETWORKS_CRD, "--wait")
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def _reconciler_pod(cluster: Cluster) -> walk.Document | None:
+    found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector=RECONCILER)
+    return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
+
+
+def _last_words(cluster: Cluster) -> str | None:
+    """Return the termination message of preflight, once it has ended without success."""
+    for status in (_reconciler_pod(cluster) or {}).get("status", {}).get("initContainerStatuses", []):
+        for state in (status["state"], status["lastState"]):
+            if (ended := state.get("terminated")) and ended["exitCode"]:
+                return str(ended.get("message", ""))
+    return None
+
+
+def _retried(cluster: Cluster) -> None:
+    """Delete the pod, as documented, instead of waiting for the next attempt."""
+    # After an update kapp may be done before the new pod is there.
+    pod = wait_until("there is a pod", lambda: _reconciler_pod(cluster), timeout=60)
+    cluster.api.delete("pods", pod["metadata"]["name"], namespace=walk.COMPONENTS)
+
+
+def _ready(cluster: Cluster) -> bool:
+    pod = _reconciler_pod(cluster)
+    return pod is not None and pods.running(pod)
+
+
+def test_preflight_tells_what_is_missing_and_the_install_goes_on_when_it_is_there(
+    cluster: Cluster, package: walk.Package
+) -> None:
+    package.remove()
+    with _no_networks(cluster) as restore:
+        package.grant()
+        package.request()
+        message = wait_until("preflight says its last words", lambda: _last_words(cluster), timeout=90)
+        assert f"CRD {NETWORKS_CRD} is not there" in message
+        assert "install Multus first" in message
+        described = cluster.kubectl("describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector={RECONCILER}")
+        assert re.search(rf"Message: +CRD {re.escape(NETWORKS_CRD)} is not there", described)
+        assert re.search(rf"Warning +PreflightFailed .* CRD {re.escape(NETWORKS_CRD)} is not there", described)
+        install = cluster.api.get("packageinstalls", "whereabouts", namespace=walk.NAMESPACE)
+        assert not packages.settled(install)
+        restore()
+    _retried(cluster)
+    package.wait()
+    assert _ready(cluster)
+
+
+def test_without_preflight_the_reconciler_starts_all_the_same(cluster: Cluster, package: walk.Package) -> None:
+    package.remove()
+    with _no_networks(cluster):
+        package.install(values=WITHOUT_PREFLIGHT)
+        assert _ready(cluster)
+        # With it go the rights it needs.
+        assert not [name for _, name in package.objects() if name == "whereabouts-preflight"]
+
+
+def test_preflight_tells_of_an_allocation_without_a_pod_and_lets_it_pass(
+    cluster: Cluster, package: walk.Package
+) -> None:
+    pool = {
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
+        "kind": "IPPool",
+        "metadata": {"name": "192.168.63.0-24", "namespace": walk.COMPONENTS},
+        "spec": {"range": "192.168.63.0/24", "allocations": {"7": {"id": "", "podref": ""}}},
+    }
+    cluster.api.apply("ippools", pool)
+    try:
+        _retried(cluster)
+        wait_until("the reconciler is ready", lambda: _ready(cluster), timeout=60)
+        told = "192.168.63.7 (allocation 7) has no podref: nothing will ever free it"
+        described = cluster.kubectl("describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector={RECONCILER}")
+        assert re.search(rf"Message: +warning: pool .*{re.escape(told)}", described)
+        assert re.search(rf"Warning +PreflightWarning .*{re.escape(told)}", described)
+    finally:
+        cluster.api.delete("ippools", "192.168.63.0-24", namespace=walk.COMPONENTS)
+
+
+# --- probes -----------------------------------------------------------------------------------------------------------
+
+
+def _pod_on(cluster: Cluster, node: Node) -> walk.Document:
+    found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
+    (pod,) = (each for each in found if each["spec"].get("nodeName") == node.name)
+    return pod
+
+
+def _probe(cluster: Cluster, pod: walk.Document) -> subprocess.CompletedProcess[str]:
+    """Ask as docs/how-to/troubleshooting.md has it."""
+    ask = ("whereabouts-installer", "probe", "readiness", "--state-dir=/run/whereabouts")
+    return cluster.kubectl.try_run(
+        "exec", f"--namespace={walk.COMPONENTS}", pod["metadata"]["name"], "--container=refresh", "--", *ask
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        f"rm {PLUGIN}",
+        f"echo broken > {PLUGIN}.new; mv {PLUGIN}.new {PLUGIN}",
+        f"rm {SETTINGS}/whereabouts.kubeconfig",
+        f"echo broken > {SETTINGS}/whereabouts.kubeconfig",
+        f"sed -i s/whereabouts/elsewhere/ {SETTINGS}/whereabouts.conf",
+        f"rm -r {SETTINGS}",
+    ],
+    ids=["plugin-deleted", "plugin-replaced", "kubeconfig-deleted", "kubeconfig-edited", "conf-edited", "all-deleted"],
+)
+def test_what_is_spoilt_on_a_node_is_mended(cluster: Cluster, package: walk.Package, spoil: str) -> None:
+    node = cluster.nodes[0]
+    pod, sums = _pod_on(cluster, node), _sums(node)
+    node.machine.run(["sh", "-euc", spoil])
+    wait_until("the files are as they were", lambda: _sums(node) == sums, timeout=30)
+    wait_until("the probe is content", lambda: _probe(cluster, pod).returncode == 0, timeout=30)
+    # By the refresher, not by a new pod or container.
+    now = _pod_on(cluster, node)
+    assert now["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert sum(each["restartCount"] for each in now["status"]["containerStatuses"]) == 0
+
+
+def _sums(node: Node) -> str:
+    """Return the content and the mode of each file; where one is missing, what is there."""
+    files = f"{PLUGIN} {SETTINGS}/nodename {SETTINGS}/whereabouts.conf {SETTINGS}/whereabouts.kubeconfig"
+    return node.machine.run(["sh", "-c", f"sha256sum {files}; stat -c '%a %U %n' {files}; true"])
+
+
+def test_a_pod_is_not_ready_while_its_node_cannot_be_mended(cluster: Cluster, package: walk.Package) -> None:
+    node, directory = cluster.nodes[1], PLUGIN.rpartition("/")[0]
+    _ask_often(cluster)
+    try:
+        pod = _pod_on(cluster, node)
+        # As if the directory belonged to somebody else: root without capabilities cannot write to it then.
+        node.machine.run(["sh", "-euc", f"chown 65534 {directory}; rm {PLUGIN}"])
+        try:
+            refused = wait_until("the probe sees it", lambda: _refusal(cluster, pod), timeout=30)
+            assert "/host/opt/cni/bin/whereabouts" in refused
+            wait_until("the pod is not ready", lambda: not pods.running(_pod_on(cluster, node)), timeout=60)
+            events = cluster.api.list("events", namespace=walk.COMPONENTS)
+            about = [each["message"] for each in events if each["involvedObject"]["name"] == pod["metadata"]["name"]]
+            assert any("Readiness probe failed" in each and PLUGIN in each for each in about)
+        finally:
+            node.machine.run(["chown", "0", directory])
+        wait_until("the pod is ready again", lambda: pods.running(_pod_on(cluster, node)), timeout=60)
+        node.machine.run(["test", "-x", PLUGIN])
+    finally:
+        # Nobody else knows of the patch; the fixture installs the package again.
+        package.remove()
+
+
+def _ask_often(cluster: Cluster) -> None:
+    """Have the kubelet ask for readiness each second, and not just once a minute as the package has it."""
+    refresh = {"name": "refresh", "readinessProbe": {"periodSeconds": 1}}
+    patch = json.dumps({"spec": {"template": {"spec": {"containers": [refresh]}}}})
+    cluster.kubectl("patch", f"--namespace={walk.COMPONENTS}", "daemonset", walk.DAEMON_SET, f"--patch={patch}")
+    argv = ("rollout", "status", f"--namespace={walk.COMPONENTS}", f"daemonset/{walk.DAEMON_SET}", "--timeout=110s")
+    cluster.kubectl(*argv)
+
+    def alone() -> bool:
+        found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
+        return len(found) == len(cluster.nodes)
+
+    # The pods that were replaced take their time to end.
+    wait_until("there are the new pods alone", alone, timeout=60)
+
+
+def _refusal(cluster: Cluster, pod: walk.Document) -> str | None:
+    asked = _probe(cluster, pod)
+    return asked.stderr if asked.returncode else None
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def _audit(cluster: Cluster) -> tuple[int, dict[str, Any]]:
+    audit = ("--container=ip-reconciler", "--", "whereabouts-installer", "audit", "--json")
+    argv = ("exec", f"--namespace={walk.COMPONENTS}", "deployment/whereabouts-reconciler", *audit)
+    done = cluster.kubectl.try_run(*argv)
+    # kubectl tells the exit code of the command only where it writes on stderr.
+    code = re.search(r"exit code (\d+)", done.stderr)
+    return int(code[1]) if code else done.returncode, json.loads(done.stdout)
+
+
+def test_the_audit_tells_what_is_wrong(cluster: Cluster, package: walk.Package, workload: Workload) -> None:
+    workload.network("audited", range="192.168.64.0/24")
+    for node in (1, 2):
+        workload.run(f"audited{node}", "audited", node=node)
+    code, report = _audit(cluster)
+    assert (code, report["findings"]) == (0, [])
+    assert report["allocations"] >= 2
+
+    path = f"/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/{walk.COMPONENTS}/ippools/192.168.64.0-24"
+    (lost,) = workload.ips("audited1")
+    offset = lost.rpartition(".")[2]
+    entry = cluster.api.request("GET", path)["spec"]["allocations"][offset]
+    _allocate(cluster, path, offset, None)
+    try:
+        code, report = _audit(cluster)
+        assert code == FINDINGS
+        found = {each["kind"]: (each["object"], *each["pods"]) for each in report["findings"]}
+        # The reservation is left alone, and is no use without the allocation.
+        assert found == {
+            "loss": (f"{walk.COMPONENTS}/192.168.64.0-24", "default/audited1"),
+            "leak": (f"{walk.COMPONENTS}/{lost}", "default/audited1"),
+        }
+    finally:
+        _allocate(cluster, path, offset, entry)
+    assert _audit(cluster)[0] == 0
+
+
+def _allocate(cluster: Cluster, path: str, offset: str, entry: object) -> None:
+    patch = {"spec": {"allocations": {offset: entry}}}
+    cluster.api.request("PATCH", path, patch, content_type="application/merge-patch+json")
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_cleanup_leaves_nodes_as_they_were(
+    cluster: Cluster, package: walk.Package, bare_nodes: dict[str, str], workload: Workload
+) -> None:
+    (image,) = package.images()
+    every = len(cluster.nodes)
+    installed = {node.name: cleanup.listing(node) for node in cluster.nodes}
+    workload.network("last", range="192.168.65.0/24")
+    with cleanup.account(cluster):
+        workload.run("holder", "last")
+        ended = cleanup.run(cluster, image)
+        assert (ended.failed, ended.log.count("1 addresses are still held, by default/holder")) == (every, every)
+        workload.delete_all()
+        ended = cleanup.run(cluster, image)
+        assert (ended.failed, ended.log.count("the package still runs on this node")) == (every, every)
+        assert {node.name: cleanup.listing(node) for node in cluster.nodes} == installed
+
+        package.remove()
+        pods.wait_gone(cluster.api, namespace=walk.COMPONENTS, selector="name=whereabouts")
+        ended = cleanup.run(cluster, image)
+        assert (ended.complete, ended.log.count("the node holds nothing of the package")) == (every, every)
+    assert {node.name: cleanup.listing(node) for node in cluster.nodes} == bare_nodes
