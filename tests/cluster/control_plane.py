@@ -50,7 +50,7 @@ class ControlPlane:
         machine.run(["ip", "link", "set", BRIDGE, "up"])
         machine.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
         machine.start("etcd", self.flags.etcd())
-        machine.start("kube-apiserver", self.flags.apiserver())
+        self.start_apiserver()
         machine.start("api-socket", self.flags.api_socket(self.kubeconfig, self.api.path))
         self.start_registry()
         return self
@@ -60,6 +60,10 @@ class ControlPlane:
     ) -> None:
         self.machine.destroy()
         self._machine = None
+
+    def start_apiserver(self) -> None:
+        """Start the API server, for the first time or after `machine.stop("kube-apiserver")`."""
+        self.machine.start("kube-apiserver", self.flags.apiserver())
 
     def start_controllers(self) -> None:
         """Wait for the API server and start what needs it."""

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TAIL_LINES = 15
 TAIL_WIDTH = 300
+PROC = Path("/proc")
 
 
-def start_time(pid: int) -> str | None:
+def start_time(pid: int, proc: Path = PROC) -> str | None:
     """Return when `pid` began, in clock ticks since boot; None when it is gone or a zombie.
 
-    Together with the number it identifies a process: numbers are used again.
+    Together with the number it identifies a process: numbers are used again. `proc` may be that of another namespace.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = (proc / str(pid) / "stat").read_text()
     except OSError:
         return None
     state, *fields = stat.rpartition(") ")[2].split()
@@ -182,6 +183,28 @@ class Machine:
         """Stop one daemon."""
         self.daemons.pop(name).stop(sig=sig)
 
+    def stop_all(self) -> None:
+        """Kill every process but the first at one stroke, as when the power goes; the namespaces stay."""
+
+        def ended() -> bool:
+            # Process 1 and the shell are spared; that there is nobody else is no error. The shell itself looks who
+            # process 1 is, so that all of the host can never be meant.
+            self.run(["sh", "-c", '[ "$(cat /proc/1/comm)" = pause ] && { kill -KILL -1 || true; }'])
+            # Containers have PID namespaces of their own, but the machine's /proc shows their processes too.
+            proc = Path(f"/proc/{self.pid}/root/proc")
+            return [pid for pid in _processes(proc) if start_time(pid, proc) is not None] == [1]
+
+        wait_until(f"all of {self.name} has ended", ended, timeout=30)
+        for daemon in self.daemons.values():
+            daemon.stop()
+        self.daemons.clear()
+
+    def mounts(self) -> list[Path]:
+        """Return where something is mounted in the machine, in the order in which it was."""
+        lines = Path(f"/proc/{self.pid}/mountinfo").read_text().splitlines()
+        # Blanks and the like are written as octal numbers.
+        return [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
+
     def check(self) -> None:
         """Raise when any of the daemons has ended by itself."""
         for daemon in self.daemons.values():
@@ -196,8 +219,8 @@ class Machine:
         self.daemons.clear()
 
 
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+def _processes(proc: Path = PROC) -> list[int]:
+    return [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()]
 
 
 def _pid_namespaces(pid: int) -> set[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.cluster import components, host, layout
@@ -14,12 +16,13 @@ from tests.cluster.machine import PATH, Machine
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from tests.cluster.control_plane import ControlPlane
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+# Below these, all that is mounted belongs to containers and pods.
+VOLATILE = (Path("/run"), Path("/var/lib/containerd"), Path("/var/lib/kubelet"))
 CNI_PLUGINS = ("bridge", "host-local", "loopback", "macvlan", "multus", "portmap")
 
 
@@ -59,6 +62,29 @@ class Node:
         self.machine.destroy()
         self._machine = None
         host.remove_cgroups(self.name)
+
+    def power_off(self) -> None:
+        """Take the node down at one stroke, with all that a machine forgets: processes, mounts, /run, its network.
+
+        Kept are its own namespaces with the link to the others, and what lies on its disk: images, what the kubelet and
+        the CNI plugins note, the pods' directories. `power_on` is the way back.
+        """
+        self.machine.stop_all()
+        host.remove_cgroups(self.name)
+        for mount in reversed(self.machine.mounts()):
+            if any(volatile in mount.parents for volatile in VOLATILE) and layout.BUILD not in (mount, *mount.parents):
+                self.machine.run(["umount", "--lazy", str(mount)])
+        self.machine.run(["find", "/run", "-xdev", "-mindepth", "1", "-delete"])
+        self.machine.run(["nft", "flush", "ruleset"])
+        for link in json.loads(self.machine.run(["ip", "-json", "link", "show"])):
+            if link["ifname"] not in {"lo", "eth0"}:
+                self.machine.run(["ip", "link", "delete", link["ifname"]])
+
+    def power_on(self) -> None:
+        """Start what `power_off` took down; the API server may not have noticed that the node was gone."""
+        host.make_cgroup(self.name)
+        self.start_containerd()
+        self.start_kubelet()
 
     def start_containerd(self) -> None:
         """Start containerd; containers of an earlier one live on."""

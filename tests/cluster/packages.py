@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 RECONCILE_SECONDS = 120
 # How long the status of a PackageInstall may lag behind that of its App.
 MIRROR_SECONDS = 5
+# kapp-controller's process 1 reaps orphans, and on a busy machine now and then a tool that it waits for; it tries again.
+REAPED = "waitid: no child processes"
 
 
 class ReconcileError(Exception):
@@ -119,8 +121,10 @@ def failed(resource: dict[str, Any]) -> bool:
 
 def _successful(resource: dict[str, Any]) -> dict[str, Any]:
     if failed(resource):
-        status = resource["status"]
-        raise ReconcileError(status.get("usefulErrorMessage") or condition(resource, "ReconcileFailed").get("message"))
+        message = resource["status"].get("usefulErrorMessage") or condition(resource, "ReconcileFailed").get(
+            "message", ""
+        )
+        raise ClusterError(message) if REAPED in message else ReconcileError(message)
     return resource
 
 

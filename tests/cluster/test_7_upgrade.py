@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import packages, pods, walk
+from tests.cluster import packages, recorder, walk
 from tests.cluster.churn import Churn
+from tests.cluster.recorder import Recorder
 from tests.cluster.waiting import wait_until
 from tests.cluster.workload import Workload
 
@@ -16,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def test_upgrade_and_back_while_pods_come_and_go(cluster: Cluster, package: walk.Package) -> None:
-    with Workload(cluster, "upgrade") as workload:
-        networks = [
-            workload.network("upgrade-a", range="192.168.71.0/24"),
-            workload.network("upgrade-b", range="192.168.72.0/24"),
-        ]
+    ranges = {"upgrade-a": "192.168.71.0/24", "upgrade-b": "192.168.72.0/24"}
+    with Recorder(cluster) as calls, Workload(cluster, "upgrade") as workload:
+        networks = list(ranges)
+        for name, pool_range in ranges.items():
+            workload.add_network(recorder.network(name, range=pool_range))
         for node in (1, 2):
             workload.run(f"steady{node}", *networks, node=node)
         steady, images = workload.addresses(), package.images()
-        with Churn(workload, *networks) as churn:
+        with Churn(workload, calls, *networks) as churn:
             turns = [churn.turns]
             assert package.install(walk.NEXT)["status"]["version"] == walk.NEXT
             turns.append(churn.turns)
@@ -44,13 +46,34 @@ def test_upgrade_and_back_while_pods_come_and_go(cluster: Cluster, package: walk
 
 def test_the_stream_of_pods_sees_an_add_that_fails(cluster: Cluster, package: walk.Package) -> None:
     """Without this the test above could not fail."""
-    with Workload(cluster, "broken") as workload:
-        network = workload.network("broken", range="192.168.73.0/24")
-        workload.run("steady", network, node=1)
-        with Churn(workload, network) as churn:
-            cluster.api.apply("network-attachment-definitions", pods.network(network, {"type": "absent"}))
+    whole = recorder.network("broken", range="192.168.73.0/24")
+    with Recorder(cluster) as calls, Workload(cluster, "broken") as workload:
+        workload.add_network(whole)
+        workload.run("steady", "broken", node=1)
+        with Churn(workload, calls, "broken") as churn:
+            workload.add_network(recorder.network("broken", type="absent"))
             try:
-                seen = wait_until("a failed ADD is noticed", churn.problems, timeout=60)
+                wait_until("a failed ADD is noticed", lambda: any(map(_is_failed_add, churn.problems())), timeout=60)
             finally:
-                workload.network(network, range="192.168.73.0/24")
-        assert any('failed to find plugin "absent"' in problem for problem in seen)
+                workload.add_network(whole)
+
+
+def _is_failed_add(problem: str) -> bool:
+    return problem.startswith("ADD of default/broken-") and 'failed to find plugin "absent"' in problem
+
+
+def test_a_del_that_gives_nothing_back_is_noticed(cluster: Cluster, package: walk.Package) -> None:
+    """It reports success in any case, and the control loop would put it right before long."""
+    path = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system/ippools/192.168.75.0-24"
+    change = partial(cluster.api.request, "PATCH", path, content_type="application/merge-patch+json")
+    with Recorder(cluster) as calls, Workload(cluster, "leak") as workload:
+        workload.add_network(recorder.network("leak", range="192.168.75.0/24"))
+        workload.run("goes", "leak", node=1)
+        held = cluster.api.request("GET", path)["spec"]["allocations"]
+        workload.delete("goes")
+        calls.wait_idle()
+        assert calls.problems() == []
+        change({"spec": {"allocations": held}})
+        seen = calls.problems()
+        change({"spec": {"allocations": dict.fromkeys(held)}})
+        assert set(seen) == {"DEL of default/goes net1 on node1: still allocated"}

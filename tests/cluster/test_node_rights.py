@@ -94,22 +94,36 @@ def test_what_is_switched_off_may_be_removed_with_the_rights_for_it(cluster: Clu
     assert set(package.objects()) == before
 
 
-def test_a_pod_that_is_pending_is_asked_for_again(cluster: Cluster, package: walk.Package) -> None:
-    """The reconciler frees what a pod was given that never came to run: here an address that no plugin knows of."""
-    pending = pods.pod("pending", node="none")
-    spec = {"range": "192.168.66.0/24", "allocations": {"5": {"id": "none", "podref": "default/pending"}}}
-    api_version, metadata = "whereabouts.cni.cncf.io/v1alpha1", {"name": "192.168.66.0-24", "namespace": "kube-system"}
-    pool = {"apiVersion": api_version, "kind": "IPPool", "metadata": metadata, "spec": spec}
+def test_a_pod_that_is_starting_keeps_its_address(cluster: Cluster, package: walk.Package) -> None:
+    """The reconciler frees what belongs to nobody; upstream's gives a pod that is pending less than a second."""
+    holders = {"5": "default/pending", "6": "default/gone"}
+    allocations = {offset: {"id": "none", "podref": podref} for offset, podref in holders.items()}
+    pool, reservation = (
+        {"apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": kind, "spec": spec}
+        | {"metadata": {"name": name, "namespace": walk.COMPONENTS}}
+        for kind, name, spec in (
+            ("IPPool", "192.168.66.0-24", {"range": "192.168.66.0/24", "allocations": allocations}),
+            # Without an allocation; before it goes the pod is asked whether it has the address all the same.
+            ("OverlappingRangeIPReservation", "192.168.66.7", {"podref": "default/pending", "ifname": "net1"}),
+        )
+    )
     package.install(values='ip_reconciler: {config: {schedule: "@every 10s"}}\n')
     try:
-        cluster.api.apply("pods", pending)
+        cluster.api.apply("pods", pods.pod("pending", node="none"))
         cluster.api.apply("ippools", pool)
+        cluster.api.apply("overlappingrangeipreservations", reservation)
         # A pod that runs hears of another schedule only when the kubelet gets round to it.
         cluster.kubectl("delete", "pod", "--namespace=kube-system", "--selector=app=whereabouts-reconciler")
-        wait_until("the address is free", lambda: not _allocations(cluster, "192.168.66.0-24"), timeout=90)
+        wait_until("the reservation is gone", lambda: not _reserved(cluster, "192.168.66.7"), timeout=90)
+        assert list(_allocations(cluster, "192.168.66.0-24")) == ["5"]
     finally:
         cluster.api.delete("pods", "pending", namespace="default")
         cluster.api.delete("ippools", "192.168.66.0-24", namespace=walk.COMPONENTS)
+        cluster.api.delete("overlappingrangeipreservations", "192.168.66.7", namespace=walk.COMPONENTS)
+
+
+def _reserved(cluster: Cluster, name: str) -> bool:
+    return cluster.api.find("overlappingrangeipreservations", name, namespace=walk.COMPONENTS) is not None
 
 
 def _allocations(cluster: Cluster, pool: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 
 	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
@@ -13,29 +14,84 @@ import (
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/reconciler"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
 // giveBack frees what the pools hold for pods that are there no more, and then the reservations without an allocation.
 //
-// Upstream compares reservations with pods instead, by names that hold the address alone: in a network with a name it
-// takes every reservation for stale.
+// It stands for upstream's ReconcileIPs, which takes addresses from the living: an allocation, when a pod needs a second
+// longer to start than its first interface took, and every reservation of a network with a name, since it compares
+// reservations with pods by names that it takes for the address alone.
 func giveBack(ctx context.Context, api clients) error {
 	client := kubernetes.NewKubernetesClient(api.whereabouts, api.core)
-	loop, err := reconciler.NewReconcileLooperWithClient(client)
+	// In this order: what a pod of the list was given after that is not in these pools, and is left alone.
+	pools, err := client.ListIPPools()
 	if err != nil {
 		return err
 	}
-	freed, err := loop.ReconcileIPPools()
+	pods, err := client.ListPods()
 	if err != nil {
 		return err
 	}
-	if len(freed) > 0 {
-		logging.Verbosef("given back: %v", freed)
+	return errors.Join(freeOrphans(ctx, pools, byReference(pods)), dropStale(ctx, api, client))
+}
+
+func byReference(pods []corev1.Pod) map[string]*corev1.Pod {
+	found := make(map[string]*corev1.Pod, len(pods))
+	for i := range pods {
+		found[pods[i].Namespace+"/"+pods[i].Name] = &pods[i]
 	}
-	return dropStale(ctx, api, client)
+	return found
+}
+
+// freeOrphans writes each pool without its orphans; one that changed meanwhile is left to the next run.
+func freeOrphans(ctx context.Context, pools []storage.IPPool, pods map[string]*corev1.Pod) error {
+	var failed []error
+	for _, pool := range pools {
+		var kept []types.IPReservation
+		allocations := pool.Allocations()
+		for _, each := range allocations {
+			if !orphan(each, pods[each.PodRef]) {
+				kept = append(kept, each)
+			} else {
+				logging.Verbosef("giving back %s of %s", each.IP, each.PodRef)
+			}
+		}
+		if len(kept) < len(allocations) {
+			failed = append(failed, update(ctx, pool, kept))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func update(ctx context.Context, pool storage.IPPool, kept []types.IPReservation) error {
+	ctx, cancel := context.WithTimeout(ctx, storage.RequestTimeout)
+	defer cancel()
+	return pool.Update(ctx, kept)
+}
+
+// orphan tells whether nobody has an allocation's address. A pod that is starting announces its addresses only when it has
+// them all, which takes as long as it takes; until then what it was given is its own.
+func orphan(allocation types.IPReservation, pod *corev1.Pod) bool {
+	switch {
+	case allocation.PodRef == "":
+		_ = logging.Errorf("%s is allocated to no pod", allocation.IP)
+		return false
+	case pod == nil, deletedByTaint(pod):
+		return true
+	case pod.Status.Phase == corev1.PodPending:
+		return false
+	}
+	return !slices.Contains(announcedNames(pod), kubernetes.NormalizeIP(allocation.IP, kubernetes.UnnamedNetwork))
+}
+
+// deletedByTaint tells, as upstream does, whether a pod is being taken from a node that does not answer.
+func deletedByTaint(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(each corev1.PodCondition) bool {
+		return each.Type == corev1.DisruptionTarget && each.Status == corev1.ConditionTrue && each.Reason == "DeletionByTaintManager"
+	})
 }
 
 // dropStale deletes each reservation that no pool has an allocation for.
