@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RECONCILE_SECONDS = 120
 # How long the status of a PackageInstall may lag behind that of its App.
 MIRROR_SECONDS = 5
-# kapp-controller's process 1 reaps orphans, and on a busy machine now and then a tool that it waits for; it tries again.
+# kapp-controller's process 1 reaps orphans, and when busy now and then a tool that it waits for; it tries again then.
 REAPED = "waitid: no child processes"
 
 
