@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from carvelwright import yamldoc
+from carvelwright.errors import CarvelwrightError
+from carvelwright.tools import toolchain
 from tests.cluster import layout
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
@@ -128,11 +131,23 @@ class Binaries:
 
 
 def ensure() -> Binaries:
-    """Build what is not there yet and return all of it."""
-    missing = [tool for tool in ("ytt", "imgpkg", "kbld", "crane") if not (layout.CARVEL_TOOLS / tool).is_file()]
-    if missing:
-        raise ClusterError(f"not in {layout.CARVEL_TOOLS}: {', '.join(missing)}; run make first, which builds them")
+    """Build what is not there yet and return all of it; the project's own tools must have been built before."""
+    _link_tools()
     return Binaries({tools.name: ensure_set(tools) for tools in TOOL_SETS})
+
+
+def _link_tools() -> None:
+    build = yamldoc.load(layout.ROOT / "package/build.yaml").data
+    search = toolchain.Search(layout.ROOT, tuple(build["tools"]), build["go"], dict(os.environ))
+    try:
+        found = toolchain.find(search)
+    except CarvelwrightError as error:
+        raise ClusterError(f"{error.message}; make tools builds them") from error
+    layout.CARVEL_TOOLS.mkdir(parents=True, exist_ok=True)
+    for tool in found.versions():
+        link = layout.CARVEL_TOOLS / f".{tool}-{os.getpid()}"
+        link.symlink_to(getattr(found, tool).path)
+        link.replace(layout.CARVEL_TOOLS / tool)
 
 
 def ensure_set(tools: ToolSet) -> Path:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tools" / "cluster"
-CARVEL_TOOLS = ROOT / "build" / "tools" / "bin"
 BUILD = ROOT / "build" / "cluster"
+# Links to the tools that the project pins and builds.
+CARVEL_TOOLS = BUILD / "tools"
 BIN = BUILD / "bin"
 IMAGES = BUILD / "images"
 LOGS = BUILD / "logs"
