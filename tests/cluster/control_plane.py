@@ -45,7 +45,8 @@ class ControlPlane:
         self._issue()
         self._machine = Machine.create(NAME, self.binaries.path("pause"))
         machine = self.machine
-        machine.run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+        # Nobody asks who listens to which multicast group, so the bridge must not go by what it was told.
+        machine.run(["ip", "link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0"])
         machine.run(["ip", "address", "add", f"{layout.CONTROL_PLANE_IP}/{layout.NODE_PREFIX}", "dev", BRIDGE])
         machine.run(["ip", "link", "set", BRIDGE, "up"])
         machine.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])

@@ -141,15 +141,18 @@ def configured(documents: Iterable[dict[str, Any]]) -> set[Address]:
 
 
 def ping(kubectl: Kubectl, pod: str, ip: str) -> None:
-    """Send three packets over the pod's net1; raise unless each is answered.
+    """Send three packets over the pod's net1, and raise unless each is answered.
 
-    Others are sent before them: on a busy machine the neighbour may be found only after the first was given up.
+    On a busy machine the neighbour may be found only after the first was given up, so that others may be lost before.
     """
-    command = ("ping", "-W", "3", "-I", "net1")
-    kubectl.execute(pod, *command, "-c", "5", "-w", "15", ip)
-    printed = kubectl.execute(pod, *command, "-c", "3", ip)
-    if ", 0% packet loss" not in printed:
-        raise ClusterError(f"{pod} to {ip}: {printed}")
+
+    def answered() -> bool:
+        printed = kubectl.execute(pod, "ping", "-c", "3", "-W", "3", "-I", "net1", ip)
+        if ", 0% packet loss" not in printed:
+            raise ClusterError(printed)
+        return True
+
+    wait_until(f"{pod} reaches {ip}", answered, timeout=60, interval=0.5)
 
 
 def run_on_network(document: dict[str, Any], argv: Sequence[str]) -> str:
