@@ -15,7 +15,7 @@ import (
 // A reservation against overlapping ranges belongs to a pod. Upstream takes that of another interface of the same pod
 // for its own, gives the address a second time, and then reserves none of the further ranges' addresses.
 func allocate(ctx context.Context, ipam *kubernetes.KubernetesIPAM) ([]net.IPNet, error) {
-	allocated, err := kubernetes.IPManagement(ctx, types.Allocate, ipam.Config, ipam)
+	allocated, err := request(ctx, ipam, ipam.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +89,26 @@ func exchange(ctx context.Context, ipam *kubernetes.KubernetesIPAM, within types
 	if _, err := kubernetes.IPManagement(ctx, types.Deallocate, withoutReservation, ipam); err != nil {
 		return net.IPNet{}, err
 	}
-	allocated, err := kubernetes.IPManagement(ctx, types.Allocate, one, ipam)
+	allocated, err := request(ctx, ipam, one)
 	if err != nil {
 		return net.IPNet{}, err
 	}
 	return allocated[0], nil
+}
+
+// request has upstream allocate an address of each range.
+func request(ctx context.Context, ipam *kubernetes.KubernetesIPAM, config types.IPAMConfig) ([]net.IPNet, error) {
+	allocated, err := kubernetes.IPManagement(ctx, types.Allocate, config, ipam)
+	if err != nil {
+		return nil, err
+	}
+	return allocated, complete(config.IPRanges, allocated)
+}
+
+// complete fails unless there is an address for each range: a plugin that loses the lease at once gets none, and no error.
+func complete(ranges []types.RangeConfiguration, allocated []net.IPNet) error {
+	if len(allocated) != len(ranges) {
+		return fmt.Errorf("the lease was lost: %d addresses of %d ranges were allocated", len(allocated), len(ranges))
+	}
+	return nil
 }

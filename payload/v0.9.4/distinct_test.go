@@ -116,3 +116,13 @@ func TestAnAddressThatNoPoolHasIsNotGiven(t *testing.T) {
 		t.Fatalf("allocated %v", allocated)
 	}
 }
+
+func TestALeaseThatIsLostAtOnceIsAnError(t *testing.T) {
+	ranges := []types.RangeConfiguration{{Range: "10.0.0.0/29"}}
+	if err := complete(ranges, nil); err == nil {
+		t.Error("no address, and no error")
+	}
+	if err := complete(ranges, make([]net.IPNet, 1)); err != nil {
+		t.Error(err)
+	}
+}

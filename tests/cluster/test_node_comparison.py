@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 RESULT = layout.ROOT / "build" / "comparison.json"
 ROUNDS = 5
-# Two readiness probes and a liveness probe of ours, and sixty rounds of the shell's loop.
+# Two readiness probes of ours, and sixty rounds of the shell's loop.
 IDLE_SECONDS = 60
 OURS, SHELL, LIMITED = "ours", "shell", "limited"
 PLACES = {side: Place(bin_dir=f"/opt/cni/bin/{side}", conf_dir=f"/etc/cni/{side}") for side in (OURS, SHELL, LIMITED)}

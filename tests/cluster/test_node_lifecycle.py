@@ -202,7 +202,7 @@ def test_a_pod_is_not_ready_while_its_node_cannot_be_mended(cluster: Cluster, pa
 
 
 def _ask_often(cluster: Cluster) -> None:
-    """Have the kubelet ask for readiness each second, and not just once a minute as the package has it."""
+    """Have the kubelet ask for readiness each second, and not just every 30 s as the package has it."""
     refresh = {"name": "refresh", "readinessProbe": {"periodSeconds": 1}}
     patch = json.dumps({"spec": {"template": {"spec": {"containers": [refresh]}}}})
     cluster.kubectl("patch", f"--namespace={walk.COMPONENTS}", "daemonset", walk.DAEMON_SET, f"--patch={patch}")
