@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError
 from tests.cluster import invariants
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import PATH
+from tests.cluster.tokens import token_of
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -246,7 +246,6 @@ def wait_installed(cluster: Cluster, place: Place) -> None:
 
 def _bound_to(kubeconfig: Path) -> tuple[str, str]:
     """Return name and UID of the pod that a kubeconfig's token belongs to."""
-    token: str = yamldoc.load(kubeconfig).data["users"][0]["user"]["token"]
-    claims = token.split(".")[1]
+    claims = token_of(kubeconfig).split(".")[1]
     pod = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["kubernetes.io"]["pod"]
     return pod["name"], pod["uid"]

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import yamldoc
 from tests.cluster import invariants, pods
 from tests.cluster.errors import ClusterError
+from tests.cluster.tokens import KUBECONFIG, is_void, token_of
 from tests.cluster.waiting import wait_until
+from tests.cluster.walk import RECONCILED_OFTEN
 
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
     from tests.cluster.walk import Package
     from tests.cluster.workload import Workload
 
 pytestmark = pytest.mark.usefixtures("package")
-
-# Often enough that a test may wait for it; the shortest that the values allow.
-EVERY_10_SECONDS = 'ip_reconciler:\n  config:\n    schedule: "@every 10s"\n'
 
 
 def allocated(cluster: Cluster, pool_range: str) -> list[str]:
@@ -191,7 +188,7 @@ def test_addresses_of_pods_deleted_while_all_was_down_come_back(package: Package
     workload.start("kept", "lost,named")
     workload.wait_running(*names, "kept")
     kept = workload.ips("kept")
-    package.install(values=EVERY_10_SECONDS)
+    package.install(values=RECONCILED_OFTEN)
     try:
         _stop_components(cluster)
         # As one does with pods that do not end: without a valid token the plugin would try to free them for a minute.
@@ -207,11 +204,11 @@ def test_addresses_of_pods_deleted_while_all_was_down_come_back(package: Package
 
 def _stop_components(cluster: Cluster) -> None:
     """End the package's pods; with those of the DaemonSet ends the validity of the token that the plugin has."""
-    tokens = {node.name: _token(node) for node in cluster.nodes}
+    tokens = {node.name: token_of(node.directory / KUBECONFIG) for node in cluster.nodes}
     _scale(cluster, replicas=0, selector={"no": "node"})
     pods.wait_gone(cluster.api, namespace="kube-system", selector="name in (whereabouts, whereabouts-reconciler)")
     for name, token in tokens.items():
-        wait_until(f"the token of {name} is void", partial(_void, cluster, token), timeout=60)
+        wait_until(f"the token of {name} is void", partial(is_void, cluster.api, token), timeout=60)
 
 
 def _start_components(cluster: Cluster) -> None:
@@ -231,15 +228,3 @@ def _scale(cluster: Cluster, *, replicas: int, selector: dict[str, str | None]) 
             {"spec": spec},
             content_type="application/merge-patch+json",
         )
-
-
-def _token(node: Node) -> str:
-    kubeconfig = yamldoc.load(node.directory / "etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig").data
-    token: str = kubeconfig["users"][0]["user"]["token"]
-    return token
-
-
-def _void(cluster: Cluster, token: str) -> bool:
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
-    answer = cluster.api.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
-    return not answer["status"].get("authenticated")

@@ -11,8 +11,6 @@ from tests.cluster.workload import Workload
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
-OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
-
 
 def test_allocations_outlive_the_package(cluster: Cluster, package: walk.Package) -> None:
     with Workload(cluster, "reinstall") as workload:
@@ -33,7 +31,7 @@ def test_allocations_outlive_the_package(cluster: Cluster, package: walk.Package
         (left,) = workload.ips("goes")
         cluster.api.delete("pods", "goes", namespace="default")
 
-        package.install(values=OFTEN)
+        package.install(values=walk.RECONCILED_OFTEN)
         for name, node in (("new1", 1), ("new2", 2)):
             workload.run(name, network, node=node)
         living = [each for each in workload.documents() if each["metadata"]["name"] != "goes"]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.cluster.cluster import Cluster
 
-OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 COMING, GOING = 10, 6
 # A DEL tries for a minute, an ADD for two, and then the kubelet tries again.
 RECOVERY_SECONDS = 300
@@ -33,7 +32,7 @@ UNREACHABLE = "connection refused"
 def test_adds_recover_from_a_restart_of_the_api_server(
     cluster: Cluster, package: walk.Package, sig: signal.Signals
 ) -> None:
-    package.install(values=OFTEN)
+    package.install(values=walk.RECONCILED_OFTEN)
     coming, going = ([f"{what}{index}" for index in range(n)] for what, n in (("comes", COMING), ("goes", GOING)))
     with Recorder(cluster) as calls, Workload(cluster, "apiserver") as workload:
         for name, pool_range in (("api-a", "192.168.93.0/24"), ("api-b", "192.168.94.0/24")):

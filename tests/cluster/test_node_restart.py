@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.cluster import invariants, kapp_controller, pods
 from tests.cluster.errors import ClusterError
 from tests.cluster.waiting import wait_until
+from tests.cluster.walk import RECONCILED_OFTEN
 from tests.cluster.workload import Workload
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tests.cluster.pods import Address
     from tests.cluster.walk import Package
 
-OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 LASTING, FORGETFUL = "192.168.91.0/24", "192.168.92.0/24"
 POOLS = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system/ippools"
 # Each pod starts its containers, its network and its probes anew, all of them at once.
@@ -27,7 +27,7 @@ START_SECONDS = 180
 
 def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, package: Package) -> None:
     """On `forgetful` somebody takes an address back while the node is down, as an IPAM that does not last would."""
-    package.install(values=OFTEN)
+    package.install(values=RECONCILED_OFTEN)
     # The other one has the reconciler, so that it runs meanwhile and sees the pods of a node that does not answer.
     (down,) = (node for node in cluster.nodes if node.name != _node_of_reconciler(cluster))
     up = next(node for node in cluster.nodes if node is not down)

@@ -107,7 +107,7 @@ def test_a_pod_that_is_starting_keeps_its_address(cluster: Cluster, package: wal
             ("OverlappingRangeIPReservation", "192.168.66.7", {"podref": "default/pending", "ifname": "net1"}),
         )
     )
-    package.install(values='ip_reconciler: {config: {schedule: "@every 10s"}}\n')
+    package.install(values=walk.RECONCILED_OFTEN)
     try:
         cluster.api.apply("pods", pods.pod("pending", node="none"))
         cluster.api.apply("ippools", pool)

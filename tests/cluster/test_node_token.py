@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carvelwright import yamldoc
 from tests.cluster import host, recorder, walk
 from tests.cluster.churn import Churn
 from tests.cluster.errors import ClusterError
 from tests.cluster.recorder import Recorder
+from tests.cluster.tokens import KUBECONFIG, is_void, token_of
 from tests.cluster.waiting import wait_until
 from tests.cluster.workload import Workload
 
@@ -77,9 +77,7 @@ class Projection:
 
     def on_host(self) -> str:
         """Return the token that the plugin uses."""
-        kubeconfig = yamldoc.load(self.node.directory / "etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig").data
-        token: str = kubeconfig["users"][0]["user"]["token"]
-        return token
+        return token_of(self.node.directory / KUBECONFIG)
 
     def rotate(self) -> None:
         """Give the pod a new token."""
@@ -166,7 +164,9 @@ def test_no_call_fails_while_tokens_are_rotated_and_void(cluster: Cluster, packa
             for each in tokens:
                 wait_until("the former tokens are due", partial(each.revoke_due, calls), timeout=120)
                 for token in each.issued[:-1]:
-                    wait_until(f"{token.secret} is void", partial(_void, cluster, token), timeout=CACHED_SECONDS)
+                    wait_until(
+                        f"{token.secret} is void", partial(is_void, cluster.api, token.text), timeout=CACHED_SECONDS
+                    )
             wait_until("pods come and go", partial(_both_since, calls, time.time()), timeout=60)
         assert churn.problems() == []
         assert [str(call) for call in calls.calls() if call.refused] == []
@@ -191,7 +191,7 @@ def test_calls_fail_when_nobody_takes_the_token_over(cluster: Cluster, package: 
             rotated.rotate()
             (former,) = rotated.issued[:-1]
             rotated.revoke([former])
-            wait_until(f"{former.secret} is void", partial(_void, cluster, former), timeout=CACHED_SECONDS)
+            wait_until(f"{former.secret} is void", partial(is_void, cluster.api, former.text), timeout=CACHED_SECONDS)
             workload.start("comes", "stale", node=1)
             cluster.api.delete("pods", "goes", namespace="default")
             wait_until("an ADD and a DEL are refused", partial(_refused, calls), timeout=60)
@@ -237,9 +237,3 @@ def _stopped(pid: int) -> Iterator[None]:
         # The kubelet replaces it in the end, for it does not answer.
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def _void(cluster: Cluster, token: Token) -> bool:
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token.text}}
-    answer = cluster.api.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
-    return not answer["status"].get("authenticated")

@@ -46,6 +46,8 @@ revision: vmware.2-tkg.1
 releasedAt: 2026-12-07T00:00:00Z
 releaseNotes: The same again, to upgrade to.
 """
+# Often enough that a test may wait for the reconciler; the shortest that the values allow.
+RECONCILED_OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 BUILD_SECONDS = 1800
 # By content, so that a copy of the project uses what the repository has, and the other way round.
 SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds")
