@@ -31,7 +31,7 @@ def site_registry(cluster: Cluster) -> Iterator[str]:
     """Give the address of a second, empty registry that all nodes pull from."""
     address = cluster.control_plane.start_registry(PORT)
     try:
-        wait_until("the site's registry answers", lambda: _answers(cluster, address), timeout=30)
+        wait_until("the site's registry answers", lambda: _answers(cluster, address))
         for node in cluster.nodes:
             node.trust_registry(address)
         yield address
@@ -55,7 +55,7 @@ def first_registry_gone(cluster: Cluster) -> Iterator[None]:
             control_plane.machine.run(["nft", "delete table inet gap"])
     finally:
         control_plane.start_registry()
-        wait_until("the first registry is back", lambda: _answers(cluster, cluster.registry), timeout=30)
+        wait_until("the first registry is back", lambda: _answers(cluster, cluster.registry))
 
 
 def forget_images(cluster: Cluster, prefix: str) -> None:

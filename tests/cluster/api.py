@@ -15,7 +15,7 @@ from tests.cluster.errors import ClusterError
 if TYPE_CHECKING:
     from pathlib import Path
 
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 120
 GROUPS = {
     "namespaces": "api/v1",
     "nodes": "api/v1",
@@ -28,6 +28,7 @@ GROUPS = {
     "deployments": "apis/apps/v1",
     "statefulsets": "apis/apps/v1",
     "leases": "apis/coordination.k8s.io/v1",
+    "clusterroles": "apis/rbac.authorization.k8s.io/v1",
     "apiservices": "apis/apiregistration.k8s.io/v1",
     "customresourcedefinitions": "apis/apiextensions.k8s.io/v1",
     "network-attachment-definitions": "apis/k8s.cni.cncf.io/v1",
@@ -122,6 +123,11 @@ class Api:
         path = _path(plural, meta.get("namespace"), meta["name"]) + "?fieldManager=tests&force=true"
         applied: dict[str, Any] = self.request("PATCH", path, document, content_type="application/apply-patch+yaml")
         return applied
+
+    def merge(self, plural: str, name: str, change: dict[str, Any], *, namespace: str | None = None) -> None:
+        """Change what a resource has, by a merge patch: None takes a key away."""
+        path = _path(plural, namespace, name)
+        self.request("PATCH", path, change, content_type="application/merge-patch+json")
 
     def ready(self) -> bool:
         """Tell whether the API server says that it is ready."""

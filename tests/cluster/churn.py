@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # How many pods live at a time: each turn makes one, and deletes the oldest once it has run.
 LIVING = 6
-GONE_SECONDS = 180
 
 
 class Churn:
@@ -69,7 +68,7 @@ class Churn:
                     self._end(living.popleft())
             while living:
                 self._end(living.popleft())
-            pods.wait_gone(self._workload.cluster.api, names=self._names, timeout=GONE_SECONDS)
+            pods.wait_gone(self._workload.cluster.api, names=self._names)
             self._recorder.wait_idle()
         except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
             self._error = error

@@ -57,7 +57,7 @@ def run(cluster: Cluster, image: str, *, bin_dir: str = "/opt/cni/bin", conf_dir
     for node in cluster.nodes:
         cluster.kubectl("create", "-f", "-", stdin=text.replace("nodeName: NODE", f"nodeName: {node.name}"))
     try:
-        complete, failed = wait_until("the cleanup jobs end", lambda: _ended(cluster), timeout=90, interval=0.5)
+        complete, failed = wait_until("the cleanup jobs end", lambda: _ended(cluster), interval=0.5)
         log = cluster.kubectl("logs", "--namespace=kube-system", f"--selector={LABEL}", "--prefix", "--tail=-1")
         return Outcome(complete, failed, log)
     finally:

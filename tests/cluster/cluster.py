@@ -154,7 +154,7 @@ class Cluster:
             self.control_plane.machine.check()
             return kapp_controller.push_image(self, archives.kapp_controller)
 
-        return wait_until("the registry takes an image", pushed, timeout=60)
+        return wait_until("the registry takes an image", pushed)
 
 
 def _clean_undisturbed() -> None:

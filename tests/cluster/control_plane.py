@@ -73,14 +73,14 @@ class ControlPlane:
         self.machine.start("kube-controller-manager", self.flags.controller_manager(run / "controller-manager.conf"))
         self.machine.start("kube-scheduler", self.flags.scheduler(run / "scheduler.conf"))
 
-    def wait_ready(self, timeout: float = 60) -> None:
+    def wait_ready(self) -> None:
         """Wait until the API server is ready."""
 
         def ready() -> bool:
             self.machine.check()
             return self.api.ready()
 
-        wait_until("the API server is ready", ready, timeout=timeout)
+        wait_until("the API server is ready", ready)
 
     def start_registry(self, port: int = layout.REGISTRY_PORT, storage: Path | None = None) -> str:
         """Start a registry on `port` and return its address; images lie in `storage` (default: its own)."""

@@ -23,8 +23,8 @@ PACKAGE = f"package/{walk.REF_NAME}.{walk.RELEASED}"
 INSTALL = f"-n {walk.NAMESPACE} packageinstall/whereabouts"
 STATUS = "{.metadata.annotations.k8s\\.v1\\.cni\\.cncf\\.io/network-status}"
 USEFUL_ERROR = f"kubectl get {INSTALL} -o jsonpath='{{.status.usefulErrorMessage}}'"
-RECONCILED = "--for=condition=ReconcileSucceeded --timeout=2m"
-FAILED = "--for=condition=ReconcileFailed --timeout=2m"
+RECONCILED = "--for=condition=ReconcileSucceeded --timeout=5m"
+FAILED = "--for=condition=ReconcileFailed --timeout=5m"
 POOLS = "ippools.whereabouts.cni.cncf.io"
 ALLOCATED = '{range .spec.allocations.*}{.podref}{" "}{.ifname}{"\\n"}{end}'
 
@@ -72,7 +72,7 @@ def _version(version: str) -> str:
 def _run(network: str, *names: str) -> str:
     """Return the commands that run pods on a network and wait for them."""
     run = f"--image=busybox:1.37 --annotations={pods.NETWORKS}={network} -- sleep 1000000"
-    wait = f"kubectl wait --for=condition=Ready {' '.join(f'pod/{name}' for name in names)} --timeout=2m"
+    wait = f"kubectl wait --for=condition=Ready {' '.join(f'pod/{name}' for name in names)} --timeout=5m"
     return "\n".join([*(f"kubectl run {name} {run}" for name in names), wait])
 
 
@@ -238,7 +238,7 @@ USE = Chapter(
         Step(
             "The network and the pods.",
             "kubectl apply -f examples/whereabouts/network.yaml -f examples/whereabouts/pods.yaml\n"
-            "kubectl wait --for=condition=Ready pod/pod0 pod/pod1 pod/pod2 --timeout=2m\n"
+            "kubectl wait --for=condition=Ready pod/pod0 pod/pod1 pod/pod2 --timeout=5m\n"
             "kubectl get pods -o wide",
         ),
         Step("A pod has lo, eth0 and net1.", "kubectl exec pod0 -- ip address show"),
@@ -285,7 +285,7 @@ NETWORKS = Chapter(
         Step(
             "When a pod goes, the one that waits has its address.",
             "kubectl delete pod tiny1 --grace-period=1\n"
-            "kubectl wait --for=condition=Ready pod/tiny3 --timeout=3m\n"
+            "kubectl wait --for=condition=Ready pod/tiny3 --timeout=5m\n"
             f"{_addresses('tiny2', 'tiny3')}",
         ),
         Step(
@@ -308,7 +308,7 @@ NETWORKS = Chapter(
             '-p \'{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}\'\n'
             "kubectl scale -n kube-system deployment/whereabouts-reconciler --replicas=0\n"
             "kubectl wait -n kube-system --for=delete pod -l 'name in (whereabouts, whereabouts-reconciler)' "
-            "--timeout=2m\n"
+            "--timeout=5m\n"
             "sleep 15  # for so long the API server may still take the plugin's credentials\n"
             "kubectl delete pod six1 six2 --grace-period=0 --force\n"
             f"kubectl get {POOLS} -n kube-system fd00-20---112 -o jsonpath='{ALLOCATED}'",
@@ -341,7 +341,7 @@ UPGRADE = Chapter(
             "Another version.",
             f"carvelwright rbac --release {walk.NEXT} -f uncommented.yaml | kubectl apply -f -\n"
             f"{_version(walk.NEXT)}\n"
-            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.NEXT} --timeout=2m\n"
+            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.NEXT} --timeout=5m\n"
             f"kubectl wait {INSTALL} {RECONCILED}\n"
             "kubectl get pods --all-namespaces -l 'name=whereabouts' -o wide\n"
             "kubectl get pods",
@@ -354,7 +354,7 @@ UPGRADE = Chapter(
         Step(
             "Meant.",
             f"kubectl annotate {INSTALL} {walk.DOWNGRADABLE}=\n"
-            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.RELEASED} --timeout=2m\n"
+            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.RELEASED} --timeout=5m\n"
             f"kubectl wait {INSTALL} {RECONCILED}\n"
             f"kubectl get {INSTALL}\n"
             f"{_addresses('pod0', 'pod1', 'pod2')}",
@@ -422,14 +422,14 @@ GAP = Chapter(
         Step(
             "Pods and a ping.",
             "kubectl apply -f examples/whereabouts/pods.yaml\n"
-            "kubectl wait --for=condition=Ready pod/pod0 pod/pod1 pod/pod2 --timeout=2m\n"
+            "kubectl wait --for=condition=Ready pod/pod0 pod/pod1 pod/pod2 --timeout=5m\n"
             f"ip=$(kubectl get pod pod2 -o jsonpath='{STATUS}' | grep -o '192[.]168[.]20[.][0-9]*')\n"
             "kubectl exec pod0 -- ping -c 3 -I net1 $ip",
         ),
         Step(
             "The other version is there, too.",
             f"{_version(walk.NEXT)}\n"
-            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.NEXT} --timeout=2m\n"
+            f"kubectl wait {INSTALL} --for=jsonpath='{{.status.version}}'={walk.NEXT} --timeout=5m\n"
             f"kubectl wait {INSTALL} {RECONCILED}\n"
             f"kubectl get {INSTALL}",
         ),
@@ -460,7 +460,7 @@ LOAD = Chapter(
         Step(
             "And all come back.",
             "kubectl delete deployment/many\n"
-            "kubectl wait --for=delete pod -l app=many --timeout=3m > /dev/null\n"
+            "kubectl wait --for=delete pod -l app=many --timeout=5m > /dev/null\n"
             f"while kubectl get {POOLS} -n kube-system -o yaml | grep -q default/many; do sleep 1; done\n"
             f"kubectl get {POOLS} -n kube-system -o custom-columns=RANGE:.spec.range,ALLOCATIONS:.spec.allocations",
         ),

@@ -97,7 +97,7 @@ def clean() -> list[str]:
     """Remove every machine and cgroup of ours, and the state of this checkout's cluster; return what was there."""
     found = machine.running()
     machine.kill([pid for pids in found.values() for pid in pids])
-    wait_until("the machines are gone", lambda: not machine.running(), timeout=30)
+    wait_until("the machines are gone", lambda: not machine.running())
     groups = [group for group in CGROUPS.glob(f"*/{layout.CGROUP_PREFIX}*") if group.is_dir()]
     for group in groups:
         remove_cgroup(group)
@@ -123,7 +123,7 @@ def remove_cgroups(name: str) -> None:
 
 def remove_cgroup(group: Path) -> None:
     """Remove a cgroup and those below it; the kernel may need a moment after the last process."""
-    wait_until(f"{group} is removed", lambda: _removed(group), timeout=20, interval=0.05)
+    wait_until(f"{group} is removed", lambda: _removed(group), interval=0.05)
 
 
 def _removed(group: Path) -> bool:

@@ -12,7 +12,7 @@ from tests.cluster import pods
 from tests.cluster.api import ApiError
 from tests.cluster.errors import ClusterError
 from tests.cluster.pods import Address
-from tests.cluster.waiting import wait_until
+from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,6 @@ Document = dict[str, Any]
 # NAMESPACE/NAME of each network attachment that uses Whereabouts, and its IPAM section.
 Networks = Mapping[str, Document]
 
-# A deleted pod's address comes back when its DEL ran, or when the control loop saw that it is gone.
-SETTLE_SECONDS = 30
 NOT_FOUND = 404
 
 
@@ -57,8 +55,11 @@ def broken(api: Api) -> list[str]:
     return problems
 
 
-def check(api: Api, *, timeout: float = SETTLE_SECONDS) -> None:
-    """Wait until all invariants hold; raise with those that are still broken after `timeout` seconds."""
+def check(api: Api, *, timeout: float = PATIENCE_SECONDS) -> None:
+    """Wait until all invariants hold; raise with those that are still broken after `timeout` seconds.
+
+    A deleted pod's address comes back when its DEL ran, or when the control loop saw that it is gone.
+    """
 
     def whole() -> bool:
         if problems := broken(api):

@@ -64,7 +64,7 @@ def install(cluster: Cluster, image: str) -> None:
 def restart(cluster: Cluster) -> None:
     """Replace the pod, and with it what it keeps of former fetches."""
     cluster.kubectl("rollout", "restart", f"--namespace={NAMESPACE}", "deployment/kapp-controller")
-    cluster.kubectl("rollout", "status", f"--namespace={NAMESPACE}", "deployment/kapp-controller", "--timeout=2m")
+    cluster.kubectl.wait_rollout("deployment/kapp-controller", namespace=NAMESPACE)
     wait_ready(cluster)
 
     def discovered() -> bool:
@@ -72,10 +72,10 @@ def restart(cluster: Cluster) -> None:
         cluster.kubectl("api-resources")
         return True
 
-    wait_until("the APIs can be listed again", discovered, timeout=90, interval=1)
+    wait_until("the APIs can be listed again", discovered, interval=1)
 
 
-def wait_ready(cluster: Cluster, timeout: float = 120) -> None:
+def wait_ready(cluster: Cluster) -> None:
     """Wait until the API server serves packages through kapp-controller."""
 
     def available() -> bool:
@@ -84,4 +84,4 @@ def wait_ready(cluster: Cluster, timeout: float = 120) -> None:
             raise ClusterError(str(condition(service, "Available").get("message", "no condition yet")))
         return cluster.api.list("packages") is not None
 
-    wait_until("kapp-controller serves packages", available, timeout=timeout)
+    wait_until("kapp-controller serves packages", available)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.errors import ClusterError
+from tests.cluster.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +30,14 @@ class Kubectl:
         return self.machine.on_network([str(self.program), f"--kubeconfig={self.kubeconfig}", *arguments])
 
     def try_run(
-        self, *arguments: str, stdin: str | None = None, timeout: float = 120
+        self, *arguments: str, stdin: str | None = None, timeout: float = 2 * PATIENCE_SECONDS
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl and return its end, whatever it was."""
         return subprocess.run(
             self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )
 
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 2 * PATIENCE_SECONDS) -> str:
         """Run kubectl and return its output; raise with its words when it fails."""
         done = self.try_run(*arguments, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
@@ -52,6 +53,10 @@ class Kubectl:
         """Apply a file, or each file of a directory."""
         self("apply", "--server-side", "--force-conflicts", "-f", os.fspath(path))
 
-    def execute(self, pod: str, *argv: str, namespace: str = "default", timeout: float = 60) -> str:
+    def wait_rollout(self, workload: str, *, namespace: str) -> None:
+        """Wait until a workload (KIND/NAME) is as its specification has it."""
+        self("rollout", "status", workload, f"--namespace={namespace}", f"--timeout={PATIENCE_SECONDS}s")
+
+    def execute(self, pod: str, *argv: str, namespace: str = "default", timeout: float = PATIENCE_SECONDS) -> str:
         """Run a command in a pod's first container and return its output."""
         return self("exec", "--namespace", namespace, pod, "--", *argv, timeout=timeout)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.cluster import layout
 from tests.cluster.errors import ClusterError
-from tests.cluster.waiting import wait_until
+from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +115,7 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        pid = wait_until(f"the namespaces of {name}", lambda: _running_child(holder, pause), timeout=10, interval=0.01)
+        pid = wait_until(f"the namespaces of {name}", lambda: _running_child(holder, pause), interval=0.01)
         machine = cls(name=name, pid=pid, holder=holder)
         machine.run(["hostname", name])
         machine.run(["ip", "link", "set", "lo", "up"])
@@ -146,7 +146,7 @@ class Machine:
         """Return the command that runs `argv` in the machine's network, with the host's files."""
         return ["nsenter", "--target", str(self.pid), "--net", "--", *argv]
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60) -> str:
+    def run(self, argv: Sequence[str], *, timeout: float = PATIENCE_SECONDS) -> str:
         """Run a command in the machine to its end and return its output; raise with its words when it fails."""
         done = subprocess.run(
             self.inside(argv), capture_output=True, text=True, timeout=timeout, check=False, env={"PATH": PATH}
@@ -171,7 +171,7 @@ class Machine:
             )
         program = Path(argv[0])
         try:
-            pid = wait_until(f"{name} starts", lambda: _running_child(parent, program), timeout=10, interval=0.01)
+            pid = wait_until(f"{name} starts", lambda: _running_child(parent, program), interval=0.01)
         except DaemonEnded as error:
             raise DaemonEnded(f"{self.name}: {name} did not start: {error}; {log}:\n{tail(log)}") from None
         daemon = Daemon(name, pid, start_time(pid) or "", log, pidfile, parent)
@@ -194,7 +194,7 @@ class Machine:
             proc = Path(f"/proc/{self.pid}/root/proc")
             return [pid for pid in _processes(proc) if start_time(pid, proc) is not None] == [1]
 
-        wait_until(f"all of {self.name} has ended", ended, timeout=30)
+        wait_until(f"all of {self.name} has ended", ended)
         for daemon in self.daemons.values():
             daemon.stop()
         self.daemons.clear()
@@ -279,7 +279,7 @@ def kill(pids: Sequence[int]) -> None:
             _kill(pid)
         return not left
 
-    wait_until("nobody is left in the machines", empty, timeout=30, interval=0.02)
+    wait_until("nobody is left in the machines", empty, interval=0.02)
 
 
 def running() -> dict[str, list[int]]:

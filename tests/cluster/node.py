@@ -98,7 +98,7 @@ class Node:
 
     def start_kubelet(self) -> None:
         """Start kubelet and kube-proxy, once containerd answers."""
-        wait_until(f"containerd of {self.name} answers", self._containerd_answers, timeout=30)
+        wait_until(f"containerd of {self.name} answers", self._containerd_answers)
         binaries, run = self.control_plane.binaries, layout.RUN
         kubeconfig = self.control_plane.ca.kubeconfig(self.name, run / f"{self.name}.conf")
         config = self.directory / "kubelet.json"
@@ -110,18 +110,18 @@ class Node:
         config.write_text(components.kube_proxy_config(self.name, run / "kube-proxy.conf"))
         self.machine.start("kube-proxy", components.kube_proxy(binaries, config))
 
-    def wait_ready(self, timeout: float = 60) -> None:
+    def wait_ready(self) -> None:
         """Wait until the API server calls the node ready."""
 
         def ready() -> bool:
             self.machine.check()
             return holds(self.control_plane.api.get("nodes", self.name), "Ready")
 
-        wait_until(f"{self.name} is ready", ready, timeout=timeout)
+        wait_until(f"{self.name} is ready", ready)
 
     def load_image(self, archive: Path) -> None:
         """Put a docker archive into the node's image store."""
-        wait_until(f"containerd of {self.name} answers", self._containerd_answers, timeout=30)
+        wait_until(f"containerd of {self.name} answers", self._containerd_answers)
         self.ctr("images", "import", str(archive))
 
     def ctr(self, *arguments: str) -> str:

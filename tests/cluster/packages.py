@@ -12,7 +12,6 @@ from tests.cluster.waiting import wait_until
 if TYPE_CHECKING:
     from tests.cluster.api import Api
 
-RECONCILE_SECONDS = 120
 # How long the status of a PackageInstall may lag behind that of its App.
 MIRROR_SECONDS = 5
 # kapp-controller's process 1 reaps orphans, and when busy now and then a tool that it waits for; it tries again then.
@@ -69,9 +68,7 @@ def administrator(name: str, *, namespace: str) -> list[dict[str, Any]]:
     return [account, binding]
 
 
-def wait_reconciled(
-    api: Api, plural: str, name: str, *, namespace: str, timeout: float = RECONCILE_SECONDS
-) -> dict[str, Any]:
+def wait_reconciled(api: Api, plural: str, name: str, *, namespace: str) -> dict[str, Any]:
     """Wait until the resource's present generation is reconciled and return it; raise `ReconcileError` if it failed."""
 
     def reconciled() -> dict[str, Any] | None:
@@ -80,10 +77,10 @@ def wait_reconciled(
             raise ClusterError(found.get("status", {}).get("friendlyDescription", "no status yet"))
         return _successful(found)
 
-    return wait_until(f"{plural} {namespace}/{name} is reconciled", reconciled, timeout=timeout, interval=0.2)
+    return wait_until(f"{plural} {namespace}/{name} is reconciled", reconciled, interval=0.2)
 
 
-def wait_installed(api: Api, name: str, *, namespace: str, timeout: float = RECONCILE_SECONDS) -> dict[str, Any]:
+def wait_installed(api: Api, name: str, *, namespace: str) -> dict[str, Any]:
     """Do what `wait_reconciled` does for a PackageInstall, whose status may still be that of the App as it was before.
 
     By the time that a PackageInstall has observed its new generation it has passed it on to the App, so the App is
@@ -104,7 +101,7 @@ def wait_installed(api: Api, name: str, *, namespace: str, timeout: float = RECO
                 return None
         return _successful(found)
 
-    return wait_until(f"PackageInstall {namespace}/{name} is reconciled", reconciled, timeout=timeout, interval=0.2)
+    return wait_until(f"PackageInstall {namespace}/{name} is reconciled", reconciled, interval=0.2)
 
 
 def settled(resource: dict[str, Any]) -> bool:
@@ -128,7 +125,7 @@ def _successful(resource: dict[str, Any]) -> dict[str, Any]:
     return resource
 
 
-def wait_deleted(api: Api, plural: str, name: str, *, namespace: str, timeout: float = RECONCILE_SECONDS) -> None:
+def wait_deleted(api: Api, plural: str, name: str, *, namespace: str) -> None:
     """Wait until the resource is gone; raise `ReconcileError` if kapp-controller could not remove what it brought."""
 
     def gone() -> bool:
@@ -139,4 +136,4 @@ def wait_deleted(api: Api, plural: str, name: str, *, namespace: str, timeout: f
             raise ReconcileError(found["status"].get("usefulErrorMessage", "DeleteFailed"))
         raise ClusterError(found.get("status", {}).get("friendlyDescription", "still there"))
 
-    wait_until(f"{plural} {namespace}/{name} is gone", gone, timeout=timeout, interval=0.2)
+    wait_until(f"{plural} {namespace}/{name} is gone", gone, interval=0.2)

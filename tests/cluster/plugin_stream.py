@@ -118,7 +118,7 @@ class Stream:
         if self._errors:
             raise self._errors[0]
         # What a failed DEL left is not for others to find.
-        wait_until("the stream's addresses are given back", self._all_given_back, timeout=60, interval=1)
+        wait_until("the stream's addresses are given back", self._all_given_back, interval=1)
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Return how many calls ended so far, by node and kind."""
@@ -139,7 +139,7 @@ class Stream:
             now = self.counts()
             return all(now[key] >= before[key] + number for key in kinds)
 
-        wait_until("the plugin is called on each node", called, timeout=CALL_SECONDS)
+        wait_until("the plugin is called on each node", called)
 
     def _repeat(self, turn: Any, node: Node, pause: float) -> None:
         try:
@@ -241,7 +241,7 @@ def wait_installed(cluster: Cluster, place: Place) -> None:
         return True
 
     for node in cluster.nodes:
-        wait_until(f"the plugin is on {node.name}", partial(installed, node), timeout=60)
+        wait_until(f"the plugin is on {node.name}", partial(installed, node))
 
 
 def _bound_to(kubeconfig: Path) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.cluster import host, images, layout
 from tests.cluster.errors import ClusterError
-from tests.cluster.waiting import wait_until
+from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -78,7 +78,9 @@ def running(document: dict[str, Any]) -> bool:
     return ready and "deletionTimestamp" not in document["metadata"]
 
 
-def wait_running(api: Api, names: Sequence[str], *, namespace: str = "default", timeout: float = 90) -> None:
+def wait_running(
+    api: Api, names: Sequence[str], *, namespace: str = "default", timeout: float = PATIENCE_SECONDS
+) -> None:
     """Wait until each of the named pods is ready."""
 
     def all_running() -> bool:
@@ -97,7 +99,7 @@ def wait_gone(
     namespace: str = "default",
     selector: str = "",
     names: Container[str] | None = None,
-    timeout: float = 90,
+    timeout: float = PATIENCE_SECONDS,
 ) -> None:
     """Wait until no pod is left that matches the selector and, where names are given, has one of them."""
 
@@ -152,7 +154,7 @@ def ping(kubectl: Kubectl, pod: str, ip: str) -> None:
             raise ClusterError(printed)
         return True
 
-    wait_until(f"{pod} reaches {ip}", answered, timeout=60, interval=0.5)
+    wait_until(f"{pod} reaches {ip}", answered, interval=0.5)
 
 
 def run_on_network(document: dict[str, Any], argv: Sequence[str]) -> str:

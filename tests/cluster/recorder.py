@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 PLUGIN = "recorded-macvlan"
 IPAM = "recorded-ipam"
 CALLS = "cni-calls"
-# A call of the plugin takes seconds on a busy machine; by itself it ends within two minutes.
-IDLE_SECONDS = 150
 NANOSECONDS = 1e9
 
 # The files of a call are named for the time at which it began; the last of them appears when it has ended.
@@ -153,7 +151,7 @@ class Recorder:
                 raise ClusterError("; ".join(f"{call}: {call.last_words()}" for call in running))
             return True
 
-        wait_until("all calls of the plugin have ended", idle, timeout=IDLE_SECONDS)
+        wait_until("all calls of the plugin have ended", idle)
 
     def _kept(self, calls: list[Call]) -> list[str]:
         # Read after the calls: what a DEL that had ended by then has left in the pools, it has lost.

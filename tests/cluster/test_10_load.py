@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import invariants, layout
+from tests.cluster import invariants, layout, pools
 from tests.cluster.progress import say
 from tests.cluster.recorder import Recorder, network
 from tests.cluster.workload import Workload
@@ -83,8 +83,7 @@ def _load(cluster: Cluster, recorded: Recorder) -> dict[str, Any]:
 
 def _holders(cluster: Cluster) -> dict[str, int]:
     """Return how many addresses of the test's ranges each pod holds."""
-    pools = [pool for pool in cluster.api.list("ippools") if pool["spec"]["range"] in RANGES.values()]
-    return Counter(entry["podref"] for pool in pools for entry in pool["spec"].get("allocations", {}).values())
+    return Counter(pools.holders(cluster.api, *RANGES.values()))
 
 
 def _figures(calls: Sequence[Call], command: str) -> dict[str, float]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import invariants, pods
+from tests.cluster import invariants, pods, pools, walk
 from tests.cluster.errors import ClusterError
 from tests.cluster.tokens import KUBECONFIG, is_void, token_of
 from tests.cluster.waiting import wait_until
-from tests.cluster.walk import RECONCILED_OFTEN
 
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
@@ -22,14 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("package")
 
 
-def allocated(cluster: Cluster, pool_range: str) -> list[str]:
-    """Return who holds addresses of the pools with this range."""
-    pools = [pool for pool in cluster.api.list("ippools") if pool["spec"]["range"] == pool_range]
-    return sorted(entry["podref"] for pool in pools for entry in pool["spec"].get("allocations", {}).values())
-
-
 def _held(cluster: Cluster, pool_range: str, holders: list[str]) -> bool:
-    return allocated(cluster, pool_range) == holders
+    return pools.holders(cluster.api, pool_range) == holders
 
 
 def within(ip: str, network: str) -> bool:
@@ -79,7 +72,6 @@ def test_ranges_that_overlap_give_no_address_twice(workload: Workload) -> None:
                 each["spec"]["podref"] for each in workload.cluster.api.list("overlappingrangeipreservations")
             }.intersection(f"default/{name}" for name in names)
         ),
-        timeout=30,
     )
 
 
@@ -103,7 +95,7 @@ def test_a_pod_that_would_need_its_own_address_twice_is_told(workload: Workload)
     workload.network("first", range="192.168.31.0/24", range_start="192.168.31.10", range_end="192.168.31.10")
     workload.network("second", range="192.168.31.0/25", range_start="192.168.31.10", range_end="192.168.31.10")
     workload.start("greedy", "first,second")
-    wait_until("an event says so", lambda: _told(workload.cluster, "greedy"), timeout=60)
+    wait_until("an event says so", lambda: _told(workload.cluster, "greedy"))
 
 
 def test_networks_of_different_names_may_use_the_same_addresses(workload: Workload) -> None:
@@ -114,10 +106,10 @@ def test_networks_of_different_names_may_use_the_same_addresses(workload: Worklo
     workload.wait_running("blue1", "blue2", "red1", "red2")
     blue, red = ({*workload.ips(f"{color}1"), *workload.ips(f"{color}2")} for color in ("blue", "red"))
     assert blue == red == {"192.168.23.1", "192.168.23.2"}
-    pools = {pool["metadata"]["name"] for pool in workload.cluster.api.list("ippools")}
-    assert pools >= {"blue-192.168.23.0-24", "red-192.168.23.0-24"}
+    names = {pool["metadata"]["name"] for pool in workload.cluster.api.list("ippools")}
+    assert names >= {"blue-192.168.23.0-24", "red-192.168.23.0-24"}
     workload.delete_all()
-    wait_until("they come back", lambda: not allocated(workload.cluster, "192.168.23.0/24"), timeout=30)
+    wait_until("they come back", lambda: not pools.holders(workload.cluster.api, "192.168.23.0/24"))
 
 
 def test_an_exhausted_range_is_told_and_recovers(workload: Workload) -> None:
@@ -130,7 +122,7 @@ def test_an_exhausted_range_is_told_and_recovers(workload: Workload) -> None:
 
     workload.start("tiny3", "tiny")
 
-    message = wait_until("an event says that the range is full", lambda: _told(cluster, "tiny3"), timeout=60)
+    message = wait_until("an event says that the range is full", lambda: _told(cluster, "tiny3"))
     assert "192.168.24.10 / - 192.168.24.11 / range: 192.168.24.0/24" in message
     with pytest.raises(ClusterError, match="tiny3"):
         workload.wait_running("tiny3", timeout=0)
@@ -157,7 +149,7 @@ def test_a_stateful_set_is_scaled_up_and_down(workload: Workload) -> None:
         pods.wait_gone(cluster.api, names={f"set-{index}" for index in range(replicas, 6)})
         workload.wait_running(*names)
         holders = [f"default/{name}" for name in names]
-        wait_until(f"{replicas} addresses are held", partial(_held, cluster, pool_range, holders), timeout=30)
+        wait_until(f"{replicas} addresses are held", partial(_held, cluster, pool_range, holders))
         assert len(set(workload.ips())) == replicas
 
 
@@ -172,10 +164,9 @@ def test_a_pod_that_comes_again_under_its_name_has_one_address(workload: Workloa
     wait_until(
         "the successor runs",
         lambda: any(pods.running(each) and each["metadata"]["uid"] != old for each in workload.documents()),
-        timeout=60,
     )
     invariants.check(cluster.api)
-    assert allocated(cluster, "192.168.26.0/24") == ["default/again-0"]
+    assert pools.holders(cluster.api, "192.168.26.0/24") == ["default/again-0"]
 
 
 def test_addresses_of_pods_deleted_while_all_was_down_come_back(package: Package, workload: Workload) -> None:
@@ -188,18 +179,18 @@ def test_addresses_of_pods_deleted_while_all_was_down_come_back(package: Package
     workload.start("kept", "lost,named")
     workload.wait_running(*names, "kept")
     kept = workload.ips("kept")
-    package.install(values=RECONCILED_OFTEN)
+    package.install(values=walk.RECONCILED_OFTEN)
     try:
         _stop_components(cluster)
         # As one does with pods that do not end: without a valid token the plugin would try to free them for a minute.
         cluster.kubectl("delete", "pod", *names, "--grace-period=0", "--force")
         pods.wait_gone(cluster.api, names=names)
-        assert allocated(cluster, pool_range) == ["default/kept", *(f"default/{name}" for name in names)]
+        assert pools.holders(cluster.api, pool_range) == ["default/kept", *(f"default/{name}" for name in names)]
     finally:
         _start_components(cluster)
-    wait_until("the lost are found", partial(_held, cluster, pool_range, ["default/kept"]), timeout=90)
+    wait_until("the lost are found", partial(_held, cluster, pool_range, ["default/kept"]))
     assert workload.ips("kept") == kept
-    assert allocated(cluster, "192.168.28.0/24") == ["default/kept"]
+    assert pools.holders(cluster.api, "192.168.28.0/24") == ["default/kept"]
 
 
 def _stop_components(cluster: Cluster) -> None:
@@ -208,23 +199,15 @@ def _stop_components(cluster: Cluster) -> None:
     _scale(cluster, replicas=0, selector={"no": "node"})
     pods.wait_gone(cluster.api, namespace="kube-system", selector="name in (whereabouts, whereabouts-reconciler)")
     for name, token in tokens.items():
-        wait_until(f"the token of {name} is void", partial(is_void, cluster.api, token), timeout=60)
+        wait_until(f"the token of {name} is void", partial(is_void, cluster.api, token))
 
 
 def _start_components(cluster: Cluster) -> None:
     _scale(cluster, replicas=1, selector={"no": None})
-    cluster.kubectl("rollout", "status", "--namespace=kube-system", "daemonset/whereabouts", "--timeout=90s")
+    cluster.kubectl.wait_rollout("daemonset/whereabouts", namespace="kube-system")
 
 
 def _scale(cluster: Cluster, *, replicas: int, selector: dict[str, str | None]) -> None:
-    patches: tuple[tuple[str, object], ...] = (
-        ("daemonsets/whereabouts", {"template": {"spec": {"nodeSelector": selector}}}),
-        ("deployments/whereabouts-reconciler", {"replicas": replicas}),
-    )
-    for path, spec in patches:
-        cluster.api.request(
-            "PATCH",
-            f"/apis/apps/v1/namespaces/kube-system/{path}",
-            {"spec": spec},
-            content_type="application/merge-patch+json",
-        )
+    on_nodes = {"spec": {"template": {"spec": {"nodeSelector": selector}}}}
+    cluster.api.merge("daemonsets", walk.DAEMON_SET, on_nodes, namespace=walk.COMPONENTS)
+    cluster.api.merge("deployments", walk.RECONCILER, {"spec": {"replicas": replicas}}, namespace=walk.COMPONENTS)

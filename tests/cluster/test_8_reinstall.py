@@ -40,7 +40,7 @@ def test_allocations_outlive_the_package(cluster: Cluster, package: walk.Package
         workload.ping("new1", *workload.ips("stays2"))
         # The plugin tries for a minute to tell the API server, which does not know it any more.
         pods.wait_gone(cluster.api, names=["goes"])
-        wait_until("the lost address is free", lambda: _held_by(cluster, left) != "default/goes", timeout=60)
+        wait_until("the lost address is free", lambda: _held_by(cluster, left) != "default/goes")
 
 
 def _held_by(cluster: Cluster, ip: str) -> str | None:

@@ -52,7 +52,7 @@ def _no_package(cluster: Cluster, package: walk.Package) -> Iterator[None]:
         package.remove()
         # It keeps what it fetched by digest, with the places of the images; a copied bundle has the same digest.
         kapp_controller.restart(cluster)
-        wait_until("the first repository is back", lambda: _added(package), timeout=180, interval=1)
+        wait_until("the first repository is back", lambda: _added(package), interval=1)
 
 
 def _added(package: walk.Package) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import invariants, pods
+from tests.cluster import invariants, pods, pools
 from tests.cluster.errors import ClusterError
 from tests.cluster.workload import Workload
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Tampering = Callable[["Cluster"], AbstractContextManager[None]]
 GROUP = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system"
-POOL = "192.168.29.0-24"
+RANGE = "192.168.29.0/24"
 FIRST, SECOND = "192.168.29.1", "192.168.29.2"
 GHOST = {"id": "0", "podref": "default/ghost", "ifname": "net1"}
 
@@ -29,52 +29,34 @@ GHOST = {"id": "0", "podref": "default/ghost", "ifname": "net1"}
 def two_pods(installed_package: Package) -> Iterator[Cluster]:
     """Pods `victim` with the first and `other` with the second address of a range."""
     with Workload(installed_package.cluster, "invariants") as workload:
-        workload.network("tampered", range="192.168.29.0/24")
+        workload.network("tampered", range=RANGE)
         workload.run("victim", "tampered", node=1)
         workload.run("other", "tampered", node=2)
         assert workload.ips() == [FIRST, SECOND]
         yield installed_package.cluster
 
 
-def _merge(cluster: Cluster, path: str, change: dict[str, Any]) -> None:
-    cluster.api.request("PATCH", path, change, content_type="application/merge-patch+json")
-
-
-def _allocations(cluster: Cluster) -> dict[str, Any]:
-    found: dict[str, Any] = cluster.api.get("ippools", POOL, namespace="kube-system")["spec"]["allocations"]
-    return found
-
-
-def _allocate(cluster: Cluster, change: dict[str, Any]) -> None:
-    _merge(cluster, f"{GROUP}/ippools/{POOL}", {"spec": {"allocations": change}})
-
-
 @contextmanager
 def allocation_lost(cluster: Cluster) -> Iterator[None]:
-    before = _allocations(cluster)
-    _allocate(cluster, {"1": None})
+    before = pools.allocations(cluster.api, RANGE)
+    pools.allocate(cluster.api, RANGE, {"1": None})
     yield
-    _allocate(cluster, {"1": before["1"]})
+    pools.allocate(cluster.api, RANGE, {"1": before["1"]})
 
 
 @contextmanager
 def allocation_leaked(cluster: Cluster) -> Iterator[None]:
-    _allocate(cluster, {"77": GHOST})
+    pools.allocate(cluster.api, RANGE, {"77": GHOST})
     yield
-    _allocate(cluster, {"77": None})
+    pools.allocate(cluster.api, RANGE, {"77": None})
 
 
 @contextmanager
 def allocated_twice(cluster: Cluster) -> Iterator[None]:
-    other = {
-        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
-        "kind": "IPPool",
-        "metadata": {"name": "192.168.29.0-25", "namespace": "kube-system"},
-        "spec": {"range": "192.168.29.0/25", "allocations": {"1": GHOST}},
-    }
-    cluster.api.apply("ippools", other)
+    other = "192.168.29.0/25"
+    cluster.api.apply("ippools", pools.document(other, {"1": GHOST}))
     yield
-    cluster.api.delete("ippools", "192.168.29.0-25", namespace="kube-system")
+    pools.delete(cluster.api, other)
 
 
 @contextmanager
@@ -111,7 +93,7 @@ def announced_twice(cluster: Cluster) -> Iterator[None]:
 
 def _announce(cluster: Cluster, text: str) -> None:
     change = {"metadata": {"annotations": {pods.NETWORK_STATUS: text}}}
-    _merge(cluster, "/api/v1/namespaces/default/pods/victim", change)
+    cluster.api.merge("pods", "victim", change, namespace="default")
 
 
 @contextmanager

@@ -120,11 +120,11 @@ def test_a_level_on_kube_system_keeps_new_pods_of_the_daemon_set_out(cluster: Cl
     label(f"{ENFORCE}=baseline")
     try:
         cluster.api.delete("pods", found[0]["metadata"]["name"], namespace=walk.COMPONENTS)
-        message = wait_until("the DaemonSet tells why", refused, timeout=60)
+        message = wait_until("the DaemonSet tells why", refused)
         assert "host namespaces (hostNetwork=true)" in message
     finally:
         label(f"{ENFORCE}-")
-    cluster.kubectl("rollout", "status", "--namespace=kube-system", "daemonset/whereabouts", "--timeout=90s")
+    cluster.kubectl.wait_rollout("daemonset/whereabouts", namespace="kube-system")
 
 
 def _about(event: dict[str, Any]) -> bool:

@@ -32,7 +32,7 @@ UNREACHABLE = "connection refused"
 def test_adds_recover_from_a_restart_of_the_api_server(
     cluster: Cluster, package: walk.Package, sig: signal.Signals
 ) -> None:
-    package.install(values=walk.RECONCILED_OFTEN)
+    package.reconcile_often()
     coming, going = ([f"{what}{index}" for index in range(n)] for what, n in (("comes", COMING), ("goes", GOING)))
     with Recorder(cluster) as calls, Workload(cluster, "apiserver") as workload:
         for name, pool_range in (("api-a", "192.168.93.0/24"), ("api-b", "192.168.94.0/24")):
@@ -46,10 +46,10 @@ def test_adds_recover_from_a_restart_of_the_api_server(
             cluster.api.delete("pods", name, namespace="default")
         for index, name in enumerate(coming):
             workload.start(name, "api-a", "api-b", node=1 + index % 2)
-        wait_until("addresses are given out and given back", lambda: _crowded(calls), timeout=60)
+        wait_until("addresses are given out and given back", lambda: _crowded(calls))
         stopped = time.time()
         with _no_api_server(cluster, sig):
-            wait_until("a node misses the API server", lambda: _missed(cluster, calls, stopped), timeout=120)
+            wait_until("a node misses the API server", lambda: _missed(cluster, calls, stopped))
         # Otherwise the test came too early or too late.
         assert {call.command for call in calls.calls() if call.began < stopped < (call.ended or inf)} == {"ADD", "DEL"}
 
@@ -94,4 +94,4 @@ def _missed(cluster: Cluster, calls: Recorder, since: float) -> bool:
 def _wait_components(cluster: Cluster) -> None:
     kapp_controller.wait_ready(cluster)
     for workload in (f"daemonset/{walk.DAEMON_SET}", *(f"deployment/{name}" for name in walk.DEPLOYMENTS)):
-        cluster.kubectl("rollout", "status", f"--namespace={walk.COMPONENTS}", workload, "--timeout=2m", timeout=150)
+        cluster.kubectl.wait_rollout(workload, namespace=walk.COMPONENTS)

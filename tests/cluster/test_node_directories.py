@@ -54,7 +54,7 @@ def _restart_containerd(node: Node) -> None:
     """Have containerd read its configuration anew; containers live on."""
     node.machine.stop("containerd")
     node.start_containerd()
-    wait_until(f"containerd of {node.name} answers", lambda: node.ctr("version"), timeout=30)
+    wait_until(f"containerd of {node.name} answers", lambda: node.ctr("version"))
 
 
 @pytest.fixture(scope="module")

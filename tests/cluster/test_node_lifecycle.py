@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import cleanup, packages, pods, walk
-from tests.cluster.waiting import wait_until
+from tests.cluster import cleanup, packages, pods, pools, walk
+from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.cluster.workload import Workload
 
 NETWORKS_CRD = "network-attachment-definitions.k8s.cni.cncf.io"
-RECONCILER = "app=whereabouts-reconciler"
 PLUGIN = "/opt/cni/bin/whereabouts"
 SETTINGS = "/etc/cni/net.d/whereabouts.d"
 WITHOUT_PREFLIGHT = "ip_reconciler: {config: {preflight: false}}\n"
@@ -42,10 +41,8 @@ def _no_networks(cluster: Cluster) -> Iterator[Callable[[], None]]:
 
     def restore() -> None:
         cluster.kubectl.apply(definition)
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{NETWORKS_CRD}", "--timeout=30s")
-        wait_until(
-            "networks can be listed", lambda: cluster.api.list("network-attachment-definitions") == [], timeout=30
-        )
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{NETWORKS_CRD}", f"--timeout={PATIENCE_SECONDS}s")
+        wait_until("networks can be listed", lambda: cluster.api.list("network-attachment-definitions") == [])
 
     cluster.kubectl("delete", "crd", NETWORKS_CRD, "--wait")
     try:
@@ -54,30 +51,13 @@ def _no_networks(cluster: Cluster) -> Iterator[Callable[[], None]]:
         restore()
 
 
-def _reconciler_pod(cluster: Cluster) -> walk.Document | None:
-    found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector=RECONCILER)
-    return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
-
-
-def _last_words(cluster: Cluster) -> str | None:
+def _last_words(package: walk.Package) -> str | None:
     """Return the termination message of preflight, once it has ended without success."""
-    for status in (_reconciler_pod(cluster) or {}).get("status", {}).get("initContainerStatuses", []):
+    for status in (package.reconciler() or {}).get("status", {}).get("initContainerStatuses", []):
         for state in (status["state"], status["lastState"]):
             if (ended := state.get("terminated")) and ended["exitCode"]:
                 return str(ended.get("message", ""))
     return None
-
-
-def _retried(cluster: Cluster) -> None:
-    """Delete the pod, as documented, instead of waiting for the next attempt."""
-    # After an update kapp may be done before the new pod is there.
-    pod = wait_until("there is a pod", lambda: _reconciler_pod(cluster), timeout=60)
-    cluster.api.delete("pods", pod["metadata"]["name"], namespace=walk.COMPONENTS)
-
-
-def _ready(cluster: Cluster) -> bool:
-    pod = _reconciler_pod(cluster)
-    return pod is not None and pods.running(pod)
 
 
 def test_preflight_tells_what_is_missing_and_the_install_goes_on_when_it_is_there(
@@ -87,25 +67,27 @@ def test_preflight_tells_what_is_missing_and_the_install_goes_on_when_it_is_ther
     with _no_networks(cluster) as restore:
         package.grant()
         package.request()
-        message = wait_until("preflight says its last words", lambda: _last_words(cluster), timeout=90)
+        message = wait_until("preflight says its last words", lambda: _last_words(package))
         assert f"CRD {NETWORKS_CRD} is not there" in message
         assert "install Multus first" in message
-        described = cluster.kubectl("describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector={RECONCILER}")
+        described = cluster.kubectl(
+            "describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector=app={walk.RECONCILER}"
+        )
         assert re.search(rf"Message: +CRD {re.escape(NETWORKS_CRD)} is not there", described)
         assert re.search(rf"Warning +PreflightFailed .* CRD {re.escape(NETWORKS_CRD)} is not there", described)
         install = cluster.api.get("packageinstalls", "whereabouts", namespace=walk.NAMESPACE)
         assert not packages.settled(install)
         restore()
-    _retried(cluster)
+    # As documented, instead of waiting for the next attempt.
+    package.replace_reconciler()
     package.wait()
-    assert _ready(cluster)
 
 
 def test_without_preflight_the_reconciler_starts_all_the_same(cluster: Cluster, package: walk.Package) -> None:
     package.remove()
     with _no_networks(cluster):
         package.install(values=WITHOUT_PREFLIGHT)
-        assert _ready(cluster)
+        package.wait_reconciler()
         # With it go the rights it needs.
         assert not [name for _, name in package.objects() if name == "whereabouts-preflight"]
 
@@ -113,22 +95,18 @@ def test_without_preflight_the_reconciler_starts_all_the_same(cluster: Cluster, 
 def test_preflight_tells_of_an_allocation_without_a_pod_and_lets_it_pass(
     cluster: Cluster, package: walk.Package
 ) -> None:
-    pool = {
-        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
-        "kind": "IPPool",
-        "metadata": {"name": "192.168.63.0-24", "namespace": walk.COMPONENTS},
-        "spec": {"range": "192.168.63.0/24", "allocations": {"7": {"id": "", "podref": ""}}},
-    }
-    cluster.api.apply("ippools", pool)
+    pool_range = "192.168.63.0/24"
+    cluster.api.apply("ippools", pools.document(pool_range, {"7": {"id": "", "podref": ""}}))
     try:
-        _retried(cluster)
-        wait_until("the reconciler is ready", lambda: _ready(cluster), timeout=60)
+        package.replace_reconciler()
         told = "192.168.63.7 (allocation 7) has no podref: nothing will ever free it"
-        described = cluster.kubectl("describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector={RECONCILER}")
+        described = cluster.kubectl(
+            "describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector=app={walk.RECONCILER}"
+        )
         assert re.search(rf"Message: +warning: pool .*{re.escape(told)}", described)
         assert re.search(rf"Warning +PreflightWarning .*{re.escape(told)}", described)
     finally:
-        cluster.api.delete("ippools", "192.168.63.0-24", namespace=walk.COMPONENTS)
+        pools.delete(cluster.api, pool_range)
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------
@@ -164,8 +142,8 @@ def test_what_is_spoilt_on_a_node_is_mended(cluster: Cluster, package: walk.Pack
     node = cluster.nodes[0]
     pod, sums = _pod_on(cluster, node), _sums(node)
     node.machine.run(["sh", "-euc", spoil])
-    wait_until("the files are as they were", lambda: _sums(node) == sums, timeout=30)
-    wait_until("the probe is content", lambda: _probe(cluster, pod).returncode == 0, timeout=30)
+    wait_until("the files are as they were", lambda: _sums(node) == sums)
+    wait_until("the probe is content", lambda: _probe(cluster, pod).returncode == 0)
     # By the refresher, not by a new pod or container.
     now = _pod_on(cluster, node)
     assert now["metadata"]["uid"] == pod["metadata"]["uid"]
@@ -186,15 +164,15 @@ def test_a_pod_is_not_ready_while_its_node_cannot_be_mended(cluster: Cluster, pa
         # As if the directory belonged to somebody else: root without capabilities cannot write to it then.
         node.machine.run(["sh", "-euc", f"chown 65534 {directory}; rm {PLUGIN}"])
         try:
-            refused = wait_until("the probe sees it", lambda: _refusal(cluster, pod), timeout=30)
+            refused = wait_until("the probe sees it", lambda: _refusal(cluster, pod))
             assert "/host/opt/cni/bin/whereabouts" in refused
-            wait_until("the pod is not ready", lambda: not pods.running(_pod_on(cluster, node)), timeout=60)
+            wait_until("the pod is not ready", lambda: not pods.running(_pod_on(cluster, node)))
             events = cluster.api.list("events", namespace=walk.COMPONENTS)
             about = [each["message"] for each in events if each["involvedObject"]["name"] == pod["metadata"]["name"]]
             assert any("Readiness probe failed" in each and PLUGIN in each for each in about)
         finally:
             node.machine.run(["chown", "0", directory])
-        wait_until("the pod is ready again", lambda: pods.running(_pod_on(cluster, node)), timeout=60)
+        wait_until("the pod is ready again", lambda: pods.running(_pod_on(cluster, node)))
         node.machine.run(["test", "-x", PLUGIN])
     finally:
         # Nobody else knows of the patch; the fixture installs the package again.
@@ -206,15 +184,14 @@ def _ask_often(cluster: Cluster) -> None:
     refresh = {"name": "refresh", "readinessProbe": {"periodSeconds": 1}}
     patch = json.dumps({"spec": {"template": {"spec": {"containers": [refresh]}}}})
     cluster.kubectl("patch", f"--namespace={walk.COMPONENTS}", "daemonset", walk.DAEMON_SET, f"--patch={patch}")
-    argv = ("rollout", "status", f"--namespace={walk.COMPONENTS}", f"daemonset/{walk.DAEMON_SET}", "--timeout=110s")
-    cluster.kubectl(*argv)
+    cluster.kubectl.wait_rollout(f"daemonset/{walk.DAEMON_SET}", namespace=walk.COMPONENTS)
 
     def alone() -> bool:
         found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
         return len(found) == len(cluster.nodes)
 
     # The pods that were replaced take their time to end.
-    wait_until("there are the new pods alone", alone, timeout=60)
+    wait_until("there are the new pods alone", alone)
 
 
 def _refusal(cluster: Cluster, pod: walk.Document) -> str | None:
@@ -235,18 +212,18 @@ def _audit(cluster: Cluster) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_audit_tells_what_is_wrong(cluster: Cluster, package: walk.Package, workload: Workload) -> None:
-    workload.network("audited", range="192.168.64.0/24")
+    pool_range = "192.168.64.0/24"
+    workload.network("audited", range=pool_range)
     for node in (1, 2):
         workload.run(f"audited{node}", "audited", node=node)
     code, report = _audit(cluster)
     assert (code, report["findings"]) == (0, [])
     assert report["allocations"] >= 2
 
-    path = f"/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/{walk.COMPONENTS}/ippools/192.168.64.0-24"
     (lost,) = workload.ips("audited1")
     offset = lost.rpartition(".")[2]
-    entry = cluster.api.request("GET", path)["spec"]["allocations"][offset]
-    _allocate(cluster, path, offset, None)
+    entry = pools.allocations(cluster.api, pool_range)[offset]
+    pools.allocate(cluster.api, pool_range, {offset: None})
     try:
         code, report = _audit(cluster)
         assert code == FINDINGS
@@ -257,13 +234,8 @@ def test_the_audit_tells_what_is_wrong(cluster: Cluster, package: walk.Package, 
             "leak": (f"{walk.COMPONENTS}/{lost}", "default/audited1"),
         }
     finally:
-        _allocate(cluster, path, offset, entry)
+        pools.allocate(cluster.api, pool_range, {offset: entry})
     assert _audit(cluster)[0] == 0
-
-
-def _allocate(cluster: Cluster, path: str, offset: str, entry: object) -> None:
-    patch = {"spec": {"allocations": {offset: entry}}}
-    cluster.api.request("PATCH", path, patch, content_type="application/merge-patch+json")
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import invariants, kapp_controller, pods
+from tests.cluster import invariants, kapp_controller, pods, pools
 from tests.cluster.errors import ClusterError
 from tests.cluster.waiting import wait_until
-from tests.cluster.walk import RECONCILED_OFTEN
 from tests.cluster.workload import Workload
 
 if TYPE_CHECKING:
@@ -20,17 +19,13 @@ if TYPE_CHECKING:
     from tests.cluster.walk import Package
 
 LASTING, FORGETFUL = "192.168.91.0/24", "192.168.92.0/24"
-POOLS = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system/ippools"
-# Each pod starts its containers, its network and its probes anew, all of them at once.
-START_SECONDS = 180
 
 
 def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, package: Package) -> None:
     """On `forgetful` somebody takes an address back while the node is down, as an IPAM that does not last would."""
-    package.install(values=RECONCILED_OFTEN)
-    # The other one has the reconciler, so that it runs meanwhile and sees the pods of a node that does not answer.
-    (down,) = (node for node in cluster.nodes if node.name != _node_of_reconciler(cluster))
-    up = next(node for node in cluster.nodes if node is not down)
+    # It runs meanwhile, on the other node, and sees the pods of a node that does not answer.
+    reconciler = package.reconcile_often()
+    up, down = sorted(cluster.nodes, key=lambda node: node.name != reconciler["spec"]["nodeName"])
     with Workload(cluster, "restart") as workload:
         workload.network("lasting", range=LASTING)
         # Without a reservation that would outlive the allocation.
@@ -45,7 +40,7 @@ def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, pa
         assert _taken(before, workload) == []
 
         with _powered_off(down):
-            _forget(cluster, FORGETFUL)
+            pools.allocate(cluster.api, FORGETFUL, dict.fromkeys(pools.allocations(cluster.api, FORGETFUL)))
             _wait_reconciled(cluster, LASTING)
             for name, network in (("new1", "lasting"), ("new2", "lasting"), ("new3", "forgetful")):
                 workload.run(name, network, node=up.index)
@@ -57,7 +52,6 @@ def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, pa
         wait_until(
             "each container of the node has another in its place",
             lambda: _replaced(cluster, down.name, containers),
-            timeout=START_SECONDS,
             interval=0.5,
         )
         kapp_controller.wait_ready(cluster)
@@ -76,12 +70,6 @@ def _powered_off(node: Node) -> Iterator[None]:
         yield
     finally:
         node.power_on()
-
-
-def _node_of_reconciler(cluster: Cluster) -> str:
-    (pod,) = cluster.api.list("pods", namespace="kube-system", selector="app=whereabouts-reconciler")
-    name: str = pod["spec"]["nodeName"]
-    return name
 
 
 def _containers(cluster: Cluster, node: str) -> dict[str, set[str]]:
@@ -120,25 +108,7 @@ def _taken(before: Iterable[Address], workload: Workload) -> list[str]:
     return sorted(each.ip for each in workload.addresses() if holders.get(each.ip, each.pod) != each.pod)
 
 
-def _forget(cluster: Cluster, pool_range: str) -> None:
-    """Empty a pool."""
-    path = f"{POOLS}/{pool_range.replace('/', '-')}"
-    allocations = cluster.api.request("GET", path)["spec"]["allocations"]
-    _merge(cluster, path, dict.fromkeys(allocations))
-
-
 def _wait_reconciled(cluster: Cluster, pool_range: str) -> None:
     """Wait until the reconciler has looked at a pool: until what belongs to no pod is gone from it."""
-    path = f"{POOLS}/{pool_range.replace('/', '-')}"
-    _merge(cluster, path, {"200": {"id": "0", "podref": "default/ghost", "ifname": "net1"}})
-    wait_until(
-        "the reconciler has run",
-        lambda: "200" not in cluster.api.request("GET", path)["spec"]["allocations"],
-        timeout=60,
-        interval=0.5,
-    )
-
-
-def _merge(cluster: Cluster, path: str, allocations: dict[str, Any]) -> None:
-    change = {"spec": {"allocations": allocations}}
-    cluster.api.request("PATCH", path, change, content_type="application/merge-patch+json")
+    pools.allocate(cluster.api, pool_range, {"200": {"id": "0", "podref": "default/ghost", "ifname": "net1"}})
+    wait_until("the reconciler has run", lambda: "200" not in pools.allocations(cluster.api, pool_range), interval=0.5)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carvelwright import yamldoc
-from tests.cluster import components, layout, packages, pods, walk
+from tests.cluster import components, layout, packages, pods, pools, walk
 from tests.cluster.rights import API_SERVER, Review, Right, granted, requests
 from tests.cluster.waiting import wait_until
 
@@ -51,7 +51,7 @@ def test_a_range_is_divided_among_the_nodes(cluster: Cluster, package: walk.Pack
         workload.network("plain", range="192.168.67.0/24")
         unnamed = pods.network("unnamed", {**SLICED, "range": "192.168.68.0/24"}, namespace=walk.COMPONENTS)
         cluster.api.apply("network-attachment-definitions", unnamed)
-        wait_until("the controller complains", lambda: _logged(cluster, "IPAM conf mismatch"), timeout=30)
+        wait_until("the controller complains", lambda: _logged(cluster, "IPAM conf mismatch"))
         assert cluster.api.find("nodeslicepools", "unnamed", namespace=walk.COMPONENTS) is None
         for node in (1, 2):
             _wait_slice(cluster, f"node{node}")
@@ -62,7 +62,7 @@ def test_a_range_is_divided_among_the_nodes(cluster: Cluster, package: walk.Pack
         workload.ping("slice1", *workload.ips("slice2"))
         workload.delete_all()
         cluster.api.apply("network-attachment-definitions", _sliced("192.168.61.0/24"))
-        wait_until("the slices follow", lambda: _wait_slice(cluster, "node1").startswith("192.168.61."), timeout=60)
+        wait_until("the slices follow", lambda: _wait_slice(cluster, "node1").startswith("192.168.61."))
     finally:
         workload.delete_all()
         for name in ("sliced", "unnamed"):
@@ -70,7 +70,6 @@ def test_a_range_is_divided_among_the_nodes(cluster: Cluster, package: walk.Pack
     wait_until(
         "the slices go",
         lambda: cluster.api.find("nodeslicepools", "sliced", namespace=walk.COMPONENTS) is None,
-        timeout=60,
     )
 
 
@@ -98,27 +97,25 @@ def test_a_pod_that_is_starting_keeps_its_address(cluster: Cluster, package: wal
     """The reconciler frees what belongs to nobody; upstream's gives a pod that is pending less than a second."""
     holders = {"5": "default/pending", "6": "default/gone"}
     allocations = {offset: {"id": "none", "podref": podref} for offset, podref in holders.items()}
-    pool, reservation = (
-        {"apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": kind, "spec": spec}
-        | {"metadata": {"name": name, "namespace": walk.COMPONENTS}}
-        for kind, name, spec in (
-            ("IPPool", "192.168.66.0-24", {"range": "192.168.66.0/24", "allocations": allocations}),
-            # Without an allocation; before it goes the pod is asked whether it has the address all the same.
-            ("OverlappingRangeIPReservation", "192.168.66.7", {"podref": "default/pending", "ifname": "net1"}),
-        )
-    )
-    package.install(values=walk.RECONCILED_OFTEN)
+    # Without an allocation; before it goes the pod is asked whether it has the address all the same.
+    reservation = {
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
+        "kind": "OverlappingRangeIPReservation",
+        "metadata": {"name": "192.168.66.7", "namespace": walk.COMPONENTS},
+        "spec": {"podref": "default/pending", "ifname": "net1"},
+    }
+    pool_range = "192.168.66.0/24"
+    package.reconcile_often()
     try:
+        # No node fits, so it stays pending.
         cluster.api.apply("pods", pods.pod("pending", node="none"))
-        cluster.api.apply("ippools", pool)
+        cluster.api.apply("ippools", pools.document(pool_range, allocations))
         cluster.api.apply("overlappingrangeipreservations", reservation)
-        # A pod that runs hears of another schedule only when the kubelet gets round to it.
-        cluster.kubectl("delete", "pod", "--namespace=kube-system", "--selector=app=whereabouts-reconciler")
-        wait_until("the reservation is gone", lambda: not _reserved(cluster, "192.168.66.7"), timeout=90)
-        assert list(_allocations(cluster, "192.168.66.0-24")) == ["5"]
+        wait_until("the reservation is gone", lambda: not _reserved(cluster, "192.168.66.7"))
+        wait_until("what nobody has is given back", lambda: list(pools.allocations(cluster.api, pool_range)) == ["5"])
     finally:
         cluster.api.delete("pods", "pending", namespace="default")
-        cluster.api.delete("ippools", "192.168.66.0-24", namespace=walk.COMPONENTS)
+        pools.delete(cluster.api, pool_range)
         cluster.api.delete("overlappingrangeipreservations", "192.168.66.7", namespace=walk.COMPONENTS)
 
 
@@ -126,26 +123,21 @@ def _reserved(cluster: Cluster, name: str) -> bool:
     return cluster.api.find("overlappingrangeipreservations", name, namespace=walk.COMPONENTS) is not None
 
 
-def _allocations(cluster: Cluster, pool: str) -> dict[str, Any]:
-    found: dict[str, Any] = cluster.api.get("ippools", pool, namespace=walk.COMPONENTS)["spec"].get("allocations", {})
-    return found
-
-
 def _refused_without_finalizers(cluster: Cluster, network: dict[str, Any]) -> None:
     """Create a network while the controller may not name it as the owner of its slices; give it the right again."""
-    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/whereabouts-controller"
-    rules = cluster.api.request("GET", path)["rules"]
+    role = "whereabouts-controller"
+    rules = cluster.api.get("clusterroles", role)["rules"]
     poorer = [rule for rule in rules if "network-attachment-definitions/finalizers" not in rule["resources"]]
     assert len(poorer) == len(rules) - 1
 
     def allow(which: list[dict[str, Any]]) -> None:
-        cluster.api.request("PATCH", path, {"rules": which}, content_type="application/merge-patch+json")
+        cluster.api.merge("clusterroles", role, {"rules": which})
 
     allow(poorer)
     try:
         cluster.api.apply("network-attachment-definitions", network)
         refusal = "cannot set blockOwnerDeletion"
-        wait_until("the controller is refused", lambda: _logged(cluster, refusal), timeout=30)
+        wait_until("the controller is refused", lambda: _logged(cluster, refusal))
     finally:
         allow(rules)
 
@@ -167,7 +159,7 @@ def _wait_slice(cluster: Cluster, node: str) -> str:
         parts = found.get("status", {}).get("allocations", [])
         return next((part["sliceRange"] for part in parts if part.get("nodeName") == node), None)
 
-    return wait_until(f"{node} has a slice", given, timeout=60)
+    return wait_until(f"{node} has a slice", given)
 
 
 # --- the look back ----------------------------------------------------------------------------------------------------

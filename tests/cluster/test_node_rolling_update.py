@@ -119,5 +119,4 @@ def shell_installed(cluster: Cluster) -> Iterator[None]:
 
 def _roll(cluster: Cluster, number: int) -> None:
     cluster.kubectl.apply(shell_installer.daemon_set(ELSEWHERE, roll=number))
-    where = (f"daemonset/{shell_installer.NAME}", f"--namespace={shell_installer.NAMESPACE}")
-    cluster.kubectl("rollout", "status", *where, "--timeout=90s")
+    cluster.kubectl.wait_rollout(f"daemonset/{shell_installer.NAME}", namespace=shell_installer.NAMESPACE)

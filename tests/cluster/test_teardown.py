@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster import host, layout, machine
 from tests.cluster.machine import start_time
-from tests.cluster.waiting import wait_until
+from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ def _cluster(*arguments: str) -> subprocess.Popen[str]:
 
 def _run(*arguments: str) -> str:
     process = _cluster(*arguments)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, output
     return output
 
@@ -125,9 +125,9 @@ def test_up_and_down_leave_nothing() -> None:
 @pytest.mark.parametrize("when", ["etcd", "kubelet"])
 def test_a_signal_while_it_starts_leaves_nothing(sig: signal.Signals, when: str) -> None:
     process = _cluster("up")
-    wait_until(f"{when} starts", lambda: list(layout.RUN.glob(f"*/{when}.pid")), timeout=120)
+    wait_until(f"{when} starts", lambda: list(layout.RUN.glob(f"*/{when}.pid")))
     process.send_signal(sig)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, output
     assert "torn down" in output
 
@@ -135,10 +135,10 @@ def test_a_signal_while_it_starts_leaves_nothing(sig: signal.Signals, when: str)
 @pytest.mark.usefixtures("unchanged")
 def test_a_run_after_kill_9_cleans_up_first() -> None:
     process = _cluster("up")
-    wait_until("kubelet starts", lambda: list(layout.RUN.glob("node2/kubelet.pid")), timeout=120)
+    wait_until("kubelet starts", lambda: list(layout.RUN.glob("node2/kubelet.pid")))
     left = {name: machine.first_process(pids) for name, pids in machine.running().items()}
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert set(left) == {"control-plane", "node1", "node2"}
     output = _run("up", "--nodes", "1")
     assert "removed what an earlier run left: machine node2" in output
@@ -151,7 +151,7 @@ def test_a_run_after_kill_9_cleans_up_first() -> None:
 def test_a_second_cluster_is_refused_and_the_first_one_lives() -> None:
     with host.lock():
         process = _cluster("up")
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert f"in use by process {os.getpid()}" in output
 
@@ -159,6 +159,6 @@ def test_a_second_cluster_is_refused_and_the_first_one_lives() -> None:
 @pytest.mark.parametrize("count", ["0", "10"])
 def test_an_impossible_count_of_nodes_is_refused(count: str) -> None:
     process = _cluster("up", "--nodes", count)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "between 1 and 9" in output

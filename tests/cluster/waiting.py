@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What is waited for takes seconds. This is for a machine that has too much to do, and for what will never be.
+PATIENCE_SECONDS = 240
 
-def wait_until(what: str, probe: Callable[[], T | None], *, timeout: float, interval: float = 0.1) -> T:
+
+def wait_until(
+    what: str, probe: Callable[[], T | None], *, timeout: float = PATIENCE_SECONDS, interval: float = 0.1
+) -> T:
     """Call `probe` every `interval` seconds until it returns something true, and return that.
 
     A `ClusterError` of the probe counts as "not yet"; after `timeout` seconds the last one is part of the message.

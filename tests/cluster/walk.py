@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import yamldoc
 from tests.cluster import images, invariants, layout, packages, pods
 from tests.cluster.errors import ClusterError
+from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,8 @@ NEXT = "0.9.4+vmware.2-tkg.1"
 NAMESPACE = "my-packages"
 COMPONENTS = "kube-system"
 DAEMON_SET = "whereabouts"
-DEPLOYMENTS = ("whereabouts-reconciler",)
+RECONCILER = "whereabouts-reconciler"
+DEPLOYMENTS = (RECONCILER,)
 # kapp puts it on everything that belongs to an app.
 APP_LABEL = "kapp.k14s.io/app"
 DOWNGRADABLE = "packaging.carvel.dev/downgradable"
@@ -162,6 +164,35 @@ class Package:
         _, install = wanted()
         name = install["metadata"]["name"]
         return packages.wait_installed(self.cluster.api, name, namespace=NAMESPACE)
+
+    def reconcile_often(self) -> Document:
+        """Have the reconciler look every 10 s from now on; return its pod.
+
+        One that runs hears of another schedule only when the kubelet gets round to it, up to 90 s later.
+        """
+        self.install(values=RECONCILED_OFTEN)
+        return self.replace_reconciler()
+
+    def replace_reconciler(self) -> Document:
+        """Delete the reconciler's pod, wait for the one in its place and return that."""
+        # After an update kapp may be done before the new pod is there.
+        former = wait_until("there is a reconciler", self.reconciler)
+        self.cluster.api.delete("pods", former["metadata"]["name"], namespace=COMPONENTS)
+        return self.wait_reconciler()
+
+    def wait_reconciler(self) -> Document:
+        """Wait until the reconciler's pod is ready and return it."""
+
+        def ready() -> Document | None:
+            pod = self.reconciler()
+            return pod if pod and pods.running(pod) else None
+
+        return wait_until("the reconciler is ready", ready)
+
+    def reconciler(self) -> Document | None:
+        """Return the reconciler's pod; None while there is none that stays."""
+        found = self.cluster.api.list("pods", namespace=COMPONENTS, selector=f"app={RECONCILER}")
+        return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
 
     def remove(self) -> None:
         """Delete the PackageInstall and wait until kapp-controller has removed what it brought."""

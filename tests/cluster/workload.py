@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.cluster import pods
+from tests.cluster.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,7 +63,7 @@ class Workload:
         self.start(name, *networks, node=node)
         self.wait_running(name)
 
-    def wait_running(self, *names: str, timeout: float = 90) -> None:
+    def wait_running(self, *names: str, timeout: float = PATIENCE_SECONDS) -> None:
         """Wait until the named pods are ready."""
         pods.wait_running(self.cluster.api, names, timeout=timeout)
 
@@ -92,7 +93,7 @@ class Workload:
         for plural, group in (("statefulsets", "apis/apps/v1"), ("pods", "api/v1")):
             path = f"/{group}/namespaces/default/{plural}?labelSelector={LABEL}%3D{self.name}"
             self.cluster.api.request("DELETE", path)
-        pods.wait_gone(self.cluster.api, selector=self.selector, timeout=180)
+        pods.wait_gone(self.cluster.api, selector=self.selector)
 
     def documents(self) -> list[dict[str, Any]]:
         """Return the pods as the API server has them."""

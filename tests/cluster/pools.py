@@ -1,0 +1,50 @@
+"""The pools of the package, by their ranges: who holds what, and how a test changes that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.cluster.api import Api
+
+NAMESPACE = "kube-system"
+
+
+def name(pool_range: str) -> str:
+    """Return the name of the pool of a network without a name."""
+    return pool_range.replace(":", "-").replace("/", "-")
+
+
+def document(pool_range: str, allocations: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an IPPool."""
+    return {
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
+        "kind": "IPPool",
+        "metadata": {"name": name(pool_range), "namespace": NAMESPACE},
+        "spec": {"range": pool_range, "allocations": dict(allocations)},
+    }
+
+
+def allocations(api: Api, pool_range: str) -> dict[str, Any]:
+    """Return what a pool has, by the offsets in its range."""
+    found: dict[str, Any] = api.get("ippools", name(pool_range), namespace=NAMESPACE)["spec"].get("allocations", {})
+    return found
+
+
+def holders(api: Api, *ranges: str) -> list[str]:
+    """Return the pods that hold addresses of the pools with these ranges, once for each address."""
+    pools = [pool for pool in api.list("ippools") if pool["spec"]["range"] in ranges]
+    return sorted(entry["podref"] for pool in pools for entry in pool["spec"].get("allocations", {}).values())
+
+
+def allocate(api: Api, pool_range: str, changes: Mapping[str, Any]) -> None:
+    """Set allocations by their offsets; None takes one away."""
+    change = {"spec": {"allocations": dict(changes)}}
+    api.merge("ippools", name(pool_range), change, namespace=NAMESPACE)
+
+
+def delete(api: Api, pool_range: str) -> None:
+    """Delete a pool; it is no error when there is none."""
+    api.delete("ippools", name(pool_range), namespace=NAMESPACE)
