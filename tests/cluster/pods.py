@@ -142,14 +142,15 @@ def configured(documents: Iterable[dict[str, Any]]) -> set[Address]:
     return found
 
 
-def ping(kubectl: Kubectl, pod: str, ip: str) -> None:
-    """Send three packets over the pod's net1, and raise unless each is answered.
+def ping(kubectl: Kubectl, pod: str, ip: str, *, interface: str | None = "net1") -> None:
+    """Send three packets over the pod's interface (None: any), and raise unless each is answered.
 
     On a busy machine the neighbour may be found only after the first was given up, so that others may be lost before.
     """
 
     def answered() -> bool:
-        printed = kubectl.execute(pod, "ping", "-c", "3", "-W", "3", "-I", "net1", ip)
+        way = ("-I", interface) if interface else ()
+        printed = kubectl.execute(pod, "ping", "-c", "3", "-W", "3", *way, ip)
         if ", 0% packet loss" not in printed:
             raise ClusterError(printed)
         return True

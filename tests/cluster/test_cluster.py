@@ -9,6 +9,7 @@ import pytest
 from tests.cluster import layout, pods
 from tests.cluster.api import ApiError
 from tests.cluster.errors import ClusterError
+from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def test_both_nodes_are_ready_and_of_the_pinned_version(cluster: Cluster) -> Non
 def test_pods_of_two_nodes_reach_each_other_on_both_interfaces(two_pods: Cluster) -> None:
     second = two_pods.api.get("pods", "plain2", namespace="default")
     for target in (second["status"]["podIP"], "192.168.99.20"):
-        assert ", 0% packet loss" in two_pods.kubectl.execute("plain1", "ping", "-c", "2", "-W", "2", target)
+        pods.ping(two_pods.kubectl, "plain1", target, interface=None)
 
 
 def test_annotation_and_kernel_tell_the_same_addresses(two_pods: Cluster) -> None:
@@ -53,10 +54,14 @@ def test_annotation_and_kernel_tell_the_same_addresses(two_pods: Cluster) -> Non
     assert pods.configured(documents) == expected
 
 
-def test_a_pod_reaches_the_api_server_by_its_service_address(two_pods: Cluster) -> None:
-    for name in ("plain1", "plain2"):
+@pytest.mark.parametrize("pod", ["plain1", "plain2"])
+def test_a_pod_reaches_the_api_server_by_its_service_address(two_pods: Cluster, pod: str) -> None:
+    def connects() -> bool:
         # nc ends with code 1 when the connection is refused or does not come about.
-        two_pods.kubectl.execute(name, "nc", "-w", "5", layout.SERVICE_IP, "443")
+        argv = ("exec", pod, "--", "nc", "-w", "5", layout.SERVICE_IP, "443")
+        return two_pods.kubectl.try_run(*argv).returncode == 0
+
+    wait_until("the service address leads there", connects, interval=1)
 
 
 def test_a_command_that_fails_in_a_pod_is_an_error(two_pods: Cluster) -> None:
@@ -67,13 +72,16 @@ def test_a_command_that_fails_in_a_pod_is_an_error(two_pods: Cluster) -> None:
 def test_a_pod_on_an_unknown_network_does_not_start_and_says_why(cluster: Cluster) -> None:
     cluster.api.apply("pods", pods.pod("lost", "no-such-network", labels={"test": "lost"}))
     try:
+        wait_until("an event says why", lambda: _told(cluster, "no-such-network"))
         with pytest.raises(ClusterError, match="lost"):
             pods.wait_running(cluster.api, ["lost"], timeout=5)
-        events = [event.get("message", "") for event in cluster.api.list("events", namespace="default")]
-        assert any("no-such-network" in message for message in events)
     finally:
         cluster.api.delete("pods", "lost", namespace="default")
         pods.wait_gone(cluster.api, selector="test=lost")
+
+
+def _told(cluster: Cluster, words: str) -> bool:
+    return any(words in event.get("message", "") for event in cluster.api.list("events", namespace="default"))
 
 
 def test_the_api_tells_what_is_wrong(cluster: Cluster) -> None:

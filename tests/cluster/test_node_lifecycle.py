@@ -113,9 +113,14 @@ def test_preflight_tells_of_an_allocation_without_a_pod_and_lets_it_pass(
 
 
 def _pod_on(cluster: Cluster, node: Node) -> walk.Document:
-    found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
-    (pod,) = (each for each in found if each["spec"].get("nodeName") == node.name)
-    return pod
+    """Return the package's pod on a node, once there is no other."""
+
+    def alone() -> walk.Document | None:
+        found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector=f"name={walk.DAEMON_SET}")
+        here = [each for each in found if each["spec"].get("nodeName") == node.name]
+        return here[0] if len(here) == 1 else None
+
+    return wait_until(f"{node.name} has one pod of the package", alone)
 
 
 def _probe(cluster: Cluster, pod: walk.Document) -> subprocess.CompletedProcess[str]:
@@ -186,13 +191,6 @@ def _ask_often(cluster: Cluster) -> None:
     cluster.kubectl("patch", f"--namespace={walk.COMPONENTS}", "daemonset", walk.DAEMON_SET, f"--patch={patch}")
     cluster.kubectl.wait_rollout(f"daemonset/{walk.DAEMON_SET}", namespace=walk.COMPONENTS)
 
-    def alone() -> bool:
-        found = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")
-        return len(found) == len(cluster.nodes)
-
-    # The pods that were replaced take their time to end.
-    wait_until("there are the new pods alone", alone)
-
 
 def _refusal(cluster: Cluster, pod: walk.Document) -> str | None:
     asked = _probe(cluster, pod)
@@ -214,6 +212,7 @@ def _audit(cluster: Cluster) -> tuple[int, dict[str, Any]]:
 def test_the_audit_tells_what_is_wrong(cluster: Cluster, package: walk.Package, workload: Workload) -> None:
     pool_range = "192.168.64.0/24"
     workload.network("audited", range=pool_range)
+    package.wait_reconciler()
     for node in (1, 2):
         workload.run(f"audited{node}", "audited", node=node)
     code, report = _audit(cluster)
