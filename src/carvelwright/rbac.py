@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 
 _RBAC_API = "rbac.authorization.k8s.io/v1"
+# Documents for kapp itself, which it does not apply.
+_KAPP_API = "kapp.k14s.io/v1alpha1"
 _CLUSTER = ""
 # What kapp does, as the API server's audit log shows it for kapp 0.64. Names cannot be known when something is created
 # or looked for by label; everything else is granted by name.
@@ -25,12 +27,11 @@ _VERBS_OF_GONE = ("delete", "get")
 # What outlives the package only loses its label.
 _KEPT_VERBS = ("get", "patch", "update")
 _KEPT = ("kapp.k14s.io/delete-strategy", "orphan")
-# kapp follows a workload to what its controller makes, to tell when it is ready, why it is not, and when it is gone.
+# kapp follows a workload to its pods, to tell when it is ready, why it is not, and when it is gone.
 _PODS = ("", "pods", ("get", "list", "watch"))
-_LOOKED_AT = {
-    "DaemonSet": (_PODS,),
-    "Deployment": (_PODS, ("apps", "replicasets", ("get", "list"))),
-}
+_WORKLOADS = ("DaemonSet", "Deployment")
+# On the way to them, unless a wait rule says when a Deployment is done.
+_REPLICA_SETS = ("apps", "replicasets", ("get", "list"))
 # kind: (API group, plural, namespaced). Only what packages of this kind hold; an unknown kind is an error, not a guess.
 _RESOURCES = {
     "ClusterRole": ("rbac.authorization.k8s.io", "clusterroles", False),
@@ -64,6 +65,8 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
     do not hold. `replaced` is what is installed until then: what is not rendered any more must go.
     CarvelwrightError for a kind of object that is not known here.
     """
+    ruled = _ruled(rendered)
+    rendered, replaced = _applied(rendered), _applied(replaced)
     present = {_identity(manifest) for manifest in rendered}
     gone = [manifest for manifest in replaced if _identity(manifest) not in present]
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -78,7 +81,10 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
             _rule(group, plural, _VERBS_OF_GONE) | {"resourceNames": sorted(names)},
         ]
     for manifest in (*rendered, *gone):
-        rules[_namespace(manifest)] += [_rule(*looked_at) for looked_at in _LOOKED_AT.get(manifest["kind"], ())]
+        if manifest["kind"] in _WORKLOADS:
+            rules[_namespace(manifest)].append(_rule(*_PODS))
+        if manifest["kind"] == "Deployment" and "Deployment" not in ruled:
+            rules[_namespace(manifest)].append(_rule(*_REPLICA_SETS))
     for manifest in rendered:
         if manifest["kind"] in ("Role", "ClusterRole"):
             rules[_namespace(manifest)] += manifest.get("rules") or []
@@ -94,6 +100,21 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
     for scope in merged.keys() - {_CLUSTER}:
         merged[scope] = _beyond(merged[scope], merged.get(_CLUSTER, []))
     return [account, *(item for scope in merged for item in _grant(scope, merged[scope], installer))]
+
+
+def _ruled(manifests: Iterable[Manifest]) -> set[str]:
+    """Return the kinds that wait rules of kapp's configuration are for."""
+    return {
+        matcher["apiVersionKindMatcher"]["kind"]
+        for manifest in manifests
+        for rule in manifest.get("waitRules", [])
+        for matcher in rule["resourceMatchers"]
+        if "apiVersionKindMatcher" in matcher
+    }
+
+
+def _applied(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["apiVersion"] != _KAPP_API]
 
 
 def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[str, ...]], set[str]]:

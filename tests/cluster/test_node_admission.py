@@ -142,7 +142,6 @@ def test_the_network_policy_is_for_the_deployments_only(cluster: Cluster, packag
     assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]}]
     (expression,) = policy["podSelector"]["matchExpressions"]
     selector = f"{expression['key']} in ({','.join(expression['values'])})"
-    package.wait_reconciler()
     chosen = filter(pods.running, cluster.api.list("pods", namespace=walk.COMPONENTS, selector=selector))
     on_host = {
         re.sub(r"-[a-z0-9]+-[a-z0-9]{5}$", "", each["metadata"]["name"]): each["spec"].get("hostNetwork", False)

@@ -24,6 +24,8 @@ NETWORKS_CRD = "network-attachment-definitions.k8s.cni.cncf.io"
 PLUGIN = "/opt/cni/bin/whereabouts"
 SETTINGS = "/etc/cni/net.d/whereabouts.d"
 WITHOUT_PREFLIGHT = "ip_reconciler: {config: {preflight: false}}\n"
+# The pod's template changes with it.
+OTHER_RECONCILER = "ip_reconciler: {config: {log_level: debug}}\n"
 FINDINGS = 9
 
 
@@ -60,13 +62,25 @@ def _last_words(package: walk.Package) -> str | None:
     return None
 
 
-def test_preflight_tells_what_is_missing_and_the_install_goes_on_when_it_is_there(
-    cluster: Cluster, package: walk.Package
+def test_an_update_is_done_when_the_reconciler_is_another(package: walk.Package) -> None:
+    former = package.wait_reconciler()
+    package.install(values=OTHER_RECONCILER)
+    now = package.reconciler()
+    assert now is not None
+    assert pods.running(now)
+    assert now["metadata"]["uid"] != former["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["install", "update"])
+def test_preflight_tells_what_is_missing_and_all_goes_on_when_it_is_there(
+    cluster: Cluster, package: walk.Package, fresh: bool
 ) -> None:
-    package.remove()
+    if fresh:
+        package.remove()
+    values = None if fresh else OTHER_RECONCILER
     with _no_networks(cluster) as restore:
-        package.grant()
-        package.request()
+        package.grant(values=values)
+        package.request(values=values)
         message = wait_until("preflight says its last words", lambda: _last_words(package))
         assert f"CRD {NETWORKS_CRD} is not there" in message
         assert "install Multus first" in message
@@ -81,6 +95,7 @@ def test_preflight_tells_what_is_missing_and_the_install_goes_on_when_it_is_ther
     # As documented, instead of waiting for the next attempt.
     package.replace_reconciler()
     package.wait()
+    package.wait_reconciler()
 
 
 def test_without_preflight_the_reconciler_starts_all_the_same(cluster: Cluster, package: walk.Package) -> None:
@@ -212,7 +227,6 @@ def _audit(cluster: Cluster) -> tuple[int, dict[str, Any]]:
 def test_the_audit_tells_what_is_wrong(cluster: Cluster, package: walk.Package, workload: Workload) -> None:
     pool_range = "192.168.64.0/24"
     workload.network("audited", range=pool_range)
-    package.wait_reconciler()
     for node in (1, 2):
         workload.run(f"audited{node}", "audited", node=node)
     code, report = _audit(cluster)

@@ -175,7 +175,6 @@ class Package:
 
     def replace_reconciler(self) -> Document:
         """Delete the reconciler's pod, wait for the one in its place and return that."""
-        # After an update kapp may be done before the new pod is there.
         former = wait_until("there is a reconciler", self.reconciler)
         self.cluster.api.delete("pods", former["metadata"]["name"], namespace=COMPONENTS)
         return self.wait_reconciler()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 Manifest = dict[str, Any]
+# Documents for kapp itself, which it does not apply.
+KAPP_API = "kapp.k14s.io/v1alpha1"
 
 
 class RefusedError(Exception):
@@ -52,7 +54,15 @@ class StagedPackage:
         return done.stdout
 
     def manifests(self, values: Path | None = None) -> list[Manifest]:
-        """Return the manifests."""
+        """Return the manifests that are applied."""
+        return [document for document in self._documents(values) if document["apiVersion"] != KAPP_API]
+
+    def kapp_config(self) -> Manifest:
+        """Return what tells kapp how to apply them."""
+        (config,) = (document for document in self._documents(None) if document["apiVersion"] == KAPP_API)
+        return config
+
+    def _documents(self, values: Path | None) -> list[Manifest]:
         return [document for document in YAML(typ="safe").load_all(self.text(values)) if document]
 
     def inspect(self, *arguments: str) -> Any:

@@ -58,6 +58,19 @@ def test_pods_of_workloads_are_looked_at_where_they_run() -> None:
     assert may(granted, "", "pods") == {}
 
 
+def test_kapps_own_configuration_takes_no_right_and_its_wait_rules_take_some_away() -> None:
+    matcher = {"apiVersionKindMatcher": {"apiVersion": "apps/v1", "kind": "Deployment"}}
+    config = {
+        "apiVersion": "kapp.k14s.io/v1alpha1",
+        "kind": "Config",
+        "waitRules": [{"resourceMatchers": [matcher, {"allMatcher": {}}]}],
+    }
+    deployment = manifest("Deployment", "controller", namespace="kube-system")
+    granted = rbac.manifests([deployment, config], INSTALLER, [config])
+    assert may(granted, "kube-system", "replicasets") == {}
+    assert may(granted, "kube-system", "pods") == {"": ["get", "list", "watch"]}
+
+
 def test_every_role_is_bound_to_the_account_of_the_install() -> None:
     granted = rbac.manifests([manifest("ServiceAccount", "plugin", namespace="kube-system")], INSTALLER)
     assert granted[0]["metadata"] == {"name": "installer", "namespace": "my-packages"}
