@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import host, layout, machine
+from tests.cluster import command, host, layout, machine
 from tests.cluster.machine import start_time
 from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.own_cluster
 
-MODULE = (sys.executable, "-m", "tests.cluster")
 # Directories of the host that a node's programs would write into if it had no mounts of its own.
 WATCHED = ("/etc", "/opt", "/run", "/var/lib", "/var/log", "/usr/libexec", "/run/netns")
 KERNEL_SETTINGS = ("kernel", "vm", "net/core", "net/ipv4/conf/all", "net/ipv4/ip_forward", "net/ipv6/conf/all", "user")
@@ -98,59 +96,53 @@ def unchanged() -> Iterator[None]:
     assert not layout.RUN.exists()
 
 
-def _cluster(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*MODULE, *arguments], cwd=layout.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def _run(*arguments: str) -> str:
-    process = _cluster(*arguments)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0, output
-    return output
-
-
 @pytest.mark.usefixtures("unchanged")
 def test_up_and_down_leave_nothing() -> None:
-    _run("up")
-    assert "kapp-controller" in _run("status")
+    command.run("up")
+    assert "kapp-controller" in command.run("status")
     assert set(machine.running()) == {"control-plane", "node1", "node2"}
-    _run("down")
-    assert "nothing was up" in _run("down")
+    command.run("down")
+    assert "nothing was up" in command.run("down")
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("when", ["etcd", "kubelet"])
 def test_a_signal_while_it_starts_leaves_nothing(sig: signal.Signals, when: str) -> None:
-    process = _cluster("up")
-    wait_until(f"{when} starts", lambda: list(layout.RUN.glob(f"*/{when}.pid")))
-    process.send_signal(sig)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    with command.started("up") as process:
+        wait_until(f"{when} starts", lambda: list(layout.RUN.glob(f"*/{when}.pid")))
+        process.send_signal(sig)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, output
     assert "torn down" in output
 
 
 @pytest.mark.usefixtures("unchanged")
+def test_a_test_that_is_broken_off_leaves_nothing() -> None:
+    with pytest.raises(KeyboardInterrupt), command.started("up") as process:
+        wait_until("etcd starts", lambda: list(layout.RUN.glob("*/etcd.pid")))
+        raise KeyboardInterrupt
+    assert process.returncode == 130
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_a_run_after_kill_9_cleans_up_first() -> None:
-    process = _cluster("up")
-    wait_until("kubelet starts", lambda: list(layout.RUN.glob("node2/kubelet.pid")))
-    left = {name: machine.first_process(pids) for name, pids in machine.running().items()}
-    process.kill()
-    process.communicate(timeout=PATIENCE_SECONDS)
+    with command.started("up") as process:
+        wait_until("kubelet starts", lambda: list(layout.RUN.glob("node2/kubelet.pid")))
+        left = {name: machine.first_process(pids) for name, pids in machine.running().items()}
+        process.kill()
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert set(left) == {"control-plane", "node1", "node2"}
-    output = _run("up", "--nodes", "1")
+    output = command.run("up", "--nodes", "1")
     assert "removed what an earlier run left: machine node2" in output
     assert all(pid is not None and start_time(pid) is None for pid in left.values())
     assert set(machine.running()) == {"control-plane", "node1"}
-    _run("down")
+    command.run("down")
 
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_second_cluster_is_refused_and_the_first_one_lives() -> None:
-    with host.lock():
-        process = _cluster("up")
+    with host.lock(), command.started("up") as process:
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert f"in use by process {os.getpid()}" in output
@@ -158,7 +150,7 @@ def test_a_second_cluster_is_refused_and_the_first_one_lives() -> None:
 
 @pytest.mark.parametrize("count", ["0", "10"])
 def test_an_impossible_count_of_nodes_is_refused(count: str) -> None:
-    process = _cluster("up", "--nodes", count)
-    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    with command.started("up", "--nodes", count) as process:
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "between 1 and 9" in output
