@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Of 40 the last was up after 28 s, of 80 after 62 s, of 120 after 113 s. The more there are, the more often the API
 # server, which shares two cores with all else, lets a call of Multus time out; the kubelet then tries again.
-PODS = 80
+PODS = 60
 RANGES = {"load1": "192.168.40.0/24", "load2": "192.168.41.0/24"}
 START_SECONDS = 420
 RESULT = layout.BUILD / "load.json"

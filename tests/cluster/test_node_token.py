@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.cluster.node import Node
 
 RANGE = "192.168.95.0/24"
-ROTATIONS = 8
+ROTATIONS = 5
 # How long a token is good after its successor was projected. The kubelet asks for a successor when a fifth of the
 # lifetime is left: two minutes of the ten that are the least.
 OVERLAP_SECONDS = 15

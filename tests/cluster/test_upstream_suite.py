@@ -50,8 +50,8 @@ GROUPS = {
     "Reconciler conformance": ("verifies that the whereabouts-reconciler deployment is available",),
 }
 SPECS = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
-# Half a minute each, and the ones with 20 replicas do the same.
-LEFT_OUT = (" 5 replicas", " 10 replicas")
+# They do the same as those with 5, more often.
+LEFT_OUT = (" 10 replicas", " 20 replicas")
 # The spec looks for an allocation of the pod each half second, and panics if it does so after the old one was freed and
 # before there is a new one. test_6_addresses.py shows what it is about.
 PANICS = "can recover from an exhausted IP pool"
