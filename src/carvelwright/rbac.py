@@ -107,14 +107,15 @@ def _ruled(manifests: Iterable[Manifest]) -> set[str]:
     return {
         matcher["apiVersionKindMatcher"]["kind"]
         for manifest in manifests
-        for rule in manifest.get("waitRules", [])
-        for matcher in rule["resourceMatchers"]
+        if manifest.get("apiVersion") == _KAPP_API
+        for rule in manifest.get("waitRules") or []
+        for matcher in rule.get("resourceMatchers") or []
         if "apiVersionKindMatcher" in matcher
     }
 
 
 def _applied(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest["apiVersion"] != _KAPP_API]
+    return [manifest for manifest in manifests if manifest.get("apiVersion") != _KAPP_API]
 
 
 def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[str, ...]], set[str]]:
