@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,9 +64,9 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
 
     Beside the objects themselves these are the rights that the package grants to others: nobody may grant what they
     do not hold. `replaced` is what is installed until then: what is not rendered any more must go.
-    CarvelwrightError for a kind of object that is not known here.
+    CarvelwrightError for what is no object, and for a kind of object that is not known here.
     """
-    ruled = _ruled(rendered)
+    ruled = _ruled(map(_object, rendered))
     rendered, replaced = _applied(rendered), _applied(replaced)
     present = {_identity(manifest) for manifest in rendered}
     gone = [manifest for manifest in replaced if _identity(manifest) not in present]
@@ -107,7 +108,7 @@ def _ruled(manifests: Iterable[Manifest]) -> set[str]:
     return {
         matcher["apiVersionKindMatcher"]["kind"]
         for manifest in manifests
-        if manifest.get("apiVersion") == _KAPP_API
+        if manifest["apiVersion"] == _KAPP_API
         for rule in manifest.get("waitRules") or []
         for matcher in rule.get("resourceMatchers") or []
         if "apiVersionKindMatcher" in matcher
@@ -115,7 +116,21 @@ def _ruled(manifests: Iterable[Manifest]) -> set[str]:
 
 
 def _applied(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest.get("apiVersion") != _KAPP_API]
+    return [manifest for manifest in map(_object, manifests) if manifest["apiVersion"] != _KAPP_API]
+
+
+def _object(document: Any) -> Manifest:
+    match document:
+        case {"apiVersion": str(version), "kind": str()} if version == _KAPP_API:
+            return dict(document)
+        case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
+            return dict(document)
+    raise CarvelwrightError(
+        "the manifests have a document that is no Kubernetes object",
+        exit_code=ExitCode.CONFIG,
+        details=f"found: {reprlib.repr(document)}\nexpected: apiVersion, kind and metadata.name, each a text",
+        hint="look for it in what `carvelwright render` prints",
+    )
 
 
 def _objects(rendered: Iterable[Manifest]) -> dict[tuple[str, str, str, tuple[str, ...]], set[str]]:
@@ -155,17 +170,20 @@ def _rule(group: str, plural: str, verbs: Iterable[str]) -> dict[str, Any]:
 
 
 def _merged(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rules with each thing once: verbs by group, resource and name."""
+    """Return the rules with each thing once: verbs by group, resource and name, or by URL."""
     verbs: dict[tuple[str, str, tuple[str, ...]], set[str]] = defaultdict(set)
+    on_urls: dict[str, set[str]] = defaultdict(set)
     for rule in rules:
+        for url in rule.get("nonResourceURLs") or ():
+            on_urls[url] |= set(rule["verbs"])
         names = tuple(sorted(rule.get("resourceNames") or ()))
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
+        for group in rule.get("apiGroups") or ():
+            for resource in rule.get("resources") or ():
                 verbs[group, resource, names] |= set(rule["verbs"])
     return [
         _rule(group, resource, granted) | ({"resourceNames": list(names)} if names else {})
         for (group, resource, names), granted in sorted(verbs.items())
-    ]
+    ] + [{"nonResourceURLs": [url], "verbs": sorted(granted)} for url, granted in sorted(on_urls.items())]
 
 
 def _beyond(rules: Iterable[dict[str, Any]], everywhere: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -173,13 +191,15 @@ def _beyond(rules: Iterable[dict[str, Any]], everywhere: Iterable[dict[str, Any]
     known = {
         (rule["apiGroups"][0], rule["resources"][0], verb)
         for rule in everywhere
-        if "resourceNames" not in rule
+        if "resources" in rule and "resourceNames" not in rule
         for verb in rule["verbs"]
     }
     left = (
         rule
         | {"verbs": [verb for verb in rule["verbs"] if (rule["apiGroups"][0], rule["resources"][0], verb) not in known]}
         for rule in rules
+        # In a namespace URLs mean nothing.
+        if "resources" in rule
     )
     return [rule for rule in left if rule["verbs"]]
 

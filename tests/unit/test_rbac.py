@@ -22,7 +22,7 @@ def may(documents: list[dict[str, Any]], scope: str, resource: str) -> dict[str,
         for document in documents
         if document["kind"] in {"Role", "ClusterRole"} and document["metadata"].get("namespace", "") == scope
         for rule in document["rules"]
-        if resource in rule["resources"]
+        if resource in rule.get("resources", [])
         for name in rule.get("resourceNames", [""])
     }
 
@@ -49,6 +49,38 @@ def test_what_the_package_grants_the_installer_holds() -> None:
     granted = rbac.manifests([manifest("Role", "plugin", namespace="kube-system", rules=[rule])], INSTALLER)
     assert may(granted, "kube-system", "pools") == {"": ["get", "patch"]}
     assert may(granted, "", "pools") == {}
+
+
+def test_rights_on_urls_are_held_too() -> None:
+    rules = [{"nonResourceURLs": ["/metrics", "/healthz"], "verbs": ["get"]}]
+    rules += [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    granted = rbac.manifests([manifest("ClusterRole", "scraper", rules=rules)], INSTALLER)
+    (role,) = (each for each in granted if each["kind"] == "ClusterRole")
+    assert [rule for rule in role["rules"] if "nonResourceURLs" in rule] == [
+        {"nonResourceURLs": ["/healthz"], "verbs": ["get"]},
+        {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
+    ]
+    assert may(granted, "", "pods") == {"": ["list"]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"foo": "bar"},
+        ["a"],
+        "text",
+        {"apiVersion": "v1", "kind": "ConfigMap"},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": 3},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": 3}},
+        {"apiVersion": 1, "kind": "ConfigMap", "metadata": {"name": "a"}},
+    ],
+)
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_is_no_object_is_told(document: Any, replaced: bool) -> None:
+    with pytest.raises(CarvelwrightError, match="no Kubernetes object") as told:
+        rbac.manifests([] if replaced else [document], INSTALLER, [document] if replaced else ())
+    assert told.value.exit_code is ExitCode.CONFIG
+    assert "expected: apiVersion, kind and metadata.name" in str(told.value.details)
 
 
 def test_pods_of_workloads_are_looked_at_where_they_run() -> None:
