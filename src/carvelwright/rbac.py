@@ -66,8 +66,8 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
     do not hold. `replaced` is what is installed until then: what is not rendered any more must go.
     CarvelwrightError for what is no object, and for a kind of object that is not known here.
     """
-    ruled = _ruled(map(_object, rendered))
-    rendered, replaced = _applied(rendered), _applied(replaced)
+    documents = [_object(each) for each in rendered]
+    ruled, rendered, replaced = _ruled(documents), _applied(documents), _applied(map(_object, replaced))
     present = {_identity(manifest) for manifest in rendered}
     gone = [manifest for manifest in replaced if _identity(manifest) not in present]
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -116,7 +116,7 @@ def _ruled(manifests: Iterable[Manifest]) -> set[str]:
 
 
 def _applied(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in map(_object, manifests) if manifest["apiVersion"] != _KAPP_API]
+    return [manifest for manifest in manifests if manifest["apiVersion"] != _KAPP_API]
 
 
 def _object(document: Any) -> Manifest:

@@ -29,17 +29,17 @@ class Kubectl:
         """Return the whole command."""
         return self.machine.on_network([str(self.program), f"--kubeconfig={self.kubeconfig}", *arguments])
 
-    def try_run(
-        self, *arguments: str, stdin: str | None = None, timeout: float = 2 * PATIENCE_SECONDS
-    ) -> subprocess.CompletedProcess[str]:
+    def try_run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl and return its end, whatever it was."""
+        # What kubectl itself waits for with patience comes to its own end before.
+        patience = 2 * PATIENCE_SECONDS
         return subprocess.run(
-            self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+            self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=patience, check=False
         )
 
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 2 * PATIENCE_SECONDS) -> str:
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl and return its output; raise with its words when it fails."""
-        done = self.try_run(*arguments, stdin=stdin, timeout=timeout)
+        done = self.try_run(*arguments, stdin=stdin)
         if done.returncode != 0:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
@@ -57,6 +57,6 @@ class Kubectl:
         """Wait until a workload (KIND/NAME) is as its specification has it."""
         self("rollout", "status", workload, f"--namespace={namespace}", f"--timeout={PATIENCE_SECONDS}s")
 
-    def execute(self, pod: str, *argv: str, namespace: str = "default", timeout: float = PATIENCE_SECONDS) -> str:
+    def execute(self, pod: str, *argv: str, namespace: str = "default") -> str:
         """Run a command in a pod's first container and return its output."""
-        return self("exec", "--namespace", namespace, pod, "--", *argv, timeout=timeout)
+        return self("exec", "--namespace", namespace, pod, "--", *argv)

@@ -146,10 +146,20 @@ class Machine:
         """Return the command that runs `argv` in the machine's network, with the host's files."""
         return ["nsenter", "--target", str(self.pid), "--net", "--", *argv]
 
-    def run(self, argv: Sequence[str], *, timeout: float = PATIENCE_SECONDS) -> str:
+    @property
+    def root(self) -> Path:
+        """The machine's root directory, as the host reaches it."""
+        return PROC / str(self.pid) / "root"
+
+    def run(self, argv: Sequence[str]) -> str:
         """Run a command in the machine to its end and return its output; raise with its words when it fails."""
         done = subprocess.run(
-            self.inside(argv), capture_output=True, text=True, timeout=timeout, check=False, env={"PATH": PATH}
+            self.inside(argv),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            env={"PATH": PATH},
         )
         if done.returncode != 0:
             raise ClusterError(f"{self.name}: {' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -191,7 +201,7 @@ class Machine:
             # process 1 is, so that all of the host can never be meant.
             self.run(["sh", "-c", '[ "$(cat /proc/1/comm)" = pause ] && { kill -KILL -1 || true; }'])
             # Containers have PID namespaces of their own, but the machine's /proc shows their processes too.
-            proc = Path(f"/proc/{self.pid}/root/proc")
+            proc = self.root / "proc"
             return [pid for pid in _processes(proc) if start_time(pid, proc) is not None] == [1]
 
         wait_until(f"all of {self.name} has ended", ended)

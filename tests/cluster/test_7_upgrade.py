@@ -33,6 +33,9 @@ def test_upgrade_and_back_while_pods_come_and_go(cluster: Cluster, package: walk
             package.request(walk.RELEASED)
             with pytest.raises(packages.ReconcileError, match=walk.DOWNGRADABLE):
                 package.wait()
+            # That may take less time than a pod.
+            wait_until("a pod came meanwhile", lambda: churn.turns > turns[-1])
+            turns.append(churn.turns)
             assert package.install(walk.RELEASED, downgrade=True)["status"]["version"] == walk.RELEASED
             turns.append(churn.turns)
             assert package.images() == images

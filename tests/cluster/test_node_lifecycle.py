@@ -62,11 +62,19 @@ def _last_words(package: walk.Package) -> str | None:
     return None
 
 
+def _described(cluster: Cluster) -> str:
+    argv = ("describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector=app={walk.RECONCILER}")
+    return cluster.kubectl(*argv)
+
+
+def _is_ready(package: walk.Package) -> bool:
+    return pods.running(package.reconciler() or {})
+
+
 def test_an_update_is_done_when_the_reconciler_is_another(package: walk.Package) -> None:
     former = package.wait_reconciler()
     package.install(values=OTHER_RECONCILER)
-    now = package.reconciler()
-    assert now is not None
+    now = package.reconciler() or {}
     assert pods.running(now)
     assert now["metadata"]["uid"] != former["metadata"]["uid"]
 
@@ -84,9 +92,7 @@ def test_preflight_tells_what_is_missing_and_all_goes_on_when_it_is_there(
         message = wait_until("preflight says its last words", lambda: _last_words(package))
         assert f"CRD {NETWORKS_CRD} is not there" in message
         assert "install Multus first" in message
-        described = cluster.kubectl(
-            "describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector=app={walk.RECONCILER}"
-        )
+        described = _described(cluster)
         assert re.search(rf"Message: +CRD {re.escape(NETWORKS_CRD)} is not there", described)
         assert re.search(rf"Warning +PreflightFailed .* CRD {re.escape(NETWORKS_CRD)} is not there", described)
         install = cluster.api.get("packageinstalls", "whereabouts", namespace=walk.NAMESPACE)
@@ -95,14 +101,14 @@ def test_preflight_tells_what_is_missing_and_all_goes_on_when_it_is_there(
     # As documented, instead of waiting for the next attempt.
     package.replace_reconciler()
     package.wait()
-    package.wait_reconciler()
+    assert _is_ready(package)
 
 
 def test_without_preflight_the_reconciler_starts_all_the_same(cluster: Cluster, package: walk.Package) -> None:
     package.remove()
     with _no_networks(cluster):
         package.install(values=WITHOUT_PREFLIGHT)
-        package.wait_reconciler()
+        assert _is_ready(package)
         # With it go the rights it needs.
         assert not [name for _, name in package.objects() if name == "whereabouts-preflight"]
 
@@ -115,9 +121,7 @@ def test_preflight_tells_of_an_allocation_without_a_pod_and_lets_it_pass(
     try:
         package.replace_reconciler()
         told = "192.168.63.7 (allocation 7) has no podref: nothing will ever free it"
-        described = cluster.kubectl(
-            "describe", "pod", f"--namespace={walk.COMPONENTS}", f"--selector=app={walk.RECONCILER}"
-        )
+        described = _described(cluster)
         assert re.search(rf"Message: +warning: pool .*{re.escape(told)}", described)
         assert re.search(rf"Warning +PreflightWarning .*{re.escape(told)}", described)
     finally:

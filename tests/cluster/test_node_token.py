@@ -63,7 +63,7 @@ class Projection:
     def of(cls, cluster: Cluster, node: Node) -> Projection:
         """Return the projected volume of the package's pod on a node."""
         uid = _pod_uid(cluster, node)
-        volumes = Path(f"/proc/{node.machine.pid}/root/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~projected")
+        volumes = node.machine.root / "var/lib/kubelet/pods" / uid / "volumes/kubernetes.io~projected"
         (volume,) = volumes.glob("kube-api-access-*")
         return cls(cluster, node, volume)
 

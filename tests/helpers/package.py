@@ -55,15 +55,12 @@ class StagedPackage:
 
     def manifests(self, values: Path | None = None) -> list[Manifest]:
         """Return the manifests that are applied."""
-        return [document for document in self._documents(values) if document["apiVersion"] != KAPP_API]
+        return applied(self.text(values))
 
     def kapp_config(self) -> Manifest:
         """Return what tells kapp how to apply them."""
-        (config,) = (document for document in self._documents(None) if document["apiVersion"] == KAPP_API)
+        (config,) = (document for document in _documents(self.text()) if document["apiVersion"] == KAPP_API)
         return config
-
-    def _documents(self, values: Path | None) -> list[Manifest]:
-        return [document for document in YAML(typ="safe").load_all(self.text(values)) if document]
 
     def inspect(self, *arguments: str) -> Any:
         """Return what ytt says of the values schema alone."""
@@ -82,6 +79,15 @@ class StagedPackage:
         """Return the default values."""
         values: dict[str, Any] = self.inspect("--data-values-inspect")
         return values
+
+
+def applied(text: str | bytes) -> list[Manifest]:
+    """Return the documents of a rendered package, without those for kapp itself."""
+    return [document for document in _documents(text) if document["apiVersion"] != KAPP_API]
+
+
+def _documents(text: str | bytes) -> list[Manifest]:
+    return [document for document in YAML(typ="safe").load_all(text) if document]
 
 
 def stage(target: Path, ytt: Path) -> StagedPackage:

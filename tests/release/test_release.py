@@ -22,7 +22,7 @@ from carvelwright.client import Client, default_values_file
 from carvelwright.reference import Reference, Repository
 from carvelwright.tools import imgpkg as imgpkg_adapter
 from tests.conftest import ROOT, free_address, registry_at
-from tests.helpers.package import KAPP_API
+from tests.helpers.package import applied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,8 +98,7 @@ def manifests(site: Site, package: dict[str, Any]) -> list[dict[str, Any]]:
     bundle = site.pull(f"{site.images}@{digest}", "bundle")
     rendered = run(site.tools.ytt.path, "-f", bundle / "config")
     resolved = run(site.tools.kbld.path, "-f", "-", "-f", bundle / ".imgpkg/images.yml", stdin=rendered)
-    documents = (document for document in YAML(typ="safe").load_all(resolved) if document)
-    return [document for document in documents if document["apiVersion"] != KAPP_API]
+    return applied(resolved)
 
 
 def images_in(node: Any) -> set[str]:
