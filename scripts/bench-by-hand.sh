@@ -6,7 +6,7 @@ project=$1 layout=$2 digest=$3 crds=$4 out=$5
 address=127.0.0.1:5057
 to=$address/packages
 name=whereabouts.tanzu.vmware.com
-version=0.9.4+vmware.1-tkg.1
+version=0.9.4+vmware.2-tkg.1
 tag=${version/+/_}
 
 rm -rf "$out" && mkdir -p "$out/registry" "$out/bundle/.imgpkg" "$out/repository/.imgpkg" "$out/repository/packages/$name" "$out/dist/packages"

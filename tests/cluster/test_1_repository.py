@@ -30,7 +30,7 @@ def test_every_version_is_listed_in_order_with_its_release_date(cluster: Cluster
     columns = "custom-columns=:.spec.refName,:.spec.version,:.spec.releasedAt"
     argv = ("get", "packages", f"--namespace={walk.NAMESPACE}", "--no-headers", f"--output={columns}")
     assert [line.split() for line in cluster.kubectl(*argv).splitlines()] == [
-        [walk.REF_NAME, walk.RELEASED, "2026-11-23T00:00:00Z"],
+        [walk.REF_NAME, walk.RELEASED, "2026-11-26T00:00:00Z"],
         [walk.REF_NAME, walk.NEXT, "2026-12-07T00:00:00Z"],
     ]
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from tests.cluster.cluster import Cluster
 
-RELINKED = "0.9.4+vmware.3-tkg.1"
+RELINKED = "0.9.4+vmware.4-tkg.1"
 RELEASE = """\
 upstream: 0.9.4
-revision: vmware.3-tkg.1
+revision: vmware.4-tkg.1
 releasedAt: 2026-12-21T00:00:00Z
 releaseNotes: The same code, linked to other bytes.
 """

@@ -31,8 +31,8 @@ Document = dict[str, Any]
 
 EXAMPLES = layout.ROOT / "examples" / "whereabouts"
 REF_NAME = "whereabouts.tanzu.vmware.com"
-RELEASED = "0.9.4+vmware.1-tkg.1"
-NEXT = "0.9.4+vmware.2-tkg.1"
+RELEASED = "0.9.4+vmware.2-tkg.1"
+NEXT = "0.9.4+vmware.3-tkg.1"
 NAMESPACE = "my-packages"
 COMPONENTS = "kube-system"
 DAEMON_SET = "whereabouts"
@@ -44,7 +44,7 @@ DOWNGRADABLE = "packaging.carvel.dev/downgradable"
 
 NEXT_RELEASE = """\
 upstream: 0.9.4
-revision: vmware.2-tkg.1
+revision: vmware.3-tkg.1
 releasedAt: 2026-12-07T00:00:00Z
 releaseNotes: The same again, to upgrade to.
 """
