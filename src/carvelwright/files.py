@@ -8,6 +8,7 @@ import glob
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +106,25 @@ def replace_directory(staging: Path, final: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all in it, also where the Go tool made parts of it read-only; no error if not there."""
-    if not path.exists():
+    """Remove a directory and all in it, also where the Go tool made parts of it read-only; no error if not there.
+
+    Links are removed as links: what they point to stays as it is, content and mode.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
         return
-    for directory in [path, *(item for item in path.rglob("*") if item.is_dir() and not item.is_symlink())]:
-        directory.chmod(0o755)
+    _make_removable(path)
+    for parent, directories, _ in os.walk(path):
+        for name in directories:
+            _make_removable(Path(parent, name))
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_removable(directory: Path) -> None:
+    mode = directory.lstat().st_mode
+    # Asked of the entry itself: chmod would go through a link.
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        directory.chmod(0o700)
 
 
 def remove_leftovers(parent: Path, name: str) -> None:

@@ -113,14 +113,37 @@ def test_leftovers_of_a_killed_run_go_and_nothing_else_does(tmp_path: Path) -> N
 
 
 def test_a_tree_with_read_only_parts_goes(tmp_path: Path) -> None:
-    (tmp_path / "tree/sub").mkdir(parents=True)
-    (tmp_path / "tree/sub/file").touch()
-    (tmp_path / "tree/sub").chmod(0o500)
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "tree/link").symlink_to(tmp_path / "kept")
+    (tmp_path / "tree/sub/deeper").mkdir(parents=True)
+    (tmp_path / "tree/sub/deeper/file").touch()
+    for name in ("tree/sub/deeper", "tree/sub", "tree"):
+        (tmp_path / name).chmod(0o500)
     files.remove_tree(tmp_path / "tree")
     files.remove_tree(tmp_path / "tree")
-    assert names(tmp_path) == ["kept"]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_goes_and_what_it_points_to_stays_as_it_is(tmp_path: Path, inside: bool) -> None:
+    (tmp_path / "kept/sub").mkdir(parents=True)
+    (tmp_path / "kept/sub/file").write_text("content")
+    for name in ("kept/sub/file", "kept/sub", "kept"):
+        (tmp_path / name).chmod(0o500)
+    (tmp_path / "tree").mkdir()
+    link = tmp_path / ("tree/link" if inside else "link")
+    link.symlink_to(tmp_path / "kept")
+    files.remove_tree(tmp_path / "tree" if inside else link)
+    assert not link.is_symlink()
+    assert (tmp_path / "kept/sub/file").read_text() == "content"
+    for name in ("kept/sub/file", "kept/sub", "kept"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o500
+
+
+def test_a_dangling_link_and_a_file_go_as_well(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    (tmp_path / "file").touch()
+    for name in ("link", "file", "none"):
+        files.remove_tree(tmp_path / name)
+    assert names(tmp_path) == []
 
 
 def test_files_come_sorted_by_their_whole_names(tmp_path: Path) -> None:

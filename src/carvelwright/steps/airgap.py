@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tarfile
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
 
 from carvelwright import files
+from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.tools import imgpkg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from carvelwright.digest import Digest
     from carvelwright.plan import BuildPlan
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.tools.toolchain import Toolchain
 
 _CHUNK = 1 << 20
+_MANIFEST = "manifest.json"
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
+# Layers of these types stay where their owner publishes them; imgpkg leaves them out.
+_NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 
 
 def archive(plan: BuildPlan, repository: Reference, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
@@ -32,15 +37,21 @@ def archive(plan: BuildPlan, repository: Reference, target: Path, *, tools: Tool
 
 
 def verify(target: Path, expected: Iterable[Digest]) -> None:
-    """Check that an archive is whole: every expected digest is named in it and every blob is what its name says."""
-    with files.reporting_file_errors("read"), tarfile.open(target) as tar:
-        manifest = tar.extractfile("manifest.json")
-        named = manifest.read().decode() if manifest else ""
-        wrong = [f"missing: {digest}" for digest in expected if str(digest) not in named]
-        wrong += [f"damaged: {member.name}" for member in tar if not _is_what_it_says(tar, member)]
+    """Check that an archive is complete and that every part of it is what its digest says.
+
+    Complete: each expected digest is a manifest or an index of the archive, and whatever any of its manifests and
+    indexes names (configuration, layer, child manifest) is there in the named size.
+    """
+    with files.reporting_file_errors("read"):
+        try:
+            wrong = _problems(target, [str(digest) for digest in expected])
+        except (tarfile.TarError, EOFError) as error:
+            wrong = [f"not a tar file: {error}"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong = [f"damaged: {_MANIFEST} ({type(error).__name__}: {error})"]
     if wrong:
         raise CarvelwrightError(
-            f"step archive: {target.name} is not whole",
+            f"step archive: {target.name} is incomplete or corrupt",
             exit_code=ExitCode.TOOL_FAILED,
             details="\n".join(wrong),
             hint="build again; if it stays so, report it",
@@ -48,12 +59,67 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What an archive holds: documents (configurations, manifests, indexes) and sizes of blobs, by digest."""
+
+    documents: Mapping[str, bytes]
+    blobs: Mapping[str, int]
+
+    def size(self, digest: str) -> int | None:
+        return len(self.documents[digest]) if digest in self.documents else self.blobs.get(digest)
+
+
+def _problems(target: Path, expected: Iterable[str]) -> list[str]:
+    with tarfile.open(target) as tar:
+        members = tar.getmembers()
+        damaged = [f"damaged: {member.name}" for member in members if not _is_what_it_says(tar, member)]
+        document = tar.extractfile(_MANIFEST)
+        if document is None:
+            return [*damaged, f"damaged: {_MANIFEST} is no file"]
+        documents = dict(_documents(json.loads(document.read())))
+    damaged += [f"damaged: {digest}" for digest, raw in documents.items() if str(Digest.of_bytes(raw)) != digest]
+    names = (_BLOB.fullmatch(member.name) for member in members)
+    blobs = {f"sha256:{name[1]}": member.size for name, member in zip(names, members, strict=True) if name}
+    contents = _Contents(documents, blobs)
+    missing = [f"missing: {digest}" for digest in expected if digest not in documents]
+    named = [problem for digest in documents for problem in _missing_parts(contents, digest)]
+    return damaged + missing + list(dict.fromkeys(named))
+
+
+def _documents(node: Any) -> Iterator[tuple[str, bytes]]:
+    """Find every document that imgpkg wrote into its manifest.json, at whatever depth: a digest beside its bytes."""
+    if isinstance(node, list):
+        for child in node:
+            yield from _documents(child)
+    elif isinstance(node, dict):
+        if "Raw" in node:
+            yield node["Digest"], node["Raw"].encode()
+        for child in node.values():
+            yield from _documents(child)
+
+
+def _missing_parts(contents: _Contents, digest: str) -> Iterator[str]:
+    """Say what a manifest or an index names and the archive does not hold, or holds in another size."""
+    document = json.loads(contents.documents[digest])
+    parts = [document["config"], *document["layers"]] if "layers" in document else document.get("manifests", [])
+    for part in parts:
+        if _NOT_CARRIED.search(part["mediaType"]):
+            continue
+        found = contents.size(part["digest"])
+        if found is None:
+            yield f"missing: {part['digest']}, named by {digest}"
+        elif found != part["size"]:
+            yield f"damaged: {part['digest']} has {found} bytes; {digest} says {part['size']}"
+
+
 def _is_what_it_says(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Tell whether a blob has the digest that it is named by; a link or a directory of such a name has none."""
     name = _BLOB.fullmatch(member.name)
-    content = tar.extractfile(member)
-    if name is None or content is None:
+    if name is None:
         return True
-    return _sha256(content) == name[1]
+    content = tar.extractfile(member) if member.isreg() else None
+    return content is not None and _sha256(content) == name[1]
 
 
 def _sha256(content: IO[bytes]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import zlib
 from typing import TYPE_CHECKING
@@ -42,9 +41,11 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
 
     def make(target: Path) -> None:
         layers = in_parallel(*[lambda module=module: _layer(plan, module) for module in modules])
-        by_platform = itertools.groupby(zip(modules, layers, strict=True), lambda pair: pair[0].platform)
+        by_platform: dict[Platform, list[tuple[Layer, Path]]] = {}
+        for module, layer in zip(modules, layers, strict=True):
+            by_platform.setdefault(module.platform, []).append(layer)
         layouts.begin_layout(target)
-        manifests = [_manifest(target, spec, platform, [made for _, made in group]) for platform, group in by_platform]
+        manifests = [_manifest(target, spec, platform, made) for platform, made in by_platform.items()]
         index = oci.index_blob(spec, manifests)
         layouts.add_blob(target, index)
         layouts.end_layout(target, index)

@@ -1,0 +1,44 @@
+"""Images are assembled from modules in whatever order these come."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from carvelwright.config import load_project
+from carvelwright.digest import Digest
+from carvelwright.plan import BuildOptions, make_plan
+from carvelwright.platform import Platform
+from carvelwright.report import StreamReporter
+from carvelwright.steps import image, payload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+
+
+def test_the_order_of_modules_gives_each_platform_one_manifest(repository_root: Path, tmp_path: Path) -> None:
+    # Platforms that alternate, as when each module is compiled for every platform in turn.
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"program")
+    made = payload.PayloadBinary("program", binary, Digest.of_file(binary))
+    modules = [
+        payload.PayloadModule(platform, (replace(made, name=name),), {})
+        for name in ("one", "two")
+        for platform in (AMD64, ARM64)
+    ]
+    reporter = StreamReporter(io.StringIO())
+    plan = make_plan(
+        replace(load_project(repository_root / "examples/hello-package"), root=tmp_path), BuildOptions(), {}
+    )
+    layout = image.assemble(plan, plan.images[0], modules, reporter=reporter)
+    index = json.loads((layout.directory / "blobs/sha256" / layout.digest.hex).read_bytes())
+    assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
+    for entry in index["manifests"]:
+        manifest = json.loads(
+            (layout.directory / "blobs/sha256" / entry["digest"].removeprefix("sha256:")).read_bytes()
+        )
+        assert len(manifest["layers"]) == 2
