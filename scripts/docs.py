@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carvelwright import docs, files, pipeline
 from carvelwright.report import StreamReporter
+from carvelwright.steps.render import export_schema
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs/reference"
@@ -16,7 +17,7 @@ REFERENCE = ROOT / "docs/reference"
 def main() -> int:
     """Return the exit code."""
     session = pipeline.open_session(ROOT, os.environ, StreamReporter(sys.stderr, quiet=True))
-    pages = docs.pages(pipeline.export_schema(session.project.root, session.tools()))
+    pages = docs.pages(export_schema(session.project.root, session.tools()))
     if sys.argv[1:] != ["--check"]:
         for name, text in pages.items():
             files.write_atomic(REFERENCE / name, text)

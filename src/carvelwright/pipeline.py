@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, files, values
+from carvelwright import config, files
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError
 from carvelwright.oci import layout as layouts
@@ -18,9 +18,10 @@ from carvelwright.plan import LATEST, make_plan
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.reference import Reference, Repository
 from carvelwright.resources import BundleLock
+from carvelwright.session import Session
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
-from carvelwright.tools import crane, toolchain, ytt
-from carvelwright.values import ValuesSchema
+from carvelwright.steps.render import export_schema
+from carvelwright.tools import crane, toolchain
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
     from carvelwright.report import Reporter
     from carvelwright.steps.repository import PublishedRepository
-    from carvelwright.tools.tool import Tool
-    from carvelwright.tools.toolchain import Search, Toolchain
+    from carvelwright.tools.toolchain import Toolchain
 
 _STATE = "state.json"
 _PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG, config.VALUES_SCHEMA)
@@ -44,24 +44,6 @@ class BuildResult:
 
     release: Mapping[str, Any]
     unchanged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every part of a build needs: the project, where tools are looked for, whom to tell."""
-
-    project: Project
-    search: Search
-    reporter: Reporter
-
-    def find_go(self) -> Tool:
-        """Find the pinned go, only when something has to be compiled."""
-        return toolchain.find_go(self.search)
-
-    def tools(self) -> Toolchain:
-        """Build the pinned tools that are not there yet, then find and check all."""
-        toolchain.install(self.search, self.reporter)
-        return toolchain.find(self.search)
 
 
 def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
@@ -82,23 +64,6 @@ def build(root: Path, options: BuildOptions, environment: Mapping[str, str], rep
     with workspace.locked():
         files.remove_leftovers(root, workspace.dist.name)
         return _unchanged(root, options, environment, reporter) or _build(root, options, environment, reporter)
-
-
-def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
-    """Export a project's values schema with ytt."""
-    path = root / config.VALUES_SCHEMA
-    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), values.read_extras(path))
-
-
-def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
-    """Render the manifests of a release with data values files; images stay names."""
-    project = session.project
-    with Workspace(project.root).scratch("render") as scratch:
-        config_directory = scratch / "config"
-        bundle.stage_config(
-            project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
-        )
-        return ytt.render(tools.ytt, config_directory, values_files, step="render")
 
 
 def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:

@@ -371,3 +371,16 @@ def test_a_reader_that_goes_away_is_no_failure(built: PackageProject) -> None:
     build.stderr.close()
     assert build.wait(timeout=60) == 0
     assert err == b""
+
+
+@pytest.mark.parametrize("taken", ["build", "build/scratch"])
+@pytest.mark.parametrize("command", ["build", "check", "render", "rbac"])
+def test_a_project_that_cannot_be_written_is_the_same_fault_in_every_command(
+    hello: PackageProject, command: str, taken: str
+) -> None:
+    (hello.root / taken).parent.mkdir(exist_ok=True)
+    (hello.root / taken).write_text("a file where a directory has to be")
+    outcome = hello.run(command)
+    assert outcome.code == 8, outcome
+    assert "error: cannot " in outcome.err
+    assert taken in outcome.err

@@ -11,6 +11,7 @@ import click
 from carvelwright import pipeline, rbac, yamldoc
 from carvelwright.cli import options
 from carvelwright.report import StreamReporter
+from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
     from carvelwright.cli.main import Context
@@ -40,7 +41,7 @@ def command(
     session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
 
     def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
-        text = pipeline.render(session, session.tools(), values, release).decode()
+        text = render(session, session.tools(), values, release).decode()
         return [document for document in yamldoc.load_all_text(text, Path("rendered manifests")) if document]
 
     installer = rbac.Installer(name or f"{session.project.short_name}-installer", namespace)

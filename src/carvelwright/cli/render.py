@@ -10,6 +10,7 @@ import click
 from carvelwright import pipeline
 from carvelwright.cli import options
 from carvelwright.report import StreamReporter
+from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,4 +28,4 @@ def command(context: Context, files: tuple[Path, ...], release: str | None) -> N
     They are what the server renders, but for images: those stay names until `build` locks them by digest.
     """
     session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
-    sys.stdout.buffer.write(pipeline.render(session, session.tools(), files, release))
+    sys.stdout.buffer.write(render(session, session.tools(), files, release))

@@ -11,6 +11,7 @@ import click
 from carvelwright import client, pipeline, values
 from carvelwright.client import Client
 from carvelwright.report import StreamReporter
+from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 def _own(context: Context) -> tuple[str, ValuesSchema]:
     session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
     release = session.project.release(None)
-    schema = pipeline.export_schema(session.project.root, session.tools())
+    schema = export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema
 
 

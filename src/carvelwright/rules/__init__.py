@@ -1,0 +1,34 @@
+"""The rules that a package has to keep: the project's own, the server's and the client's.
+
+A rule looks at one thing and returns every problem that it finds there. What the JSON Schemas of the project's files
+say is checked before, when the project is read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carvelwright.rules import manifests, project, values_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carvelwright.errors import Problem
+    from carvelwright.session import Session
+    from carvelwright.tools.toolchain import Toolchain
+
+    Rule = Callable[[Session, Toolchain], list[Problem]]
+
+# The cheap ones first; the last two run ytt.
+RULES: tuple[Rule, ...] = (
+    project.release_order,
+    project.server_names,
+    project.package_template,
+    values_schema.values_schema,
+    manifests.manifests,
+)
+
+
+def problems(session: Session, tools: Toolchain) -> list[Problem]:
+    """Return every problem that any of the rules finds; an empty list where the package can be published."""
+    return [problem for rule in RULES for problem in rule(session, tools)]

@@ -1,0 +1,49 @@
+"""Rules about the project's files that no JSON Schema can say."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.steps import package
+
+if TYPE_CHECKING:
+    from carvelwright.session import Session
+    from carvelwright.tools.toolchain import Toolchain
+
+_NAME_LIMIT = 253
+
+
+def release_order(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find releases that the server would not offer as an upgrade: later by date, lower by Carvel's order."""
+    by_date = sorted(session.project.releases, key=lambda release: release.released_at)
+    return [
+        Problem(
+            f"{later.version} was released after {earlier.version} of the same upstream version, but sorts below it",
+            Location(later.file),
+            hint="Carvel orders build metadata by its parts between dots, and parts with letters as text: "
+            "vmware.10-tkg.1 is below vmware.9-tkg.1",
+        )
+        for earlier, later in itertools.pairwise(by_date)
+        if later.upstream == earlier.upstream and later.version < earlier.version
+    ]
+
+
+def server_names(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find names that the API server refuses."""
+    names = [(release, f"{session.project.ref_name}.{release.version}") for release in session.project.releases]
+    return [
+        Problem("the Package's name is too long", Location(release.file), f"{len(name)} characters", f"{_NAME_LIMIT}")
+        for release, name in names
+        if len(name) > _NAME_LIMIT
+    ]
+
+
+def package_template(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find what is wrong in package.yaml.j2 as rendered for the newest release."""
+    try:
+        package.static_part(session.project, session.project.release(None))
+    except ConfigError as error:
+        return list(error.problems)
+    return []

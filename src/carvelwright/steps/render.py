@@ -1,0 +1,35 @@
+"""Renders what a release installs, and exports its values schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carvelwright import config, values
+from carvelwright.steps import bundle
+from carvelwright.tools import ytt
+from carvelwright.values import ValuesSchema
+from carvelwright.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from carvelwright.session import Session
+    from carvelwright.tools.toolchain import Toolchain
+
+
+def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
+    """Export a project's values schema with ytt."""
+    path = root / config.VALUES_SCHEMA
+    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), values.read_extras(path))
+
+
+def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
+    """Render the manifests of a release with data values files; images stay names."""
+    project = session.project
+    with Workspace(project.root).scratch("render") as scratch:
+        config_directory = scratch / "config"
+        bundle.stage_config(
+            project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
+        )
+        return ytt.render(tools.ytt, config_directory, values_files, step="render")
