@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from carvelwright import docs, files, pipeline
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 from carvelwright.steps.render import export_schema
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +16,7 @@ REFERENCE = ROOT / "docs/reference"
 
 def main() -> int:
     """Return the exit code."""
-    session = pipeline.open_session(ROOT, os.environ, StreamReporter(sys.stderr, quiet=True))
+    session = pipeline.open_session(ROOT, os.environ, Recorder())
     pages = docs.pages(export_schema(session.project.root, session.tools()))
     if sys.argv[1:] != ["--check"]:
         for name, text in pages.items():

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from carvelwright.process import stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+STILL_RUNNING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +25,51 @@ class StepRecord:
 
 
 class Step:
-    """Handed to a running step, which marks that its product was reused."""
+    """Handed to a running step, which reports what it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", changed: Callable[[Step], None] | None = None) -> None:
+        self.name = name
         self.reused = False
+        self.detail = ""
+        self.counted: tuple[int, int] | None = None
+        self._changed = changed
 
     def reuse(self) -> None:
         """Say that nothing had to be done."""
         self.reused = True
 
+    def describe(self, detail: str) -> None:
+        """Add a few words to the step's line, such as the size of what was pushed."""
+        self.detail = detail
+        self._notify()
+
+    def count(self, done: int, total: int, unit: str) -> None:
+        """Say how much is done: `done` of `total` packages, for example."""
+        self.counted = done, total
+        self.describe(f"{done} of {total} {unit}")
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed(self)
+
 
 class Reporter(Protocol):
-    """What the pipeline tells about its progress."""
+    """What is told about the progress of a command."""
 
     def step(self, name: str) -> contextlib.AbstractContextManager[Step]:
-        """Tell that a step starts, and when the block ends that it ended; safe from several threads."""
+        """Report that a step starts, and when the block ends that it ended; safe from several threads."""
 
     @property
     def records(self) -> Sequence[StepRecord]:
         """The steps that ended well, in the order of their ends."""
 
 
-class StreamReporter:
-    """Writes one plain line when a step ends, and on a terminal one that shows what runs now."""
+class Recorder:
+    """Keeps the records of the steps and shows nothing; what shows them is derived from it."""
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
-        self._stream = stream
-        self._quiet = quiet
-        self._terminal = stream.isatty()
-        self._running: list[str] = []
+    def __init__(self) -> None:
         self._records: list[StepRecord] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def records(self) -> Sequence[StepRecord]:
@@ -62,36 +78,64 @@ class StreamReporter:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Time a step and write its line."""
-        step, seconds = Step(), stopwatch()
+        """Time a step."""
+        step, seconds = Step(name, self._changed), stopwatch()
         with self._lock:
-            self._running.append(name)
-            self._show_running()
+            self._started(step)
         ended = False
         try:
             yield step
             ended = True
         finally:
+            record = StepRecord(name, seconds(), step.reused)
             with self._lock:
-                self._running.remove(name)
-                self._end(StepRecord(name, seconds(), step.reused), failed=not ended)
+                if ended:
+                    self._records.append(record)
+                self._ended(step, record, "failed" if not ended else "reused" if step.reused else "done")
 
-    def _end(self, record: StepRecord, *, failed: bool) -> None:
-        if not failed:
-            self._records.append(record)
-        state = "failed" if failed else "reused" if record.reused else "done"
-        self._write(f"{_clear(terminal=self._terminal)}  {record.name:<32} {state:<7}{record.seconds:8.2f} s\n")
-        self._show_running()
+    def _started(self, step: Step) -> None:
+        """Show that a step runs."""
 
-    def _show_running(self) -> None:
-        if self._terminal and self._running:
-            self._write(f"{_clear(terminal=True)}  {', '.join(self._running)[:70]} …")
+    def _changed(self, step: Step) -> None:
+        """Show how far a step has come."""
+
+    def _ended(self, step: Step, record: StepRecord, state: str) -> None:
+        """Show how a step ended."""
+
+
+class StreamReporter(Recorder):
+    """Writes a plain line when a step ends, and one every `interval` seconds while it runs."""
+
+    def __init__(self, stream: TextIO, *, interval: float = STILL_RUNNING_SECONDS) -> None:
+        super().__init__()
+        self._stream = stream
+        self._interval = interval
+        self._timers: dict[Step, threading.Timer] = {}
+
+    def _started(self, step: Step) -> None:
+        self._watch(step, stopwatch())
+
+    def _ended(self, step: Step, record: StepRecord, state: str) -> None:
+        self._timers.pop(step).cancel()
+        self._write(line(record, state, step.detail))
+
+    def _watch(self, step: Step, seconds: Callable[[], float]) -> None:
+        def still_running() -> None:
+            with self._lock:
+                if step in self._timers:
+                    detail = f", {step.detail}" if step.detail else ""
+                    self._write(f"  {step.name} is running, {seconds():.0f} s{detail}")
+                    self._watch(step, seconds)
+
+        timer = self._timers[step] = threading.Timer(self._interval, still_running)
+        timer.daemon = True
+        timer.start()
 
     def _write(self, text: str) -> None:
-        if not self._quiet:
-            self._stream.write(text)
-            self._stream.flush()
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
 
-def _clear(*, terminal: bool) -> str:
-    return "\r\x1b[K" if terminal else ""
+def line(record: StepRecord, state: str, detail: str) -> str:
+    """Return the line of a step that ended."""
+    return f"  {record.name:<42} {state:<7}{record.seconds:8.2f} s{f'  {detail}' if detail else ''}"

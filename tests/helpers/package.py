@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from carvelwright import config
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 from carvelwright.steps import bundle
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
@@ -99,7 +98,7 @@ def stage(target: Path, ytt: Path) -> StagedPackage:
         project.release(None),
         target,
         find_go=lambda: toolchain.find_go(search),
-        reporter=StreamReporter(sys.stderr, quiet=True),
+        reporter=Recorder(),
     )
     return StagedPackage(target, ytt)
 

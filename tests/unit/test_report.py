@@ -3,45 +3,101 @@
 from __future__ import annotations
 
 import io
+import re
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder, StreamReporter
+from carvelwright.terminal import TerminalReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
-def test_plain_lines_tell_name_state_and_seconds() -> None:
-    stream = io.StringIO()
-    reporter = StreamReporter(stream)
-    with reporter.step("compile"):
-        pass
+def shown_in(reporter: Recorder) -> None:
+    with reporter.step("compile") as step:
+        step.count(3, 7, "packages")
     with reporter.step("push") as step:
+        step.describe("16.4 MiB")
+    with reporter.step("image") as step:
         step.reuse()
     with pytest.raises(RuntimeError), reporter.step("archive"):
         raise RuntimeError
+
+
+def test_plain_lines_name_step_state_seconds_and_detail() -> None:
+    stream = io.StringIO()
+    shown_in(StreamReporter(stream))
     lines = stream.getvalue().splitlines()
-    assert [line.split()[:2] for line in lines] == [["compile", "done"], ["push", "reused"], ["archive", "failed"]]
-    assert all(line.endswith(" s") and float(line.split()[2]) < 5 for line in lines)
+    assert [line.split()[:2] for line in lines] == [
+        ["compile", "done"],
+        ["push", "done"],
+        ["image", "reused"],
+        ["archive", "failed"],
+    ]
+    assert lines[0].endswith(" s  3 of 7 packages")
+    assert lines[1].endswith(" s  16.4 MiB")
+    assert float(lines[2].split()[2]) < 5
     assert "\x1b" not in stream.getvalue()
-    assert [(record.name, record.reused) for record in reporter.records] == [("compile", False), ("push", True)]
 
 
-def test_a_terminal_shows_what_runs_now() -> None:
-    stream = Terminal()
-    reporter = StreamReporter(stream)
-    with reporter.step("one"), reporter.step("two"):
-        assert stream.getvalue().endswith("  one, two …")
-    assert stream.getvalue().rpartition("\x1b[K")[2].split()[:2] == ["one", "done"]
+def test_records_hold_what_ended_well() -> None:
+    recorder = Recorder()
+    shown_in(recorder)
+    assert [(record.name, record.reused) for record in recorder.records] == [
+        ("compile", False),
+        ("push", False),
+        ("image", True),
+    ]
 
 
-def test_quiet_writes_nothing_but_keeps_records() -> None:
-    stream = Terminal()
-    reporter = StreamReporter(stream, quiet=True)
-    with reporter.step("one"):
+def test_a_step_that_takes_long_is_reported_again_and_again() -> None:
+    stream = io.StringIO()
+    reporter = StreamReporter(stream, interval=0.01)
+    with reporter.step("compile") as step:
+        step.count(212, 774, "packages")
+        while stream.getvalue().count("compile is running, 0 s, 212 of 774 packages\n") < 3:
+            time.sleep(0.01)
+    told = stream.getvalue()
+    time.sleep(0.05)
+    assert stream.getvalue() == told, "a step that ended is still reported"
+
+
+def test_a_terminal_shows_what_runs_and_leaves_what_ended() -> None:
+    stream = io.StringIO()
+    reporter = TerminalReporter(stream, {"TERM": "xterm", "COLUMNS": "100"})
+    with reporter.step("one"), reporter.step("two") as step:
+        step.count(3, 7, "packages")
+        expected = re.compile(r"one +0:00:0\d.*two +0:00:0\d +3 of 7 packages", re.DOTALL)
+        wait_for(lambda: expected.search(ESCAPES.sub("", stream.getvalue())) is not None)
+        before = len(stream.getvalue())
+    ended = ESCAPES.sub("", stream.getvalue()[before:])
+    assert re.search(r"two +done +0\.\d\d s  3 of 7 packages", ended)
+    assert re.search(r"one +done +0\.\d\d s", ended)
+
+
+def test_a_line_is_never_wider_than_a_narrow_terminal_makes_of_it() -> None:
+    stream = io.StringIO()
+    with TerminalReporter(stream, {"TERM": "xterm", "COLUMNS": "20"}).step("a step with a name of some length"):
         pass
-    assert stream.getvalue() == ""
-    assert len(reporter.records) == 1
+    # One line, whatever the width: the terminal itself wraps it, and whoever copies it gets one line.
+    assert re.search(r"a step with a name of some length +done +0\.\d\d s\n", ESCAPES.sub("", stream.getvalue()))
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_unless_they_are_not_wanted(environment: dict[str, str], coloured: bool) -> None:
+    stream = io.StringIO()
+    shown_in(TerminalReporter(stream, {"TERM": "xterm-256color", **environment}))
+    assert ("\x1b[32m" in stream.getvalue()) == coloured
+    assert ("\x1b[1;31m" in stream.getvalue()) == coloured

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carvelwright import config, pipeline
+from carvelwright.cli import progress
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
 from carvelwright.reference import Repository
-from carvelwright.report import StreamReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from carvelwright.cli.main import Context
 
 _MIB = 1 << 20
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_SHORTENED = r"\1…"
 
 
 class _Parsed(click.ParamType[Any]):
@@ -83,12 +87,13 @@ def command(
         plan = make_plan(config.load_project(context.root), options, context.environment)
         click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
         return
-    reporter, seconds = StreamReporter(sys.stderr), stopwatch()
+    reporter, seconds = progress.reporter(context), stopwatch()
     result = pipeline.build(context.root, options, context.environment, reporter)
     if form == "json":
         click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
     else:
-        click.echo(_summary(result.release, seconds(), unchanged=result.unchanged))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo(_summary(result.release, seconds(), width, unchanged=result.unchanged))
 
 
 def _dry_run(plan: Mapping[str, Any]) -> str:
@@ -100,7 +105,8 @@ def _dry_run(plan: Mapping[str, Any]) -> str:
     return "\n".join([*head, *(f"{number:3}. {step}" for number, step in enumerate(plan["steps"], 1))])
 
 
-def _summary(release: Mapping[str, Any], seconds: float, *, unchanged: bool) -> str:
+def _summary(release: Mapping[str, Any], seconds: float, width: int | None, *, unchanged: bool) -> str:
+    """Say what was built and what comes next; `width` is that of the terminal, None where there is none."""
     sizes = {file["name"]: file["size"] for file in release["files"]}
     rows = [(f"package {release['version']}", f"dist/packages/{release['refName']}/{release['version']}.yml", "")]
     for image in release["images"]:
@@ -112,23 +118,42 @@ def _summary(release: Mapping[str, Any], seconds: float, *, unchanged: bool) -> 
         ("default values", f"dist/{release['defaultValues']}", ""),
         ("air-gap archive", f"dist/{release['archive']}", _mib(sizes[release["archive"]])),
     ]
-    width = max(len(name) for name, _, _ in rows)
-    lines = [f"  {name:<{width}}  {where}{f'  ({size})' if size else ''}" for name, where, size in rows]
     head = "nothing changed: nothing was rebuilt" if unchanged else "built"
-    return "\n".join([f"{head}, {seconds:.2f} s", *lines, "", *_next(release)])
+    return "\n".join([f"{head}, {seconds:.2f} s", *_table(rows, width), "", *_next(release)])
+
+
+def _table(rows: Sequence[tuple[str, str, str]], width: int | None) -> list[str]:
+    """Lay out name, place and size; where a terminal is too narrow, digests are shortened, then sizes get a line."""
+    column = max(len(name) for name, _, _ in rows)
+    lines = []
+    for name, place, size in rows:
+        head, note = f"  {name:<{column}}  ", f"  ({size})" if size else ""
+        whole, short = f"{head}{place}{note}", f"{head}{_DIGEST.sub(_SHORTENED, place)}"
+        if width is None or len(whole) <= width:
+            lines.append(whole)
+        elif len(short + note) <= width or not note:
+            lines.append(short + note)
+        else:
+            lines += [short, " " * len(head) + note.strip()]
+    return lines
 
 
 def _next(release: Mapping[str, Any]) -> list[str]:
-    first = (
-        [f"  {_program()} serve   # on loopback, where every reference in dist/ points"]
-        if release["registry"]["embedded"]
-        else []
-    )
+    program = _program()
+    if not release["registry"]["embedded"]:
+        return [
+            "next:",
+            "  kubectl apply -n my-packages -f dist/package-repository.yml",
+            f"  tanzu package available list {release['refName']} -n my-packages",
+        ]
     return [
-        "next:",
-        *first,
+        "next, with a registry that your cluster reaches:",
+        f"  {program} build --to REGISTRY/PATH",
         "  kubectl apply -n my-packages -f dist/package-repository.yml",
-        f"  imgpkg copy --tar dist/{release['archive']} --to-repo REGISTRY/PATH   # into an air-gapped site",
+        "or, into an air-gapped site:",
+        f"  imgpkg copy --tar dist/{release['archive']} --to-repo REGISTRY/PATH",
+        "or, on this machine alone:",
+        f"  {program} serve",
     ]
 
 

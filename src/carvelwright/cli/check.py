@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from carvelwright.check import check
 from carvelwright.errors import ConfigError
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 
 if TYPE_CHECKING:
     from carvelwright.cli.main import Context
@@ -25,7 +24,7 @@ def command(context: Context, form: str) -> None:
 
     The rules are those of the project's files, of the server that takes the package, and of the client that shows it.
     """
-    problems = check(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    problems = check(context.root, context.environment, Recorder())
     if form == "json":
         click.echo(json.dumps([_document(problem) for problem in problems], indent=2))
     if problems:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from carvelwright import config
+from carvelwright.cli import progress
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.report import StreamReporter
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -25,7 +24,7 @@ def command(context: Context, *, install: bool) -> None:
     project = config.load_project(context.root)
     search = Search(project.root, project.tools, project.go, context.environment)
     if install:
-        toolchain.install(search, StreamReporter(sys.stderr))
+        toolchain.install(search, progress.reporter(context))
     findings = [toolchain.look_for_go(search), *toolchain.look(search)]
     for finding in findings:
         state = f"{finding.tool.version:<10} {finding.tool.path}" if finding.tool else f"{finding.problem}"

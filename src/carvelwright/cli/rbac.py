@@ -10,7 +10,7 @@ import click
 
 from carvelwright import pipeline, rbac, yamldoc
 from carvelwright.cli import options
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(
     replacing: tuple[Path, ...],
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
-    session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    session = pipeline.open_session(context.root, context.environment, Recorder())
 
     def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
         text = render(session, session.tools(), values, release).decode()

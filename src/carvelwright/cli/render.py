@@ -9,7 +9,7 @@ import click
 
 from carvelwright import pipeline
 from carvelwright.cli import options
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ def command(context: Context, files: tuple[Path, ...], release: str | None) -> N
 
     They are what the server renders, but for images: those stay names until `build` locks them by digest.
     """
-    session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    session = pipeline.open_session(context.root, context.environment, Recorder())
     sys.stdout.buffer.write(render(session, session.tools(), files, release))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from carvelwright import serving
-from carvelwright.report import StreamReporter
+from carvelwright.cli import progress
 
 if TYPE_CHECKING:
     from carvelwright.cli.main import Context
@@ -33,7 +32,7 @@ def _host_and_port(_context: click.Context, _parameter: click.Parameter, value: 
 @click.pass_obj
 def command(context: Context, address: str | None) -> None:
     """Serve what lies in dist/ from the embedded registry until Ctrl-C."""
-    with serving.serve(context.root, address, context.environment, StreamReporter(sys.stderr)) as repository:
+    with serving.serve(context.root, address, context.environment, progress.reporter(context)) as repository:
         click.echo(f"package repository: {repository}")
         click.echo("serving; Ctrl-C ends it")
         # An interrupt is how this command ends, not a failure of it.

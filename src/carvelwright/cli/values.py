@@ -10,7 +10,7 @@ import click
 
 from carvelwright import client, pipeline, values
 from carvelwright.client import Client
-from carvelwright.report import StreamReporter
+from carvelwright.report import Recorder
 from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:
-    session = pipeline.open_session(context.root, context.environment, StreamReporter(sys.stderr, quiet=True))
+    session = pipeline.open_session(context.root, context.environment, Recorder())
     release = session.project.release(None)
     schema = export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema

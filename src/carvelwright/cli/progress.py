@@ -1,0 +1,24 @@
+"""How a command shows its progress on standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from carvelwright.report import Recorder, StreamReporter
+
+if TYPE_CHECKING:
+    from carvelwright.cli.main import Context
+
+_NO_CURSOR = ("dumb", "unknown", "")
+
+
+def reporter(context: Context, *, quiet: bool = False) -> Recorder:
+    """Return what shows progress: moving lines on a terminal, plain ones elsewhere, none where `quiet`."""
+    if quiet:
+        return Recorder()
+    if sys.stderr.isatty() and context.environment.get("TERM", "") not in _NO_CURSOR:
+        from carvelwright.terminal import TerminalReporter  # noqa: PLC0415 - slow to import, not always needed
+
+        return TerminalReporter(sys.stderr, context.environment)
+    return StreamReporter(sys.stderr)
