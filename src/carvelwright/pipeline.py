@@ -17,6 +17,7 @@ from carvelwright.oci import layout as layouts
 from carvelwright.plan import LATEST, make_plan
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.reference import Reference, Repository
+from carvelwright.report import readable_size
 from carvelwright.resources import BundleLock
 from carvelwright.session import Session
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
@@ -163,8 +164,9 @@ def _package(
 def _push_images(session: Session, plan: BuildPlan, images: Mapping[str, ImageLayout], *, tools: Toolchain) -> None:
     for planned in plan.images:
         name = f"push image {planned.config.name}"
-        with session.reporter.step(name):
+        with session.reporter.step(name) as step:
             layout = images[planned.config.name]
+            step.describe(readable_size(sum(entry["compressedBytes"] for entry in layouts.platform_sizes(layout))))
             crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=plan.registry_timeout)
 
 

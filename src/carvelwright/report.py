@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STILL_RUNNING_SECONDS = 30.0
+_KIB, _MIB = 1 << 10, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,11 @@ class StreamReporter(Recorder):
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")
         self._stream.flush()
+
+
+def readable_size(size: int) -> str:
+    """Return a size in bytes as people read it: 16.4 MiB, 57.0 KiB."""
+    return f"{size / _MIB:.1f} MiB" if size >= _MIB else f"{size / _KIB:.1f} KiB"
 
 
 def line(record: StepRecord, state: str, detail: str) -> str:

@@ -248,7 +248,7 @@ CASES = [
         "payload/main.go",
         "func main() {",
         "func main() {\n\tnonsense",
-        ["step payload payload linux/amd64: go failed", "main.go:13:2: undefined: nonsense"],
+        ["step compile hello for linux/amd64: go failed", "main.go:13:2: undefined: nonsense"],
         5,
     ),
     Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
 NAME = "hello.packages.example.com"
 VERSION = "1.0.0+example.1"
 ARCHIVE = f"{NAME}-{VERSION}.tar"
+STEP = re.compile(r"  (?P<name>\S.*?) +(?P<state>done|reused|failed) +\d+\.\d\d s(  .*)?")
 
 
 def steps(err: str) -> dict[str, str]:
     """Return the state of each step by name, as the progress lines tell it."""
-    words = [line.split() for line in err.splitlines() if line.endswith(" s")]
-    return {" ".join(line[:-3]): line[-3] for line in words}
+    return {match["name"]: match["state"] for match in map(STEP.fullmatch, err.splitlines()) if match}
 
 
 def unchanged(project: PackageProject) -> bool:
@@ -134,7 +135,7 @@ def test_release_record_agrees_with_what_lies_there(built: PackageProject) -> No
     }
     (image,) = release["images"]
     assert [entry["platform"] for entry in image["platforms"]] == ["linux/amd64", "linux/arm64"]
-    assert {"archive", "push bundle", "image hello"} <= {step["name"] for step in release["steps"]}
+    assert {"archive", "push bundle", "assemble image hello"} <= {step["name"] for step in release["steps"]}
     assert all(step["seconds"] >= 0 for step in release["steps"])
 
 
@@ -304,10 +305,10 @@ def test_changed_manifests_reuse_payload_and_image(built: PackageProject) -> Non
     before = release_of(built)
     built.replace("bundle/config/overlays/deployment.yaml", "- #@ data.values.name", "- #@ data.values.name.title()")
     done = steps(built.run("build").ok().err)
-    assert {name: state for name, state in done.items() if name.startswith(("payload", "image"))} == {
-        "payload payload linux/amd64": "reused",
-        "payload payload linux/arm64": "reused",
-        "image hello": "reused",
+    assert {name: state for name, state in done.items() if name.startswith(("compile", "assemble"))} == {
+        "compile hello for linux/amd64": "reused",
+        "compile hello for linux/arm64": "reused",
+        "assemble image hello": "reused",
     }
     after = release_of(built)
     assert after["images"] == before["images"]
@@ -324,7 +325,7 @@ def test_a_changed_payload_is_compiled_again(built: PackageProject) -> None:
     before = release_of(built)
     built.replace("payload/main.go", '", "', '"; "')
     done = steps(built.run("build").ok().err)
-    assert (done["payload payload linux/amd64"], done["image hello"]) == ("done", "done")
+    assert (done["compile hello for linux/amd64"], done["assemble image hello"]) == ("done", "done")
     assert release_of(built)["images"] != before["images"]
 
 
@@ -337,7 +338,7 @@ def test_a_changed_release_note_reaches_the_package_but_not_the_image(built: Pac
     before = release_of(built)
     built.replace(f"package/releases/{VERSION}.yaml", "The first release.", "The very first release.")
     done = steps(built.run("build").ok().err)
-    assert done["image hello"] == "reused"
+    assert done["assemble image hello"] == "reused"
     assert package_of(built)["spec"]["releaseNotes"] == "The very first release."
     after = release_of(built)
     assert (after["images"], after["bundle"]) == (before["images"], before["bundle"])
@@ -457,7 +458,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(built: PackageProjec
     outcome = built.run("build").ok()
     assert "\x1b" not in outcome.err + outcome.out
     assert "\r" not in outcome.err
-    assert all(line.endswith(" s") for line in outcome.err.splitlines())
+    assert all(STEP.fullmatch(line) for line in outcome.err.splitlines())
     assert set(steps(outcome.err).values()) == {"done", "reused"}
 
 

@@ -18,15 +18,14 @@ from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
 from carvelwright.reference import Repository
+from carvelwright.report import readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from carvelwright.cli.main import Context
 
-_MIB = 1 << 20
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_SHORTENED = r"\1…"
 
 
 class _Parsed(click.ParamType[Any]):
@@ -110,32 +109,39 @@ def _summary(release: Mapping[str, Any], seconds: float, width: int | None, *, u
     sizes = {file["name"]: file["size"] for file in release["files"]}
     rows = [(f"package {release['version']}", f"dist/packages/{release['refName']}/{release['version']}.yml", "")]
     for image in release["images"]:
-        platforms = ", ".join(f"{entry['platform']} {_mib(entry['compressedBytes'])}" for entry in image["platforms"])
+        platforms = ", ".join(
+            f"{entry['platform']} {readable_size(entry['compressedBytes'])}" for entry in image["platforms"]
+        )
         rows.append((f"image {image['name']}", image["reference"], platforms))
     rows += [
         ("bundle", release["bundle"], ""),
         ("repository", release["repository"], ""),
         ("default values", f"dist/{release['defaultValues']}", ""),
-        ("air-gap archive", f"dist/{release['archive']}", _mib(sizes[release["archive"]])),
+        ("air-gap archive", f"dist/{release['archive']}", readable_size(sizes[release["archive"]])),
     ]
     head = "nothing changed: nothing was rebuilt" if unchanged else "built"
     return "\n".join([f"{head}, {seconds:.2f} s", *_table(rows, width), "", *_next(release)])
 
 
 def _table(rows: Sequence[tuple[str, str, str]], width: int | None) -> list[str]:
-    """Lay out name, place and size; where a terminal is too narrow, digests are shortened, then sizes get a line."""
+    """Lay out name, place and size of each row within the width."""
     column = max(len(name) for name, _, _ in rows)
-    lines = []
-    for name, place, size in rows:
-        head, note = f"  {name:<{column}}  ", f"  ({size})" if size else ""
-        whole, short = f"{head}{place}{note}", f"{head}{_DIGEST.sub(_SHORTENED, place)}"
-        if width is None or len(whole) <= width:
-            lines.append(whole)
-        elif len(short + note) <= width or not note:
-            lines.append(short + note)
-        else:
-            lines += [short, " " * len(head) + note.strip()]
-    return lines
+    return [line for row in rows for line in _row(*row, column, width)]
+
+
+def _row(name: str, place: str, size: str, column: int, width: int | None) -> list[str]:
+    """Return the first layout that fits: whole, digest shortened, size below, all below each other, without digest."""
+    note = f"({size})" if size else ""
+    short, tag = _DIGEST.sub(r"\1…", place), _DIGEST.sub("…", place)
+    head, below = f"  {name:<{column}}  ", [f"    {note}"] if note else []
+    layouts = [
+        [f"{head}{place}  {note}".rstrip()],
+        [f"{head}{short}  {note}".rstrip()],
+        [f"{head}{short}", *below],
+        [f"  {name}", f"    {short}", *below],
+        [f"  {name}", f"    {tag}", *below],
+    ]
+    return next((layout for layout in layouts if width is None or max(map(len, layout)) <= width), layouts[-1])
 
 
 def _next(release: Mapping[str, Any]) -> list[str]:
@@ -163,7 +169,3 @@ def _program() -> str:
     if called.name != "carvelwright":
         return "carvelwright"
     return os.path.relpath(called) if called.is_absolute() else str(called)
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:.1f} MiB"

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from carvelwright import files
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.report import readable_size
 from carvelwright.tools import imgpkg
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 
 def archive(plan: BuildPlan, repository: Reference, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
     """Copy the repository bundle, every package bundle and every image into one tar."""
-    with reporter.step("archive"):
+    with reporter.step("archive") as step:
         imgpkg.copy_to_tar(tools.imgpkg, repository, target, step="archive", timeout=plan.registry_timeout)
+        step.describe(readable_size(target.stat().st_size))
 
 
 def verify(target: Path, expected: Iterable[Digest]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import config, files, resources, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.report import readable_size
 from carvelwright.tools import go, imgpkg, kbld, ytt
 from carvelwright.workspace import Workspace, content_key
 
@@ -60,7 +61,7 @@ def stage(
 
     ConfigError where the manifests ask for an image that the project does not build, or leave one unused.
     """
-    with reporter.step("render and lock"):
+    with reporter.step("render manifests and lock images"):
         stage_config(plan.project, plan.release, target / "config", find_go=find_go, reporter=reporter)
         manifests = ytt.render(tools.ytt, target / "config", step="render")
         _check_images(plan.project, manifests, images)
@@ -79,7 +80,8 @@ def push_to(
     target: Reference, directory: Path, plan: BuildPlan, step: str, *, tools: Toolchain, reporter: Reporter
 ) -> BundleLock:
     """Push a directory as a bundle under a tag."""
-    with reporter.step(step), Workspace(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
+    with reporter.step(step) as running, Workspace(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
+        running.describe(readable_size(sum(path.stat().st_size for path in files.walk_files(directory))))
         lock = scratch / "bundle-lock.yml"
         return imgpkg.push_bundle(tools.imgpkg, directory, target, lock, step=step, timeout=plan.registry_timeout)
 

@@ -50,7 +50,7 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
         layouts.add_blob(target, index)
         layouts.end_layout(target, index)
 
-    with reporter.step(f"image {image.config.name}") as step:
+    with reporter.step(f"assemble image {image.config.name}") as step:
         return layouts.open_layout(Workspace(plan.project.root).product("image", key, step, make))
 
 

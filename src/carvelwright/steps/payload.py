@@ -58,12 +58,12 @@ def compile_module(
     key = content_key(sources, project.go, platform, variables, module.binaries)
 
     def make(target: Path) -> None:
-        name = f"payload {release.fill(module.directory)} {platform}"
         go.build(find_go(), go.Compilation(directory, module.binaries, variables), target, platform, step=name)
         digests = {name: str(Digest.of_file(target / name)) for name in module.binaries}
         (target / _RECORD).write_text(json.dumps(digests))
 
-    with reporter.step(f"payload {release.fill(module.directory)} {platform}") as step:
+    name = f"compile {', '.join(module.binaries)} for {platform}"
+    with reporter.step(name) as step:
         made = Workspace(project.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
     binaries = tuple(PayloadBinary(name, made / name, Digest.parse(text)) for name, text in digests.items())

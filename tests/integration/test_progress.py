@@ -1,0 +1,76 @@
+"""What a person sees while a build works and when it has ended, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from typing import TYPE_CHECKING
+
+from tests.conftest import free_address, registry_at
+from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
+from tests.helpers.builds import release_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def on_terminal(project: PackageProject, *arguments: str, columns: int) -> str:
+    """Run a command with both outputs on a terminal and return what it wrote there."""
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**project.environment, "TERM": "xterm"}
+    command = subprocess.Popen(
+        project.command(*arguments), cwd=project.root, env=environment, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(screen, 65536)
+        except OSError:  # Linux' way to say that the last writer has gone
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(screen)
+    assert command.wait() == 0, seen.decode()
+    return seen.decode().replace("\r", "\n")
+
+
+def test_a_terminal_shows_steps_and_a_summary_that_fits(built: PackageProject) -> None:
+    (built.root / "build/state.json").unlink()
+    (built.root / "bundle/config/base/note.yaml").write_text("# another bundle\n")
+    seen = on_terminal(built, "build", columns=100)
+    text = ESCAPES.sub("", seen)
+    assert re.search(r"^ *push bundle +done +\d+\.\d\d s", text, re.MULTILINE)
+    assert re.search(r"^ *push image hello +done +\d+\.\d\d s +\d+\.\d MiB", text, re.MULTILINE)
+    summary = text[text.index("built, ") :].splitlines()
+    assert max(map(len, summary)) <= 100
+    release = release_of(built)
+    assert release["bundle"] not in text
+    assert re.sub(r"(@sha256:.{12}).*", r"\1…", release["bundle"]) in text
+    whole = built.run("build").ok()
+    assert release["bundle"] in whole.out
+    assert json.loads(built.run("build", "--format", "json").ok().out)["bundle"] == release["bundle"]
+
+
+def test_the_next_step_of_who_has_a_cluster_comes_first(
+    built: PackageProject, toolset: Toolchain, tmp_path: Path
+) -> None:
+    following = built.run("build").ok().out.partition("next")[2].splitlines()
+    assert following[1].strip() == "carvelwright build --to REGISTRY/PATH"
+    with registry_at(toolset, free_address(), tmp_path / "registry") as address:
+        published = built.run("build", "--to", f"{address}/p").ok().out.partition("next")[2].splitlines()
+    assert published[1].strip() == "kubectl apply -n my-packages -f dist/package-repository.yml"
+    assert not [line for line in published if "--to" in line or "serve" in line]
