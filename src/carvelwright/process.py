@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import errno
 import os
 import re
+import selectors
 import signal
 import subprocess
 import threading
@@ -18,14 +21,20 @@ from carvelwright.errors import CarvelwrightError, ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import FrameType
 
 _LOOK_SECONDS = 0.1
+_CHUNK_BYTES = 1 << 16
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What the operating system says, in Go's words.
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large|SIGXFSZ", re.IGNORECASE)
 _DISK_FULL_HINT = "free space (or raise `ulimit -f`) where the tool writes, then run the same command again"
+_CANNOT_RUN = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
+# Leads the process group of one program. Its standard input is a pipe that this process alone holds open, so that the
+# group ends with this process, also by a kill -9. It is a shell because a shell starts in a millisecond.
+_GUARD = ("/bin/sh", "-c", 'trap "" HUP INT TERM; read -r _; kill -KILL 0')
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Output:
 class ToolFailedError(CarvelwrightError):
     """A program ended with a code other than 0, or did not end in time: carries argv, code and stderr."""
 
-    def __init__(self, argv: Sequence[str], code: int | None, stderr: str, *, step: str, timeout: float | None) -> None:
+    def __init__(self, argv: Sequence[str], code: int | None, stderr: str, *, step: str, timeout: float) -> None:
         self.argv = tuple(argv)
         self.code = code
         self.stderr = stderr
@@ -56,102 +65,259 @@ class ToolFailedError(CarvelwrightError):
         )
 
 
-def _ending(code: int | None, timeout: float | None) -> str:
+def _ending(code: int | None, timeout: float) -> str:
     if code is None:
         return f"did not end within {timeout:g} s and was stopped"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
-class _Children:
-    """The running programs, so that an interrupt can end those that other threads wait for."""
+class _Gate:
+    """Turns signals into KeyboardInterrupt, but not inside a block that must not be cut."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._held = False
+        self._held = 0
         self._interrupted = False
 
-    def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        with self._lock, self.interrupts_wait():
-            if self._closed:
-                raise KeyboardInterrupt
-            child = subprocess.Popen(argv, **options)
-            self._running.add(child)
-            return child
-
-    def interrupt(self, _number: int, _frame: object) -> None:
-        """Handle a signal: raise, or leave it to the end of a block that must not be cut."""
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
         if self._held:
             self._interrupted = True
         else:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def interrupts_wait(self) -> Iterator[None]:
-        """Put an interrupt off to the end of the block: what it starts is known by then."""
+    def held(self) -> Iterator[None]:
         # Signals are handled in the main thread; the others are never interrupted.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._held = True
+        self._held += 1
         try:
             yield
         finally:
-            self._held = False
-            if self._interrupted:
+            self._held -= 1
+            if self._interrupted and not self._held:
                 self._interrupted = False
                 raise KeyboardInterrupt
 
-    def forget(self, child: subprocess.Popen[bytes]) -> None:
+
+class _Child:
+    """A program and the guard that leads its process group.
+
+    The group's number is the guard's, which is reaped last: it cannot have become another group's meanwhile.
+    """
+
+    def __init__(self, argv: Sequence[str], **options: Any) -> None:
+        null = subprocess.DEVNULL
+        self._guard = subprocess.Popen(_GUARD, stdin=subprocess.PIPE, stdout=null, stderr=null, process_group=0, env={})
+        self._lock = threading.Lock()
+        self._ended = False
+        try:
+            # Not the terminal's group: a Ctrl-C reaches this process alone, which then ends the programs in order.
+            self.program = subprocess.Popen(argv, bufsize=0, process_group=self._guard.pid, **options)
+        except BaseException:
+            self.end()
+            raise
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program and to all that it started."""
+        with self._lock:
+            if not self._ended:
+                os.killpg(self._guard.pid, number)
+
+    def end(self) -> None:
+        """End what is left of the group; calling it again does nothing."""
+        with self._lock:
+            if self._ended:
+                return
+            os.killpg(self._guard.pid, signal.SIGKILL)
+            self._guard.wait()
+            if self._guard.stdin:
+                self._guard.stdin.close()
+            self._ended = True
+
+    def stop(self) -> None:
+        """End the program and what it started: SIGTERM, and SIGKILL for those that do not heed it in time."""
+        try:
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.program.wait(_TERMINATION_GRACE_SECONDS)
+        finally:
+            self.end()
+            self.program.wait()
+
+
+class _Scope:
+    """The programs that run within a block, so that an interrupt can end those that other threads wait for."""
+
+    def __init__(self) -> None:
+        self._running: set[_Child] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self, argv: Sequence[str], **options: Any) -> _Child:
+        with self._lock, _interrupts_wait():
+            if self._closed:
+                raise KeyboardInterrupt
+            child = _Child(argv, **options)
+            self._running.add(child)
+            return child
+
+    def forget(self, child: _Child) -> None:
         with self._lock:
             self._running.discard(child)
 
-    def stop_all(self) -> None:
+    def close(self) -> None:
+        """Stop all, and start none any more."""
         with self._lock:
             self._closed = True
             running = list(self._running)
         for child in running:
-            _stop(child)
-
-    def reopen(self) -> None:
-        with self._lock:
-            self._closed = False
+            child.stop()
 
 
-_children = _Children()
+# Set only while a block runs, and only for what the block calls; threads of `in_parallel` belong to it.
+_gate: contextvars.ContextVar[_Gate | None] = contextvars.ContextVar("gate", default=None)
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("scope", default=None)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Put an interrupt off to the end of the block: what it starts is known by then."""
+    gate = _gate.get()
+    with gate.held() if gate else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _within(scope: _Scope) -> Iterator[_Scope]:
+    token = _scope.set(scope)
+    try:
+        yield scope
+    finally:
+        _scope.reset(token)
 
 
 def run(
     argv: Sequence[str],
     *,
     step: str,
+    timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes = b"",
-    timeout: float | None = None,
+    watch: Callable[[str], None] | None = None,
+    waiting: Callable[[float], None] | None = None,
 ) -> Output:
-    """Run a program to its end and return what it wrote.
+    """Run a program to its end and return what it wrote. What it started and left running ends with it.
 
-    `env` is the whole environment (None: this process's own), `timeout` is in seconds. Raises ToolFailedError with
-    the step's name, and a CarvelwrightError (TOOL_MISSING) where the program cannot be started.
+    `env` is the whole environment (None: this process's own), `timeout` is in seconds. `watch` is called with each
+    line of the program's stderr as it comes, `waiting` about ten times a second with the seconds since the start; both
+    in the thread that called. Raises ToolFailedError with the step's name, and a CarvelwrightError (TOOL_MISSING) where
+    the program cannot be started.
     """
-    child = _start(argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        stdout, stderr = _communicate(child, stdin, timeout)
-    except subprocess.TimeoutExpired:
-        _stop(child)
-        _, stderr = child.communicate()
-        raise ToolFailedError(argv, None, stderr.decode(errors="replace"), step=step, timeout=timeout) from None
-    except BaseException:
-        _stop(child)
-        raise
-    finally:
-        _children.forget(child)
-    text = stderr.decode(errors="replace")
-    if child.returncode != 0:
-        raise ToolFailedError(argv, child.returncode, text, step=step, timeout=timeout)
-    return Output(stdout, text)
+    scope = _scope.get() or _Scope()
+    child = _start(scope, argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    seconds = stopwatch()
+    with contextlib.closing(_Pipes(child.program, stdin, watch)) as pipes:
+        try:
+            in_time = _converse(child, pipes, seconds, timeout, waiting)
+        finally:
+            # Does nothing to a program that has ended, but for what it left behind.
+            child.stop()
+            scope.forget(child)
+        pipes.drain()
+    text = pipes.stderr.decode(errors="replace")
+    code = child.program.returncode if in_time else None
+    if code != 0:
+        raise ToolFailedError(argv, code, text, step=step, timeout=timeout)
+    return Output(bytes(pipes.stdout), text)
+
+
+def _converse(
+    child: _Child, pipes: _Pipes, seconds: Callable[[], float], timeout: float, waiting: Callable[[float], None] | None
+) -> bool:
+    """Feed and hear a program until it ends; False where it did not end in time."""
+    # In slices: a signal that comes just before a wait does not end that wait, but it ends before the next one.
+    while True:
+        pipes.turn(min(max(timeout - seconds(), 0), _LOOK_SECONDS))
+        if child.program.poll() is not None:
+            return True
+        if seconds() >= timeout:
+            return False
+        if waiting:
+            waiting(seconds())
+
+
+class _Pipes:
+    """The three pipes of a program: each is served when it is ready, so that neither side waits for the other."""
+
+    def __init__(self, program: subprocess.Popen[bytes], stdin: bytes, watch: Callable[[str], None] | None) -> None:
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self._program = program
+        self._rest = memoryview(stdin)
+        self._watch = watch
+        self._line = b""
+        self._selector = selectors.DefaultSelector()
+        self._open(program.stdin, selectors.EVENT_WRITE, self._feed)
+        self._open(program.stdout, selectors.EVENT_READ, self._hear_result)
+        self._open(program.stderr, selectors.EVENT_READ, self._hear_words)
+
+    def turn(self, seconds: float) -> bool:
+        """Serve the pipes that are ready, waiting for one or for the program's end; False where nothing came."""
+        if not self._selector.get_map():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._program.wait(seconds)
+            return False
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            if not key.data(key.fd):
+                self._close(key.fileobj)
+        return bool(ready)
+
+    def drain(self) -> None:
+        """Take what a program that has ended left in its pipes."""
+        while self.turn(_LOOK_SECONDS):
+            pass
+        if self._line and self._watch:
+            self._watch(self._line.decode(errors="replace"))
+        self._line = b""
+
+    def close(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            self._close(key.fileobj)
+        self._selector.close()
+
+    def _open(self, stream: Any, events: int, serve: Callable[[int], bool]) -> None:
+        os.set_blocking(stream.fileno(), False)
+        self._selector.register(stream, events, serve)
+
+    def _close(self, stream: Any) -> None:
+        self._selector.unregister(stream)
+        stream.close()
+
+    def _feed(self, fd: int) -> bool:
+        try:
+            written = os.write(fd, self._rest[:_CHUNK_BYTES]) if self._rest else 0
+        except BrokenPipeError:
+            # A program need not read all that it is given.
+            return False
+        self._rest = self._rest[written:]
+        return bool(self._rest)
+
+    def _hear_result(self, fd: int) -> bool:
+        data = os.read(fd, _CHUNK_BYTES)
+        self.stdout += data
+        return bool(data)
+
+    def _hear_words(self, fd: int) -> bool:
+        data = os.read(fd, _CHUNK_BYTES)
+        self.stderr += data
+        if self._watch:
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                self._watch(line.decode(errors="replace"))
+        return bool(data)
 
 
 @contextlib.contextmanager
@@ -159,29 +325,33 @@ def background(
     argv: Sequence[str], *, step: str, env: Mapping[str, str] | None = None, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server while the block runs; its output goes to `log`. It ends with the block and with this process."""
+    scope = _scope.get() or _Scope()
     with log.open("wb") as output:
-        child = _start(argv, step=step, env=env, stdin=subprocess.DEVNULL, stdout=output, die_with_parent=True)
+        child = _start(scope, argv, step=step, env=env, stdin=subprocess.DEVNULL, stdout=output)
     try:
-        yield child
+        yield child.program
     finally:
-        _stop(child)
-        _children.forget(child)
+        child.stop()
+        scope.forget(child)
 
 
 def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
     """Call all at once and return their results in order; the first failure is raised when all have ended."""
-    with ThreadPoolExecutor(max_workers=max(len(calls), 1)) as pool:
+    # An interrupt ends the programs of these calls alone: who catches it may run others. Only the main thread gets one.
+    main = threading.current_thread() is threading.main_thread()
+    scope = _Scope() if main else _scope.get() or _Scope()
+    with _within(scope), ThreadPoolExecutor(max_workers=max(len(calls), 1)) as pool:
         try:
-            with _children.interrupts_wait():
-                futures = [pool.submit(call) for call in calls]
+            with _interrupts_wait():
+                futures = [pool.submit(contextvars.copy_context().run, call) for call in calls]
             # A signal just before a lock is waited for does not end the wait, and one within may leave the lock held.
             running = True
             while running:
-                with _children.interrupts_wait():
+                with _interrupts_wait():
                     running = bool(wait(futures, timeout=_LOOK_SECONDS).not_done)
             return [future.result() for future in futures]
         except KeyboardInterrupt:
-            _children.stop_all()
+            scope.close()
             raise
 
 
@@ -189,20 +359,27 @@ def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
 def stopping_children() -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt; no program outlives the block.
 
-    A signal that this process was told to ignore (nohup, a shell's background job) stays ignored.
+    A signal that this process was told to ignore (nohup, a shell's background job) stays ignored. In a thread other
+    than the main one no signal can be handled: there only the programs are ended.
     """
-    heeded = [number for number in _INTERRUPTS if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, _children.interrupt) for number in heeded}
+    gate, scope = _Gate(), _Scope()
+    heeded: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        heeded = [number for number in _INTERRUPTS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    former = {number: signal.signal(number, gate.handle) for number in heeded}
+    token = _gate.set(gate)
     try:
-        yield
+        with _within(scope):
+            yield
     finally:
-        _children.stop_all()
-        _children.reopen()
+        scope.close()
+        _gate.reset(token)
         for number, handler in former.items():
             signal.signal(number, handler)
 
 
 def _start(
+    scope: _Scope,
     argv: Sequence[str],
     *,
     step: str,
@@ -210,61 +387,24 @@ def _start(
     stdin: int,
     stdout: Any,
     cwd: Path | None = None,
-    die_with_parent: bool = False,
-) -> subprocess.Popen[bytes]:
+) -> _Child:
     try:
-        return _children.start(
+        return scope.start(
             argv,
             env=None if env is None else dict(env),
             cwd=cwd,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE if stdout == subprocess.PIPE else subprocess.STDOUT,
-            # A session of its own: a Ctrl-C reaches this process alone, which then ends the children in order.
-            start_new_session=True,
-            preexec_fn=_die_with_parent if die_with_parent else None,
         )
     except OSError as error:
+        missing = error.errno in _CANNOT_RUN
         raise CarvelwrightError(
             f"step {step}: cannot start {argv[0]}: {error.strerror}",
-            exit_code=ExitCode.TOOL_MISSING,
-            hint="run `carvelwright doctor` to see which tools are missing",
+            exit_code=ExitCode.TOOL_MISSING if missing else ExitCode.TOOL_FAILED,
+            hint="run `carvelwright doctor` to see which tools are missing" if missing else None,
             step=step,
         ) from error
-
-
-def _communicate(child: subprocess.Popen[bytes], stdin: bytes, timeout: float | None) -> tuple[bytes, bytes]:
-    end = None if timeout is None else time.monotonic() + timeout
-    rest: bytes | None = stdin
-    # In slices, for the same reason as `in_parallel`: a signal just before a wait does not end that wait.
-    while True:
-        left = _LOOK_SECONDS if end is None else max(end - time.monotonic(), 0)
-        try:
-            return child.communicate(rest, timeout=min(left, _LOOK_SECONDS))
-        except subprocess.TimeoutExpired:
-            if left < _LOOK_SECONDS:
-                raise
-        # The first call keeps what it has not written yet, and takes no other input.
-        rest = None
-
-
-def _die_with_parent() -> None:
-    # A server must not hold its port after a kill -9 of this process (PR_SET_PDEATHSIG is 1; Linux only).
-    import ctypes  # noqa: PLC0415 - only where a server is started
-
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End a program and what it started: SIGTERM to its session, SIGKILL when that is not heeded."""
-    for number, patience in ((signal.SIGTERM, _TERMINATION_GRACE_SECONDS), (signal.SIGKILL, None)):
-        if child.poll() is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(patience)
 
 
 def stopwatch() -> Callable[[], float]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from carvelwright.platform import Platform
     from carvelwright.tools.tool import Tool
 
+# Time limits. The standard library and a large module tree compile for minutes on a small machine.
+_COMPILE_SECONDS = 3600.0
+_DOWNLOAD_SECONDS = 1800.0
+_ANSWER_SECONDS = 60.0
 _REQUIRE = re.compile(r"^\s*(?:require\s+)?([^\s()]+)\s+(v[^\s]+)", re.MULTILINE)
 _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
 
@@ -44,8 +48,8 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
 
 def version(path: Path, base: Mapping[str, str]) -> str | None:
     """Return the version of a go executable, such as 1.27.3; None where it does not say one."""
-    output = process.run([str(path), "version"], step="go version", env=environment(base)).stdout
-    match = _VERSION.search(output)
+    output = process.run([str(path), "version"], step="go version", env=environment(base), timeout=_ANSWER_SECONDS)
+    match = _VERSION.search(output.stdout)
     return match[1].decode() if match else None
 
 
@@ -59,14 +63,17 @@ def build(tool: Tool, what: Compilation, output: Path, platform: Platform | None
             step=step,
             env={**tool.environment, **target},
             cwd=what.module,
+            timeout=_COMPILE_SECONDS,
         )
 
 
 def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:
     """Return the directory of a pinned module's files in the module cache, fetched if need be."""
-    process.run(tool.argv("mod", "download", module), step=step, env=tool.environment, cwd=pinned_by)
+    argv = tool.argv("mod", "download", module)
+    process.run(argv, step=step, env=tool.environment, cwd=pinned_by, timeout=_DOWNLOAD_SECONDS)
     argv = tool.argv("list", "-m", "-f", "{{.Dir}}", module)
-    output = process.run(argv, step=step, env=tool.environment, cwd=pinned_by).stdout.decode().strip()
+    listed = process.run(argv, step=step, env=tool.environment, cwd=pinned_by, timeout=_DOWNLOAD_SECONDS)
+    output = listed.stdout.decode().strip()
     if not output:
         raise CarvelwrightError(
             f"step {step}: Go has no directory for module {module}",

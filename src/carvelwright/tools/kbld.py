@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from carvelwright.reference import Reference
     from carvelwright.tools.tool import Tool
 
+_SECONDS = 300.0
+
 
 def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], directory: Path, *, step: str) -> ImagesLock:
     """Lock the images of manifests: every name of `images` to its reference by digest, without asking a registry.
@@ -36,5 +38,6 @@ def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], director
         step=step,
         env=tool.environment,
         stdin=manifests,
+        timeout=_SECONDS,
     )
     return ImagesLock.parse(yamldoc.load(target).data)

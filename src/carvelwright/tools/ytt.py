@@ -14,34 +14,43 @@ if TYPE_CHECKING:
 
     from carvelwright.tools.tool import Tool
 
+# A template is a program: nothing says that it ends. A large package renders in a second.
+_SECONDS = 120.0
 _NOISE = re.compile(r"^ytt: Error:\s*", re.MULTILINE)
+_REFUSED_HINT = "ytt names the file and the key above; `carvelwright values table` lists every key and what it takes"
+_ENDLESS_HINT = "look for a loop without an end, or one that makes too much, in bundle/config and the values schema"
 
 
-def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str) -> bytes:
+def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str, timeout: float = _SECONDS) -> bytes:
     """Render a bundle's config directory with data values files, as the server does; returns YAML documents.
 
     CarvelwrightError (CONFIG) carries ytt's own message, which names file, line and key.
     """
     files = [argument for path in values for argument in ("--data-values-file", str(path))]
-    return _run(tool, ["-f", str(config), *files], step=step)
+    return _run(tool, ["-f", str(config), *files], step=step, timeout=timeout)
 
 
 def values_schema(tool: Tool, schema: Path, *, step: str) -> dict[str, Any]:
     """Return the OpenAPI v3 schema of the data values, as it stands under `valuesSchema.openAPIv3` of a Package."""
-    output = _run(tool, ["-f", str(schema), "--data-values-schema-inspect", "-o", "openapi-v3"], step=step)
+    output = _run(
+        tool, ["-f", str(schema), "--data-values-schema-inspect", "-o", "openapi-v3"], step=step, timeout=_SECONDS
+    )
     (document,) = yamldoc.load_all_text(output.decode(), schema)
     exported: dict[str, Any] = document["components"]["schemas"]["dataValues"]
     return exported
 
 
-def _run(tool: Tool, arguments: Sequence[str], *, step: str) -> bytes:
+def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float) -> bytes:
     try:
-        return process.run(tool.argv(*arguments), step=step, env=tool.environment).stdout
+        return process.run(tool.argv(*arguments), step=step, env=tool.environment, timeout=timeout).stdout
     except process.ToolFailedError as error:
+        if error.exit_code is ExitCode.FILESYSTEM:
+            raise
+        refused = error.code is not None and error.code > 0
         raise CarvelwrightError(
-            f"step {step}: ytt refused the templates or the data values",
-            exit_code=ExitCode.CONFIG,
-            details=_NOISE.sub("", error.stderr).strip(),
-            hint="ytt names the file and the key above; `carvelwright values table` lists every key and what it takes",
+            f"step {step}: ytt refused the templates or the data values" if refused else error.message,
+            exit_code=ExitCode.CONFIG if refused or error.code is None else ExitCode.TOOL_FAILED,
+            details=_NOISE.sub("", error.stderr).strip() if refused else error.details,
+            hint=_REFUSED_HINT if refused else _ENDLESS_HINT,
             step=step,
         ) from error
