@@ -32,7 +32,6 @@ class Step:
         self.name = name
         self.reused = False
         self.detail = ""
-        self.counted: tuple[int, int] | None = None
         self._changed = changed
 
     def reuse(self) -> None:
@@ -42,16 +41,12 @@ class Step:
     def describe(self, detail: str) -> None:
         """Add a few words to the step's line, such as the size of what was pushed."""
         self.detail = detail
-        self._notify()
-
-    def count(self, done: int, total: int, unit: str) -> None:
-        """Say how much is done: `done` of `total` packages, for example."""
-        self.counted = done, total
-        self.describe(f"{done} of {total} {unit}")
-
-    def _notify(self) -> None:
         if self._changed is not None:
             self._changed(self)
+
+    def count_packages(self, done: int, total: int) -> None:
+        """Say how many Go packages are compiled, of those that have to be."""
+        self.describe(f"{done} of {total} packages")
 
 
 class Reporter(Protocol):

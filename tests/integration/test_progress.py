@@ -74,3 +74,18 @@ def test_the_next_step_of_who_has_a_cluster_comes_first(
         published = built.run("build", "--to", f"{address}/p").ok().out.partition("next")[2].splitlines()
     assert published[1].strip() == "kubectl apply -n my-packages -f dist/package-repository.yml"
     assert not [line for line in published if "--to" in line or "serve" in line]
+
+
+def test_a_compilation_counts_its_packages_and_fails_without_their_names(hello: PackageProject, tmp_path: Path) -> None:
+    cold = {"GOCACHE": str(tmp_path / "gocache")}
+    outcome = hello.run("build", "--platform", "linux/amd64", environment=cold).ok()
+    compiled = re.search(r"compile hello for linux/amd64 +done +\d+\.\d\d s  (\d+) of (\d+) packages", outcome.err)
+    assert compiled, outcome.err
+    assert compiled[1] == compiled[2]
+    assert int(compiled[1]) > 20
+    hello.replace("payload/main.go", "func main() {", "func main() {\n\tnonsense")
+    outcome = hello.run("build", "--platform", "linux/amd64", environment=cold)
+    assert outcome.code == 5
+    details = outcome.err.partition("error: ")[2].splitlines()
+    assert details[1].split() == ["#", "example.com/hello"]
+    assert "undefined: nonsense" in details[2]

@@ -27,7 +27,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def shown_in(reporter: Recorder) -> None:
     with reporter.step("compile") as step:
-        step.count(3, 7, "packages")
+        step.count_packages(3, 7)
     with reporter.step("push") as step:
         step.describe("16.4 MiB")
     with reporter.step("image") as step:
@@ -66,7 +66,7 @@ def test_a_step_that_takes_long_is_reported_again_and_again() -> None:
     stream = io.StringIO()
     reporter = StreamReporter(stream, interval=0.01)
     with reporter.step("compile") as step:
-        step.count(212, 774, "packages")
+        step.count_packages(212, 774)
         while stream.getvalue().count("compile is running, 0 s, 212 of 774 packages\n") < 3:
             time.sleep(0.01)
     told = stream.getvalue()
@@ -78,7 +78,7 @@ def test_a_terminal_shows_what_runs_and_leaves_what_ended() -> None:
     stream = io.StringIO()
     reporter = TerminalReporter(stream, {"TERM": "xterm", "COLUMNS": "100"})
     with reporter.step("one"), reporter.step("two") as step:
-        step.count(3, 7, "packages")
+        step.count_packages(3, 7)
         expected = re.compile(r"one +0:00:0\d.*two +0:00:0\d +3 of 7 packages", re.DOTALL)
         wait_for(lambda: expected.search(ESCAPES.sub("", stream.getvalue())) is not None)
         before = len(stream.getvalue())

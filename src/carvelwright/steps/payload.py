@@ -57,13 +57,15 @@ def compile_module(
     sources = files.tree_digest(directory, source_files(directory))
     key = content_key(sources, project.go, platform, variables, module.binaries)
 
-    def make(target: Path) -> None:
-        go.build(find_go(), go.Compilation(directory, module.binaries, variables), target, platform, step=name)
-        digests = {name: str(Digest.of_file(target / name)) for name in module.binaries}
-        (target / _RECORD).write_text(json.dumps(digests))
-
     name = f"compile {', '.join(module.binaries)} for {platform}"
     with reporter.step(name) as step:
+
+        def make(target: Path) -> None:
+            what = go.Compilation(directory, module.binaries, variables)
+            go.build(find_go(), what, target, platform, step=name, progress=step.count_packages)
+            digests = {name: str(Digest.of_file(target / name)) for name in module.binaries}
+            (target / _RECORD).write_text(json.dumps(digests))
+
         made = Workspace(project.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
     binaries = tuple(PayloadBinary(name, made / name, Digest.parse(text)) for name, text in digests.items())

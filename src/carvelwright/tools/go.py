@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from carvelwright.errors import CarvelwrightError, ExitCode, Location
 from carvelwright.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from carvelwright.platform import Platform
     from carvelwright.tools.tool import Tool
@@ -22,6 +22,8 @@ _COMPILE_SECONDS = 3600.0
 _DOWNLOAD_SECONDS = 1800.0
 _ANSWER_SECONDS = 60.0
 _REQUIRE = re.compile(r"^\s*(?:require\s+)?([^\s()]+)\s+(v[^\s]+)", re.MULTILINE)
+# What `go list` says of a program whose packages are all compiled.
+_IN_CACHE = "not installed but available in build cache"
 _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
 
 
@@ -53,18 +55,56 @@ def version(path: Path, base: Mapping[str, str]) -> str | None:
     return match[1].decode() if match else None
 
 
-def build(tool: Tool, what: Compilation, output: Path, platform: Platform | None = None, *, step: str) -> None:
-    """Compile the packages into `output`, for a platform or for this machine."""
+def build(
+    tool: Tool,
+    what: Compilation,
+    output: Path,
+    platform: Platform | None = None,
+    *,
+    step: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Compile the packages into `output`, for a platform or for this machine.
+
+    `progress` is called with the number of Go packages that are compiled, and of those that have to be.
+    """
     variables = " ".join(f"-X={name}={value}" for name, value in sorted(what.variables.items()))
     target = {"GOOS": platform.os, "GOARCH": platform.architecture} if platform else {}
+    tool = replace(tool, environment={**tool.environment, **target})
+    waiting = _not_compiled(tool, what, step) if progress else frozenset()
+    compiled: set[str] = set()
+
+    def watch(line: str) -> None:
+        if line in waiting and progress:
+            compiled.add(line)
+            progress(len(compiled), len(waiting))
+
     for name, package in what.binaries.items():
-        process.run(
-            tool.argv("build", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name, package),
+        flags = ("-v", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name)
+        argv = tool.argv("build", *flags, package)
+        try:
+            process.run(argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch)
+        except process.ToolFailedError as error:
+            words = "\n".join(line for line in error.stderr.splitlines() if line not in waiting)
+            raise process.ToolFailedError(argv, error.code, words, step=step, timeout=_COMPILE_SECONDS) from None
+
+
+def _not_compiled(tool: Tool, what: Compilation, step: str) -> frozenset[str]:
+    """Return the packages that the compiler does not find in its cache; none where Go cannot tell."""
+    argv = tool.argv("list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}")
+    try:
+        listed = process.run(
+            [*argv, *what.binaries.values()],
             step=step,
-            env={**tool.environment, **target},
+            env=tool.environment,
             cwd=what.module,
-            timeout=_COMPILE_SECONDS,
-        )
+            timeout=_DOWNLOAD_SECONDS,
+        ).stdout.decode()
+    except process.ToolFailedError:
+        # What is wrong shows when it is compiled.
+        return frozenset()
+    lines = [line.partition(" ") for line in listed.splitlines()]
+    return frozenset(path for path, _, reason in lines if reason != _IN_CACHE)
 
 
 def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:

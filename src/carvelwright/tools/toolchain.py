@@ -19,7 +19,7 @@ from carvelwright.tools.tool import Tool
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from carvelwright.report import Reporter
+    from carvelwright.report import Reporter, Step
 
 _INSTALL_HINT = "run `carvelwright doctor --install`, which builds the pinned tools of the project"
 
@@ -145,23 +145,25 @@ def install(search: Search, reporter: Reporter) -> None:
     pins = search.pins()
     for module in dict.fromkeys(directory for directory, _ in pins.values()):
         target = search.directory(module)
-        with reporter.step(f"tools {module}") as step:
-            specs = [spec for spec in SPECS if pins.get(spec.name, ("", ""))[0] == module]
+        specs = [spec for spec in SPECS if pins.get(spec.name, ("", ""))[0] == module]
+        with reporter.step(f"build tools {', '.join(spec.name for spec in specs)}") as step:
             if target.is_dir():
                 step.reuse()
                 continue
             files.remove_leftovers(target.parent, target.name)
             with files.new_directory(target) as staging:
-                _build(search, module, specs, {spec.name: pins[spec.name][1] for spec in specs}, staging)
+                _build(search, module, specs, {spec.name: pins[spec.name][1] for spec in specs}, staging, step)
 
 
-def _build(search: Search, module: str, specs: Iterable[ToolSpec], versions: Mapping[str, str], target: Path) -> None:
+def _build(
+    search: Search, module: str, specs: Iterable[ToolSpec], versions: Mapping[str, str], target: Path, step: Step
+) -> None:
     compilation = go.Compilation(
         search.root / module,
         {spec.name: f"{spec.module}/{spec.package}" for spec in specs},
         {f"{spec.module}/{spec.version_variable}": versions[spec.name] for spec in specs},
     )
-    go.build(find_go(search), compilation, target, step=f"tools {module}")
+    go.build(find_go(search), compilation, target, step=step.name, progress=step.count_packages)
     (target / "versions.json").write_text(json.dumps(versions))
 
 
