@@ -24,7 +24,11 @@ def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> lis
         session = pipeline.open_session(root, environment, reporter)
     except ConfigError as error:
         return [*error.problems, *_values_schema_alone(root, environment)]
-    return rules.problems(session, session.tools())
+    try:
+        tools = session.tools()
+    except ConfigError as error:
+        return list(error.problems)
+    return rules.problems(session, tools)
 
 
 def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:

@@ -78,6 +78,14 @@ class CrdSource:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamModule:
+    """The Go module that is the packaged software: its version is `upstream` of a release, with a v."""
+
+    go_module: str
+    pinned_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A package project, checked."""
 
@@ -89,6 +97,7 @@ class Project:
     tools: tuple[str, ...]
     images: tuple[ImageConfig, ...]
     crds: tuple[CrdSource, ...]
+    upstream: UpstreamModule | None
     metadata: Mapping[str, Any]
     releases: tuple[Release, ...]
 
@@ -202,6 +211,7 @@ def _missing_paths(root: Path, build: yamldoc.Document, releases: Iterable[Relea
         for index, module in enumerate(image["modules"]):
             named.append((["images", number, "modules", index, "directory"], module["directory"]))
     named += [(["crds", index, "pinnedBy"], crds["pinnedBy"]) for index, crds in enumerate(data.get("crds", []))]
+    named += [(["upstream", "pinnedBy"], data["upstream"]["pinnedBy"])] if "upstream" in data else []
     found = [
         build.problem(pointer, "no Go module there", found=newest.fill(path), expected="a directory that holds go.mod")
         for pointer, path in named
@@ -226,9 +236,14 @@ def _project(
         crds=tuple(
             CrdSource(crds["pinnedBy"], crds["goModule"], tuple(crds["files"])) for crds in build.get("crds", [])
         ),
+        upstream=_upstream(build.get("upstream")),
         metadata=metadata,
         releases=releases,
     )
+
+
+def _upstream(upstream: Mapping[str, str] | None) -> UpstreamModule | None:
+    return UpstreamModule(upstream["goModule"], upstream["pinnedBy"]) if upstream else None
 
 
 def _image(image: Mapping[str, Any]) -> ImageConfig:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.tools import go, toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -43,16 +43,42 @@ def search(tmp_path: Path) -> Search:
     return Search(tmp_path, ("tools/carvel",), "1.27.3", {"PATH": str(tmp_path / "bin")})
 
 
-def test_reads_requirements(search: Search) -> None:
-    assert go.requirements(search.root / "tools/carvel/go.mod") == {
-        "carvel.dev/ytt": "v0.55.2",
-        "github.com/google/go-containerregistry": "v0.22.1",
-        "example.com/other": "v1.0.0-pre",
-    }
-
-
 def test_only_a_tool_line_pins_a_tool(search: Search) -> None:
     assert search.pins() == {"ytt": ("tools/carvel", "0.55.2")}
+
+
+OTHER_LINES = {
+    "exclude": "exclude carvel.dev/ytt v0.1.0\n",
+    "a block of exclude": "exclude (\n\tcarvel.dev/ytt v0.1.0\n)\n",
+    "a block of retract": "retract (\n\t[v0.1.0, v0.2.0]\n)\n",
+    "replace of another version": "replace carvel.dev/ytt v0.1.0 => carvel.dev/ytt v0.2.0\n",
+    "a comment": "// carvel.dev/ytt v0.1.0\n// tool github.com/google/go-containerregistry/cmd/crane\n",
+}
+
+
+@pytest.mark.parametrize("lines", OTHER_LINES.values(), ids=OTHER_LINES)
+def test_only_require_says_the_version_of_a_tool(search: Search, lines: str) -> None:
+    (search.root / "tools/carvel/go.mod").write_text(GO_MOD + lines)
+    assert search.pins() == {"ytt": ("tools/carvel", "0.55.2")}
+
+
+@pytest.mark.parametrize("new", ["../ytt", "example.com/fork v0.55.2", "carvel.dev/ytt v0.56.0"])
+@pytest.mark.parametrize("old", ["carvel.dev/ytt", "carvel.dev/ytt v0.55.2"])
+def test_a_pinned_tool_that_is_replaced_is_refused(search: Search, old: str, new: str) -> None:
+    (search.root / "tools/carvel/go.mod").write_text(f"{GO_MOD}replace (\n\t{old} => {new}\n)\n")
+    with pytest.raises(ConfigError) as caught:
+        search.pins()
+    (problem,) = caught.value.problems
+    assert problem.message == "ytt is replaced by other code"
+    assert str(problem.location) == f"{search.root}/tools/carvel/go.mod:14"
+    assert problem.found == f"carvel.dev/ytt => {new}"
+
+
+def test_a_tool_without_a_version_is_refused(search: Search) -> None:
+    (search.root / "tools/carvel/go.mod").write_text(GO_MOD.replace("require carvel.dev/ytt v0.55.2", ""))
+    with pytest.raises(ConfigError) as caught:
+        search.pins()
+    assert caught.value.problems[0].message == "ytt has a tool line and no version"
 
 
 def test_another_pin_or_go_is_another_place(search: Search) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright.rules import manifests, project, values_schema
+from carvelwright.rules import manifests, pins, project, values_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     project.release_order,
     project.server_names,
     project.package_template,
+    pins.upstream_pins,
     values_schema.values_schema,
     manifests.manifests,
 )

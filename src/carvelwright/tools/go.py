@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from carvelwright import process
 from carvelwright.errors import CarvelwrightError, ExitCode, Location
-from carvelwright.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _COMPILE_SECONDS = 3600.0
 _DOWNLOAD_SECONDS = 1800.0
 _ANSWER_SECONDS = 60.0
-_REQUIRE = re.compile(r"^\s*(?:require\s+)?([^\s()]+)\s+(v[^\s]+)", re.MULTILINE)
 # What `go list` says of a program whose packages are all compiled.
 _IN_CACHE = "not installed but available in build cache"
 _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
@@ -123,9 +121,3 @@ def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> 
             step=step,
         )
     return Path(output)
-
-
-def requirements(go_mod: Path) -> dict[str, str]:
-    """Return the module versions that a go.mod requires, direct and indirect, by module path."""
-    text = read_bytes(go_mod).decode()
-    return {match[1]: match[2] for match in _REQUIRE.finditer(text) if match[1] not in ("go", "toolchain", "module")}

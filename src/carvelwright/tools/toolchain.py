@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import files, process
-from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.tools import go
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.tools import go, gomod
 from carvelwright.tools.tool import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from carvelwright.report import Reporter, Step
+    from carvelwright.tools.gomod import GoMod
 
 _INSTALL_HINT = "run `carvelwright doctor --install`, which builds the pinned tools of the project"
 
@@ -84,15 +85,12 @@ class Search:
         """Return for each tool the project pins: the module directory that pins it, and the version."""
         found = {}
         for directory in self.modules:
-            required = go.requirements(self.root / directory / "go.mod")
+            go_mod = gomod.load(self.root / directory / "go.mod")
             for spec in SPECS:
-                if spec.module in required and spec.name not in found and self._builds(directory, spec):
-                    found[spec.name] = (directory, required[spec.module].removeprefix("v"))
+                # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
+                if f"{spec.module}/{spec.package}" in go_mod.tools and spec.name not in found:
+                    found[spec.name] = (directory, _pinned(go_mod, spec))
         return found
-
-    def _builds(self, directory: str, spec: ToolSpec) -> bool:
-        # crane's module is also a dependency of the Carvel tools: only a `tool` line says that it is built there.
-        return f"{spec.module}/{spec.package}" in files.read_bytes(self.root / directory / "go.mod").decode()
 
     def directory(self, module: str) -> Path:
         """Return where the tools of a pinning module are built: named by content, so that a new pin is a new place."""
@@ -101,6 +99,20 @@ class Search:
             key.update(files.read_bytes(self.root / module / name))
         key.update(self.go_version.encode())
         return self.root / "build/tools" / f"{Path(module).name}-{key.hexdigest()[:16]}"
+
+
+def _pinned(go_mod: GoMod, spec: ToolSpec) -> str:
+    """Return the version of a tool, which its program is told and reports: it must be that of the code."""
+    replaced, required = go_mod.replacement(spec.module), go_mod.requirements.get(spec.module)
+    if replaced is None and required is not None:
+        return required.version.removeprefix("v")
+    location = Location(go_mod.path, replaced.line if replaced else None)
+    message = f"{spec.name} is replaced by other code" if replaced else f"{spec.name} has a tool line and no version"
+    hint = f"require the version to build: go get -tool {spec.module}/{spec.package}@VERSION"
+    found = f"{spec.module} => {replaced}" if replaced else None
+    raise ConfigError(
+        [Problem(message, location, found, f"require {spec.module} VERSION", hint)], what=str(go_mod.path)
+    )
 
 
 def find_go(search: Search) -> Tool:
