@@ -1,5 +1,5 @@
 # Two commands do everything: `make` builds the package into dist/, `make test` runs the tests.
-# What they need beyond Python, make and git they install below .venv/ and build/.
+# What they need beyond Python, make and git they install below .venv/ and build/, and in the caches of the user.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
 
 build: setup ## the main job: from source to dist/
 	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
@@ -32,6 +32,9 @@ $(UV):
 
 tools: setup ## the pinned tools
 	@$(BIN)/carvelwright doctor --install
+
+wheel: setup ## carvelwright itself as a wheel, below build/wheel/, for other projects
+	@$(RUN) hatchling build -t wheel -d build/wheel
 
 test: tools ## unit, golden, property and integration tests; no root, no cluster, no build of the upstream payload
 	@cd payload && $(GO) test ./...

@@ -16,13 +16,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from carvelwright.config import DEFAULT_GO
 from carvelwright.oci.layout import open_layout
+from carvelwright.tools.toolchain import Search
 
 ROOT = Path(__file__).parent.parent
 RUNS = 9
-COPIED = ("package", "bundle", "values-schema.yaml", "payload", "tools/carvel", "tools/crane")
+COPIED = ("package", "bundle", "values-schema.yaml", "payload")
 REUSED = (
-    "build/tools",
     "build/payload",
     "build/layer",
     "build/image",
@@ -66,7 +67,7 @@ def _prepare(project: Path) -> dict[str, str]:
         shutil.copytree(ROOT / name, project / name, copy_function=os.link, symlinks=True)
     build_file = project / "package/build.yaml"
     build_file.write_text(build_file.read_text().replace("127.0.0.1:5055", "127.0.0.1:5058"))
-    directories = [str(path) for path in sorted((ROOT / "build/tools").iterdir()) if path.is_dir()]
+    directories = {str(pin.builds): None for pin in Search(ROOT, None, DEFAULT_GO, os.environ).pins().values()}
     return {**os.environ, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
 
 

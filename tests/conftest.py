@@ -41,7 +41,7 @@ def repository_root() -> Path:
 def toolset() -> Toolchain:
     """The pinned tools; `make tools` builds them."""
     build = yamldoc.load(ROOT / "package/build.yaml").data
-    return toolchain.find(Search(ROOT, tuple(build["tools"]), build["go"], dict(os.environ)))
+    return toolchain.find(Search(ROOT, None, build["go"], dict(os.environ)))
 
 
 @pytest.fixture(scope="session")
@@ -136,10 +136,11 @@ class PackageProject:
 
 
 def copy_hello(target: Path, environment: Mapping[str, str]) -> PackageProject:
-    """Copy the second example package, with an address of its own for the embedded registry."""
+    """Copy the second example package, with an address of its own for the embedded registry and the tools of PATH."""
     shutil.copytree(ROOT / "examples/hello-package", target, ignore=shutil.ignore_patterns("build", "dist"))
     project = PackageProject(target, environment)
     project.replace("package/build.yaml", "127.0.0.1:5056", free_address())
+    project.replace("package/build.yaml", "images:", "go: 1.27.3\ntools: []\nimages:")
     return project
 
 

@@ -35,7 +35,8 @@ def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Pro
     """Check the values schema of a project that is wrong elsewhere, as far as its tools can be found all the same."""
     try:
         build = yamldoc.load(root / config.BUILD_FILE).data
-        tools = toolchain.find(Search(root, tuple(build["tools"]), str(build["go"]), environment))
-    except (CarvelwrightError, KeyError, TypeError):
+        modules = tuple(build["tools"]) if "tools" in build else None
+        tools = toolchain.find(Search(root, modules, str(build.get("go", config.DEFAULT_GO)), environment))
+    except (CarvelwrightError, AttributeError, TypeError):
         return []
     return schema_problems(root, tools)

@@ -23,6 +23,8 @@ PACKAGE_TEMPLATE = "package/package.yaml.j2"
 RELEASES_DIRECTORY = "package/releases"
 VALUES_SCHEMA = "values-schema.yaml"
 BUNDLE_CONFIG = "bundle/config"
+# The Go of a project that names none: the version that `carvelwright[go]` installs.
+DEFAULT_GO = "1.27.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Project:
     registry: Repository
     platforms: tuple[Platform, ...]
     go: str
-    tools: tuple[str, ...]
+    tools: tuple[str, ...] | None
     images: tuple[ImageConfig, ...]
     crds: tuple[CrdSource, ...]
     upstream: UpstreamModule | None
@@ -206,7 +208,9 @@ def _missing_paths(root: Path, build: yamldoc.Document, releases: Iterable[Relea
     """Find directories that build.yaml names and that are not there, for the newest release."""
     newest = max(releases, key=lambda release: release.version)
     data = build.data
-    named: list[tuple[list[str | int], str]] = [(["tools", index], path) for index, path in enumerate(data["tools"])]
+    named: list[tuple[list[str | int], str]] = [
+        (["tools", index], path) for index, path in enumerate(data.get("tools", []))
+    ]
     for number, image in enumerate(data.get("images", [])):
         for index, module in enumerate(image["modules"]):
             named.append((["images", number, "modules", index, "directory"], module["directory"]))
@@ -230,8 +234,8 @@ def _project(
         ref_name=build["refName"],
         registry=Repository.parse(build["registry"]),
         platforms=tuple(Platform.parse(text) for text in build["platforms"]),
-        go=build["go"],
-        tools=tuple(build["tools"]),
+        go=build.get("go", DEFAULT_GO),
+        tools=tuple(build["tools"]) if "tools" in build else None,
         images=tuple(_image(image) for image in build.get("images", [])),
         crds=tuple(
             CrdSource(crds["pinnedBy"], crds["goModule"], tuple(crds["files"])) for crds in build.get("crds", [])

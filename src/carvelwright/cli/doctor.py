@@ -8,7 +8,6 @@ import click
 
 from carvelwright import config
 from carvelwright.cli import progress
-from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--install", is_flag=True, help="Build the pinned tools that are missing.")
 @click.pass_obj
 def command(context: Context, *, install: bool) -> None:
-    """Tell which tools are there, in which versions, and what to do about those that are not."""
+    """List the tools and their versions, and what to do for each that is missing."""
     project = config.load_project(context.root)
     search = Search(project.root, project.tools, project.go, context.environment)
     if install:
@@ -29,10 +28,5 @@ def command(context: Context, *, install: bool) -> None:
     for finding in findings:
         state = f"{finding.tool.version:<10} {finding.tool.path}" if finding.tool else f"{finding.problem}"
         click.echo(f"{finding.name:<7} {'ok' if finding.tool else 'WRONG':<6} {state}  (expected {finding.wanted})")
-    wrong = [finding.name for finding in findings if finding.tool is None]
-    if wrong:
-        raise CarvelwrightError(
-            f"missing or wrong: {', '.join(wrong)}",
-            exit_code=ExitCode.TOOL_MISSING,
-            hint="`make setup` installs the pinned Go; `carvelwright doctor --install` builds the other tools",
-        )
+    if any(finding.tool is None for finding in findings):
+        raise toolchain.missing_error(search, findings)

