@@ -166,6 +166,6 @@ def _next(release: Mapping[str, Any]) -> list[str]:
 def _program() -> str:
     """Return how this program was called, for people to copy; it need not be on their PATH."""
     called = Path(sys.argv[0])
-    if called.name != "carvelwright":
-        return "carvelwright"
-    return os.path.relpath(called) if called.is_absolute() else str(called)
+    # A shell that finds a program on PATH calls it by its absolute path.
+    found = called.name != "carvelwright" or (called.is_absolute() and shutil.which(called.name) == str(called))
+    return "carvelwright" if found else os.path.relpath(called) if called.is_absolute() else str(called)
