@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     TOOL_FAILED = 5, "a tool ran and failed"
     REGISTRY = 6, "a registry refused, could not be reached or did not answer in time"
     RELEASED = 7, "this version is already released with other content"
-    FILESYSTEM = 8, "a file could not be read or written: no space, no permission, not there"
+    FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, not there"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 

@@ -10,6 +10,7 @@ import re
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -83,6 +84,10 @@ class _Gate:
             self._interrupted = True
         else:
             raise KeyboardInterrupt
+
+    def remember(self) -> None:
+        """Let the next block that must not be cut raise at its end: a KeyboardInterrupt was raised and swallowed."""
+        self._interrupted = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -240,7 +245,9 @@ def _converse(
     # In slices: a signal that comes just before a wait does not end that wait, but it ends before the next one.
     while True:
         pipes.turn(min(max(timeout - seconds(), 0), _LOOK_SECONDS))
-        if child.program.poll() is not None:
+        with _interrupts_wait():
+            ended = child.program.poll() is not None
+        if ended:
             return True
         if seconds() >= timeout:
             return False
@@ -363,19 +370,42 @@ def stopping_children() -> Iterator[None]:
     than the main one no signal can be handled: there only the programs are ended.
     """
     gate, scope = _Gate(), _Scope()
-    heeded: list[signal.Signals] = []
-    if threading.current_thread() is threading.main_thread():
-        heeded = [number for number in _INTERRUPTS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    former = {number: signal.signal(number, gate.handle) for number in heeded}
     token = _gate.set(gate)
     try:
-        with _within(scope):
-            yield
+        with _signals_to(gate), _within(scope):
+            try:
+                yield
+            finally:
+                scope.close()
     finally:
-        scope.close()
         _gate.reset(token)
+
+
+@contextlib.contextmanager
+def _signals_to(gate: _Gate) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    hook = sys.unraisablehook
+
+    def remember(unraisable: sys.UnraisableHookArgs) -> None:
+        # Raised where Python takes no exception, such as the end of an object: it must not be lost.
+        if unraisable.exc_type is KeyboardInterrupt:
+            gate.remember()
+        else:
+            hook(unraisable)
+
+    heeded = [number for number in _INTERRUPTS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    former = {number: signal.getsignal(number) for number in heeded}
+    try:
+        sys.unraisablehook = remember
+        for number in heeded:
+            signal.signal(number, gate.handle)
+        yield
+    finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def _start(

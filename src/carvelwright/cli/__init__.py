@@ -1,12 +1,35 @@
 """The command line: parse, call, report. One module for each group of commands, imported only when it is used."""
 
-from __future__ import annotations
-
+# Not `signal`, whose import takes milliseconds: a Ctrl-C until `main` has begun is answered by Python, not by us.
+import _signal  # type: ignore[import-not-found]
+import os
 import sys
 
-from carvelwright.cli.main import run
+INTERRUPTED = "interrupted; what was finished is kept: the same command goes on from there"
+_SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    heeded = [number for number in _SIGNALS if _signal.getsignal(number) != _signal.SIG_IGN]
+    for number in heeded:
+        _signal.signal(number, _exit)
+    # Imported now that a Ctrl-C is heeded.
+    from carvelwright.cli.main import run  # noqa: PLC0415
+
+    code = run(sys.argv[1:])
+    # What was to do is done, and its code stands: nothing is left that a signal could end.
+    for number in heeded:
+        _signal.signal(number, _signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _exit(_number: int, _frame: object) -> None:
+    """End at once: before a command has begun and after it has ended nothing has to be put in order.
+
+    An exception would not do: raised within an import, it may be swallowed or be shown as a traceback.
+    """
+    try:
+        os.write(2, f"error: {INTERRUPTED}\n".encode())
+    finally:
+        os._exit(130)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import __version__
+from carvelwright.cli import INTERRUPTED, streams
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.files import file_error
 from carvelwright.process import stopping_children
@@ -74,29 +75,52 @@ def root(ctx: click.Context, project: Path, *, debug: bool) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit code."""
+    """Run a command line; returns the exit code, which tells what became of the work.
+
+    A reader that goes away ends nothing. A stream that cannot be written otherwise is a failure of its own, told when
+    the work is done.
+    """
+    with streams.guarded() as standard:
+        code = _run(arguments)
+        unwritten = standard.failure()
+        if code == ExitCode.OK and unwritten is not None:
+            _tell(unwritten.lines())
+            code = unwritten.exit_code
+        sys.stderr.flush()
+    return int(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
+        _import_commands(arguments)
         with stopping_children():
             status = root.main(list(arguments), prog_name="carvelwright", standalone_mode=False)
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):
-        # click turns the error into an exit.
-        # The reader of a pipe went away; Python would report it once more at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return int(ExitCode.USAGE)
+        return ExitCode.USAGE
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes words
         lines, code = _explain(error)
+        # What was written before stands before.
+        sys.stdout.flush()
         if "--debug" in arguments:
             import traceback  # noqa: PLC0415 - slow to import, almost never needed
 
             traceback.print_exception(error)
-        click.echo("error: " + "\n".join(lines), err=True)
-        return int(code)
+        _tell(lines)
+        return code
     # click returns the status of --help and --version; commands return nothing.
     return int(status or ExitCode.OK)
+
+
+def _import_commands(arguments: Sequence[str]) -> None:
+    """Import what is asked for while a signal still ends the process at once: an import is no place to raise in."""
+    for name in dict.fromkeys(arguments):
+        if name in _COMMANDS:
+            importlib.import_module(f"carvelwright.cli.{name}")
+
+
+def _tell(lines: Sequence[str]) -> None:
+    click.echo("error: " + "\n".join(lines), err=True)
 
 
 def _explain(error: BaseException) -> tuple[Sequence[str], ExitCode]:
@@ -104,8 +128,7 @@ def _explain(error: BaseException) -> tuple[Sequence[str], ExitCode]:
         case CarvelwrightError():
             told: tuple[Sequence[str], ExitCode] = error.lines(), error.exit_code
         case KeyboardInterrupt() | click.Abort():
-            text = "interrupted; what was finished is kept: the same command goes on from there"
-            told = [text], ExitCode.INTERRUPTED
+            told = [INTERRUPTED], ExitCode.INTERRUPTED
         case click.UsageError():
             usage = error.ctx.get_usage() if error.ctx else ""
             told = [error.format_message(), f"    {usage}"], ExitCode.USAGE
