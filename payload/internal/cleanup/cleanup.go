@@ -73,8 +73,6 @@ func Run(ctx context.Context, open hostfs.Opener, o Options) (removed []string, 
 		return nil, err
 	}
 	defer conf.Close()
-	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
-	defer cancel()
 	if removed, err = removeFiles(ctx, conf); err != nil {
 		return removed, err
 	}
@@ -128,7 +126,7 @@ func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err er
 		return nil, fail("open", err)
 	}
 	defer sub.Close()
-	unlock, err := node.Lock(ctx, sub, values.ConfDir)
+	unlock, err := node.Lock(ctx, sub, values.ConfDir, lockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +178,7 @@ func oursIn(sub hostfs.Dir) ([]string, error) {
 }
 
 func removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]string, error) {
-	unlock, err := node.Lock(ctx, bin, values.BinDir)
+	unlock, err := node.Lock(ctx, bin, values.BinDir, lockTimeout)
 	if err != nil {
 		return removed, err
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"sync"
 	"syscall"
+	"time"
 
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/values"
@@ -52,12 +53,13 @@ func (g *Guard) Check(bin hostfs.Dir) (bool, error) {
 	return right, err
 }
 
-// Ensure puts the image's plugin back when the host's is not the same, and tells whether it did.
-func (g *Guard) Ensure(ctx context.Context, bin hostfs.Dir) (changed bool, err error) {
+// Ensure puts the image's plugin back when the host's is not the same, and tells whether it did. It waits for the directory's
+// lock at most so long; writing and running the plugin take the time that the node needs for it.
+func (g *Guard) Ensure(ctx context.Context, bin hostfs.Dir, wait time.Duration) (changed bool, err error) {
 	if right, err := g.Check(bin); right || err != nil {
 		return false, err
 	}
-	unlock, err := Lock(ctx, bin, values.BinDir)
+	unlock, err := Lock(ctx, bin, values.BinDir, wait)
 	if err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
@@ -106,8 +107,10 @@ func Matches(dir hostfs.Dir, file File) (bool, error) {
 	return err == nil && bytes.Equal(text, file.Content), nil
 }
 
-// Lock takes the lock of a host directory, and clears what killed installers left in it.
-func Lock(ctx context.Context, dir hostfs.Dir, key string) (unlock func(), err error) {
+// Lock takes the lock of a host directory, for which it waits at most so long, and clears what killed installers left in it.
+func Lock(ctx context.Context, dir hostfs.Dir, key string, wait time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	unlock, err = dir.Lock(ctx)
 	if err != nil {
 		e := &fault.Error{Code: fault.Host, What: "lock", Path: dir.Path(), Err: cause(err)}

@@ -40,9 +40,7 @@ func installFiles(ctx context.Context, open hostfs.Opener, spec Spec, files []Fi
 		return nil, err
 	}
 	defer sub.Close()
-	ctx, cancel := context.WithTimeout(ctx, installLockTimeout)
-	defer cancel()
-	unlock, err := Lock(ctx, sub, values.ConfDir)
+	unlock, err := Lock(ctx, sub, values.ConfDir, installLockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -74,9 +72,7 @@ func EnsureAll(sub hostfs.Dir, files []File) (written []string, err error) {
 }
 
 func installPlugin(ctx context.Context, bin hostfs.Dir, source string) (changed bool, err error) {
-	lockCtx, cancel := context.WithTimeout(ctx, installLockTimeout)
-	defer cancel()
-	unlock, err := Lock(lockCtx, bin, values.BinDir)
+	unlock, err := Lock(ctx, bin, values.BinDir, installLockTimeout)
 	if err != nil {
 		return false, err
 	}

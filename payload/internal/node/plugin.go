@@ -122,10 +122,10 @@ func compareVersions(ctx context.Context, source, installed string, expected *ru
 	want, wantErr := expected.version()
 	if wantErr != nil {
 		return &fault.Error{Code: fault.Plugin, What: "run the image's plugin", Path: source, Err: wantErr,
-			Do: "the image does not fit this node: look at its platform"}
+			Do: runAdvice(wantErr, "the image does not fit this node: look at its platform")}
 	}
 	if err != nil {
-		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err)}
+		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err, "look at the node's memory and security profile")}
 	}
 	if found != want {
 		return &fault.Error{Code: fault.Plugin, What: "the plugin on the host", Path: installed,
@@ -135,14 +135,22 @@ func compareVersions(ctx context.Context, source, installed string, expected *ru
 	return nil
 }
 
-func runAdvice(err error) string {
+// errTooSlow is what became of a plugin that did not end within pluginTimeout, or the caller's own deadline.
+var errTooSlow = errors.New("timed out: it did not end")
+
+// runAdvice says what to do about a plugin that did not run; otherwise is for reasons that are not known.
+func runAdvice(err error, otherwise string) string {
 	switch {
+	case errors.Is(err, errTooSlow):
+		return "the node is too busy or its disk too slow: look at both; it is tried again"
+	case errors.Is(err, context.Canceled):
+		return "the container was stopped: nothing is wrong with the plugin's file"
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("the directory's file system is probably mounted noexec: set the package value %s to another one", values.BinDir)
 	case errors.Is(err, syscall.ENOEXEC):
 		return "the image was built for another CPU than this node's"
 	}
-	return "look at the node's memory and security profile"
+	return otherwise
 }
 
 // run is a plugin that was started to say its version.
@@ -155,25 +163,36 @@ type run struct {
 // It starts at once and only the waiting can be put off: a process that is forked while a file is open for writing keeps that
 // file busy until it has executed its program, and a busy file cannot be run.
 func startPlugin(ctx context.Context, path string) *run {
-	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
-	cmd := exec.CommandContext(ctx, path)
+	limited, cancel := context.WithTimeout(ctx, pluginTimeout)
+	cmd := exec.CommandContext(limited, path)
 	cmd.Env = []string{} // above all no CNI_COMMAND
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second // for a child of its own that keeps stderr open
 	var stderr bytes.Buffer
 	cmd.Stderr = &limitedWriter{w: &stderr, left: 4096}
 	startErr := cmd.Start()
-	return &run{sync.OnceValues(func() (string, error) {
+	wait := func() error {
 		defer cancel()
 		err := startErr
 		if err == nil {
 			err = cmd.Wait()
 		}
-		if err != nil && ctx.Err() != nil {
-			return "", fmt.Errorf("it did not end: %w", ctx.Err())
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(limited.Err(), context.DeadlineExceeded):
+			return errTooSlow
+		case ctx.Err() != nil:
+			return fmt.Errorf("stopped: %w", ctx.Err())
 		}
-		if err != nil {
-			return "", errors.Join(causeOfRun(err), saying(stderr.String()))
+		return errors.Join(causeOfRun(err), saying(stderr.String()))
+	}
+	// Waited for here, and not where its answer is wanted: the limit is the program's, not that of what the caller does meanwhile.
+	done := make(chan error, 1)
+	go func() { done <- wait() }()
+	return &run{sync.OnceValues(func() (string, error) {
+		if err := <-done; err != nil {
+			return "", err
 		}
 		return firstLine(stderr.String())
 	})}

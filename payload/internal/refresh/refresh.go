@@ -116,9 +116,7 @@ func (l *Loop) pass(ctx context.Context) error {
 		return err
 	}
 	defer sub.Close()
-	lockCtx, cancel := context.WithTimeout(ctx, lockTimeout)
-	defer cancel()
-	unlock, err := node.Lock(lockCtx, sub, values.ConfDir)
+	unlock, err := node.Lock(ctx, sub, values.ConfDir, lockTimeout)
 	if err != nil {
 		return err
 	}
@@ -133,7 +131,7 @@ func (l *Loop) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.plugin(lockCtx)
+	return l.plugin(ctx)
 }
 
 func (l *Loop) plugin(ctx context.Context) error {
@@ -145,7 +143,7 @@ func (l *Loop) plugin(ctx context.Context) error {
 		return err
 	}
 	defer bin.Close()
-	changed, err := l.guard.Ensure(ctx, bin)
+	changed, err := l.guard.Ensure(ctx, bin, lockTimeout)
 	if changed {
 		l.Logf("wrote %s/%s", bin.Path(), node.PluginFile)
 	}

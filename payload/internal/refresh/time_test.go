@@ -339,6 +339,31 @@ func TestTroubleIsTriedMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
+// A disk that needs longer for the plugin's 50 MB than any limit for a lock or for running it: the plugin is put back all the
+// same, and nothing is said of the platform.
+func TestSlowDisk(t *testing.T) {
+	for _, needs := range []time.Duration{5500 * time.Millisecond, 80 * time.Second} {
+		t.Run(needs.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := nodetest.New(t, t.TempDir(), "v1")
+				e := make(events)
+				r := start(t, w.Spec, refresh.PollInterval, e.use, func(l *refresh.Loop) {
+					l.Open = hostfstest.Wrap(hostfs.Open, func(call, name string) error {
+						if call == "end writing" && strings.Contains(name, "-whereabouts-") {
+							time.Sleep(needs)
+						}
+						return nil
+					})
+				})
+				took(t, needs+2*time.Second, func() bool { return whole(w) && ready(r)() })
+				if text := r.log(); strings.Contains(text, "platform") || strings.Contains(text, "timed out") {
+					t.Error(text)
+				}
+			})
+		})
+	}
+}
+
 // Liveness allows for a slow pass and not for one that hangs, and asks nothing that could hang with it.
 func TestLiveness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
