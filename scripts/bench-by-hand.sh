@@ -19,6 +19,11 @@ crane push "$layout" "$to/whereabouts:$tag" > /dev/null 2>&1
 cp -r "$project/bundle/config" "$out/bundle/config"
 cp -r "$crds" "$out/bundle/config/crds"
 cp "$project/values-schema.yaml" "$out/bundle/config/"
+cat > "$out/bundle/config/release.star" << EOF
+version = "$version"
+upstream = "${version%%+*}"
+platforms = ["linux/amd64", "linux/arm64"]
+EOF
 cat > "$out/kbld.yml" << EOF
 apiVersion: kbld.k14s.io/v1alpha1
 kind: Config

@@ -18,7 +18,9 @@ from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from carvelwright.platform import Platform
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,14 +91,15 @@ def _documents(text: str | bytes) -> list[Manifest]:
     return [document for document in YAML(typ="safe").load_all(text) if document]
 
 
-def stage(target: Path, ytt: Path) -> StagedPackage:
-    """Stage the package's newest release below `target`, as a build does."""
+def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> StagedPackage:
+    """Stage the package's newest release below `target`, as a build for these platforms does."""
     project = config.load_project(ROOT)
     search = Search(ROOT, project.tools, project.go, dict(os.environ))
     bundle.stage_config(
         project,
         project.release(None),
         target,
+        platforms=platforms,
         find_go=lambda: toolchain.find_go(search),
         reporter=Recorder(),
     )

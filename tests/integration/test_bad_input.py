@@ -341,6 +341,11 @@ def test_a_symlink_in_the_bundle_is_named(hello: PackageProject) -> None:
     refused(hello, ["build"], 3, ["bundle/config/link.yaml is a symbolic link", "hint: put a plain file there"])
 
 
+def test_a_file_with_the_name_of_the_builds_own_library_is_named(hello: PackageProject) -> None:
+    (hello.root / "bundle/config/release.star").write_text("version = 1\n")
+    refused(hello, ["render"], 3, ["bundle/config/release.star: this name is the build's own", "hint: rename the file"])
+
+
 @pytest.mark.parametrize("name", [BUILD, METADATA, RELEASE, TEMPLATE])
 def test_a_binary_file_is_told_with_its_line(hello: PackageProject, name: str) -> None:
     content = (hello.root / name).read_bytes()

@@ -14,6 +14,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
 
+from carvelwright import config
+from carvelwright.platform import Platform
 from tests.helpers.package import (
     ROOT,
     Manifest,
@@ -23,6 +25,7 @@ from tests.helpers.package import (
     nested,
     one,
     pod_spec,
+    stage,
     write_values,
 )
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
@@ -39,6 +42,8 @@ WORKLOADS = ("DaemonSet", "Deployment")
 
 SLICES = nested("node_slice_controller.enabled", value=True)
 POLICY = nested("network_policy.enabled", value=True)
+METRICS = nested("ip_reconciler.config.metrics.enabled", value=True)
+NOT_PRIVILEGED = nested("whereabouts.config.security_context.privileged", value=False)
 PREFLIGHT_ON = nested("ip_reconciler.config.preflight", value=True)
 PREFLIGHT_OFF = nested("ip_reconciler.config.preflight", value=False)
 
@@ -50,10 +55,9 @@ def defaults(package: StagedPackage) -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def everything(package: StagedPackage, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    """Render the golden case `everything`, and with what it switches off switched on."""
-    return package.manifests(
-        write_values(tmp_path_factory.mktemp("everything"), merged(golden_values("everything"), PREFLIGHT_ON))
-    )
+    """Render the golden case `everything` with preflight and without the last resort, privileged containers."""
+    values = merged(golden_values("everything"), PREFLIGHT_ON, NOT_PRIVILEGED)
+    return package.manifests(write_values(tmp_path_factory.mktemp("everything"), values))
 
 
 def golden_values(case: str) -> dict[str, Any]:
@@ -222,9 +226,23 @@ def test_rights_are_the_table(defaults: list[Manifest]) -> None:
 
 
 def test_rights_with_node_slices_are_the_table(everything: list[Manifest]) -> None:
-    assert granted(everything, "whereabouts") == PLUGIN | ANY_LEASE | CONTROL_LOOP
-    assert granted(everything, "whereabouts-reconciler") == RECONCILER | PREFLIGHT
-    assert granted(everything, "whereabouts-controller") == NODE_SLICES
+    assert granted(everything, "whereabouts") == PLUGIN | ANY_LEASE | CONTROL_LOOP | may_use("privileged")
+    assert granted(everything, "whereabouts-reconciler") == RECONCILER | PREFLIGHT | may_use("nonroot-v2")
+    assert granted(everything, "whereabouts-controller") == NODE_SLICES | may_use("nonroot-v2")
+
+
+def may_use(scc: str) -> set[Right]:
+    """Return the right to a SecurityContextConstraints of OpenShift."""
+    return rights(HERE, "security.openshift.io", "securitycontextconstraints", "use", scc)
+
+
+def test_a_right_to_a_scc_is_granted_to_those_whom_the_value_names(package: StagedPackage, tmp_path: Path) -> None:
+    manifests = package.manifests(write_values(tmp_path, nested("openshift.node_scc", "hostaccess")))
+    assert granted(manifests, "whereabouts") == PLUGIN | OWN_LEASE | CONTROL_LOOP | may_use("hostaccess")
+    assert granted(manifests, "whereabouts-reconciler") == RECONCILER | PREFLIGHT
+    manifests = package.manifests(write_values(tmp_path, nested("openshift.controllers_scc", "nonroot")))
+    assert granted(manifests, "whereabouts") == PLUGIN | OWN_LEASE | CONTROL_LOOP
+    assert granted(manifests, "whereabouts-reconciler") == RECONCILER | PREFLIGHT | may_use("nonroot")
 
 
 def test_without_preflight_its_rights_go_too(package: StagedPackage, tmp_path: Path) -> None:
@@ -282,6 +300,25 @@ def test_capabilities_are_added_only_where_the_value_says(defaults: list[Manifes
 
     assert added(defaults) == {}
     assert added(everything) == {"install": ["DAC_OVERRIDE"], "refresh": ["DAC_OVERRIDE"]}
+
+
+def test_selinux_options_and_privileged_reach_the_containers_that_write_and_no_other(
+    everything: list[Manifest], package: StagedPackage, tmp_path: Path
+) -> None:
+    for container in (c for workload in workloads(everything) for c in containers(workload)):
+        options = {"user": "system_u", "role": "system_r", "type": "spc_t", "level": "s0"}
+        expected = options if container["name"] in WRITES_HOST_FILES else None
+        assert container["securityContext"].get("seLinuxOptions") == expected
+    values = merged(
+        nested("whereabouts.config.security_context", {"privileged": True, "selinux_options": {"type": "t"}})
+    )
+    for workload in workloads(package.manifests(write_values(tmp_path, values))):
+        for container in containers(workload):
+            context = container["securityContext"]
+            writes = container["name"] in WRITES_HOST_FILES
+            # The API server refuses a privileged container that may not gain privileges.
+            assert (context.get("privileged", False), context["allowPrivilegeEscalation"]) == (writes, writes)
+            assert context.get("seLinuxOptions") == ({"type": "t"} if writes else None)
 
 
 def test_host_directories_are_mounted_only_where_they_are_written(everything: list[Manifest]) -> None:
@@ -589,6 +626,48 @@ def test_selectors_never_change(defaults: list[Manifest], everything: list[Manif
             assert selector.items() <= workload["spec"]["template"]["metadata"]["labels"].items()
 
 
+def node_terms(manifest: Manifest) -> Any:
+    affinity = pod_spec(manifest)["affinity"]["nodeAffinity"]
+    return affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+
+
+def test_pods_go_to_the_architectures_that_were_built(tmp_path: Path, ytt: Path) -> None:
+    built = stage(tmp_path / "config", ytt, (Platform.parse("linux/arm64"),))
+    arm = {"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}
+    manifests = workloads(built.manifests(write_values(tmp_path, SLICES)))
+    assert len(manifests) == 3
+    for manifest in manifests:
+        assert node_terms(manifest) == [{"matchExpressions": [arm]}]
+
+
+def test_each_term_of_the_values_keeps_to_the_architectures(package: StagedPackage, tmp_path: Path) -> None:
+    ours = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
+    disk = {"key": "example.com/disk", "operator": "Exists"}
+    one_node = {"key": "metadata.name", "operator": "In", "values": ["one"]}
+    required = nested(
+        "whereabouts.config.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+        [{"matchExpressions": [disk]}, {"matchFields": [one_node]}],
+    )
+    rendered = package.manifests(write_values(tmp_path, required))
+    assert node_terms(one(rendered, "DaemonSet", "whereabouts")) == [
+        {"matchExpressions": [disk, ours]},
+        {"matchFields": [one_node], "matchExpressions": [ours]},
+    ]
+
+
+def test_metrics_are_served_reached_and_found_on_one_port(everything: list[Manifest], defaults: list[Manifest]) -> None:
+    assert not any(manifest["kind"] == "Service" for manifest in defaults)
+    service = one(everything, "Service", "whereabouts-reconciler")["spec"]
+    reconciler = one(everything, "Deployment", "whereabouts-reconciler")
+    (port,) = service["ports"]
+    *_, container = containers(reconciler)
+    assert service["selector"].items() <= reconciler["spec"]["template"]["metadata"]["labels"].items()
+    assert "-metrics-address=:9101" in container["args"]
+    assert container["ports"] == [{"name": port["targetPort"], "containerPort": port["port"], "protocol": "TCP"}]
+    (ingress,) = one(everything, "NetworkPolicy", "whereabouts")["spec"]["ingress"]
+    assert ingress == {"ports": [{"protocol": "TCP", "port": 9101}]}
+
+
 def test_network_policy_selects_the_deployments_pods(everything: list[Manifest]) -> None:
     (expression,) = one(everything, "NetworkPolicy", "whereabouts")["spec"]["podSelector"]["matchExpressions"]
     pods = {m["spec"]["template"]["metadata"]["labels"]["app"]: m["kind"] for m in everything if m["kind"] in WORKLOADS}
@@ -616,6 +695,7 @@ def value_at(values: Any, path: str) -> Any:
 # What an option depends on, where it shows in no manifest by itself.
 ROLLOUT = nested("whereabouts.config.update_strategy.rolling_update", {"max_surge": 0, "max_unavailable": "50%"})
 NEEDS = {
+    "ip_reconciler.config.metrics.port": METRICS,
     "network_policy.api_server": POLICY,
     "node_slice_controller.config.": SLICES,
     "whereabouts.config.update_strategy.rolling_update.max_unavailable": ROLLOUT,
@@ -656,6 +736,8 @@ FIXED = {
     r"spec\.(minReadySeconds|progressDeadlineSeconds)": "how long the pods take does not depend on the site",
     r"spec\.policyTypes.*|spec\.egress\[0\]\.ports\[0\]\.protocol": "what the policy is for",
     r"spec\.template\.metadata\.labels\.(app|name|tier)": "selectors and other programs rely on them",
+    r"spec\.template\.metadata\.labels\.app\.kubernetes\.io/[a-z-]+": "what the release says of itself",
+    r"spec\.template\.spec\.affinity\..*\.matchExpressions\[0\]\..*": "what the release was built for",
     r"spec\.template\.metadata\.annotations\.kubectl\.kubernetes\.io/default-container": "a default of kubectl's",
     r"spec\.template\.spec\.(hostNetwork|enableServiceLinks|serviceAccountName|automountServiceAccountToken)": "needs",
     r"spec\.template\.spec\.terminationGracePeriodSeconds": "the programs end at once",
@@ -763,7 +845,38 @@ def test_own_labels_win_over_nothing_and_null_clears_the_defaults(package: Stage
         found = one(package.manifests(write_values(tmp_path, values)), "ConfigMap", "whereabouts-config")
         return found["metadata"].get("labels")
 
-    assert labels({}) == {"app.kubernetes.io/part-of": "whereabouts"}
-    assert labels({"labels": {"a": "b"}}) == {"app.kubernetes.io/part-of": "whereabouts", "a": "b"}
-    assert labels({"labels": {"app.kubernetes.io/part-of": "net"}}) == {"app.kubernetes.io/part-of": "net"}
-    assert labels({"labels": None}) is None
+    ours = labels({})
+    assert labels({"labels": {"a": "b"}}) == {**ours, "a": "b"}
+    assert labels({"labels": {"app.kubernetes.io/part-of": "net"}}) == {**ours, "app.kubernetes.io/part-of": "net"}
+    assert labels({"labels": None}) == ours
+    annotated = one(package.manifests(write_values(tmp_path, {"annotations": None})), "ConfigMap", "whereabouts-config")
+    assert "annotations" not in annotated["metadata"]
+
+
+COMPONENTS = {
+    "DaemonSet whereabouts": "node",
+    "ServiceAccount whereabouts": "node",
+    "ConfigMap whereabouts-cni-conf": "node",
+    "Deployment whereabouts-reconciler": "reconciler",
+    "Service whereabouts-reconciler": "reconciler",
+    "ConfigMap whereabouts-config": "reconciler",
+    "Role whereabouts-preflight": "preflight",
+    "Deployment whereabouts-controller": "node-slice-controller",
+    "NetworkPolicy whereabouts": "network-policy",
+    "CustomResourceDefinition ippools.whereabouts.cni.cncf.io": "crds",
+}
+
+
+def test_every_object_and_pod_has_the_recommended_labels(everything: list[Manifest]) -> None:
+    version = str(config.load_project(ROOT).release(None).version)
+    found = {}
+    for manifest in everything:
+        labelled = [manifest["metadata"]]
+        labelled += [manifest["spec"]["template"]["metadata"]] if manifest["kind"] in WORKLOADS else []
+        for metadata in labelled:
+            labels = {key.removeprefix("app.kubernetes.io/"): value for key, value in metadata["labels"].items()}
+            found[f"{manifest['kind']} {manifest['metadata']['name']}"] = labels["component"]
+            assert labels["name"] == labels["part-of"] == "whereabouts"
+            assert labels["managed-by"] == "carvel"
+            assert labels["version"] == version.replace("+", "_")
+    assert COMPONENTS.items() <= found.items()

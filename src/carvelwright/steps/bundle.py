@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from carvelwright.config import CrdSource, Project, Release
     from carvelwright.plan import BuildPlan
+    from carvelwright.platform import Platform
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.resources import BundleLock, ImagesLock
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 _LOCK = ".imgpkg/images.yml"
+# What templates may load of the release that is built, and for what: load("/release.star", "version", "platforms").
+RELEASE_LIBRARY = "release.star"
 _IMAGE = re.compile(rb"^[ -]*image: (.*)$", re.MULTILINE)
 
 
@@ -36,16 +40,44 @@ class StagedBundle:
 
 
 def stage_config(
-    project: Project, release: Release, target: Path, *, find_go: Callable[[], Tool], reporter: Reporter
+    project: Project,
+    release: Release,
+    target: Path,
+    *,
+    platforms: Sequence[Platform] = (),
+    find_go: Callable[[], Tool],
+    reporter: Reporter,
 ) -> None:
-    """Put together what ytt reads: base, overlays, the values schema and the CRDs of the pinned Go module."""
+    """Put together what ytt reads: base, overlays, the values schema, the release and the CRDs of the pinned Go module.
+
+    `platforms` are those that the images are built for (default: the project's).
+    """
     source = project.root / config.BUNDLE_CONFIG
     for path in files.walk_files(source):
         files.copy_file(path, target / path.relative_to(source))
     files.copy_file(project.root / config.VALUES_SCHEMA, target / config.VALUES_SCHEMA)
+    library = target / RELEASE_LIBRARY
+    if library.exists():
+        raise ConfigError(
+            [
+                Problem(
+                    "this name is the build's own",
+                    Location(source / RELEASE_LIBRARY),
+                    hint=f"rename the file: templates load from {RELEASE_LIBRARY} what the build writes",
+                )
+            ]
+        )
+    files.write_atomic(library, release_library(release, platforms or project.platforms))
     for crds in project.crds:
         for path in _crd_files(project, release, crds, find_go=find_go, reporter=reporter):
             files.copy_file(path, target / "crds" / path.name)
+
+
+def release_library(release: Release, platforms: Sequence[Platform]) -> bytes:
+    """Return a ytt library that says which release is built, and for which platforms (OS/ARCHITECTURE)."""
+    facts = {"version": str(release.version), "upstream": release.upstream, "platforms": [str(p) for p in platforms]}
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in facts.items()]
+    return "".join(["# Made by the build.\n", *lines]).encode()
 
 
 def stage(
@@ -62,7 +94,14 @@ def stage(
     ConfigError where the manifests ask for an image that the project does not build, or leave one unused.
     """
     with reporter.step("render manifests and lock images"):
-        stage_config(plan.project, plan.release, target / "config", find_go=find_go, reporter=reporter)
+        stage_config(
+            plan.project,
+            plan.release,
+            target / "config",
+            platforms=plan.platforms,
+            find_go=find_go,
+            reporter=reporter,
+        )
         manifests = ytt.render(tools.ytt, target / "config", step="render")
         _check_images(plan.project, manifests, images)
         with Workspace(plan.project.root).scratch("kbld") as scratch:
