@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import goyaml
+from carvelwright import bounds, goyaml, jsondoc
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def load_schema(text: bytes | str, source: Path) -> Schema:
     for what is neither, for duplicate keys, and for documents that only contain a values schema.
     """
     decoded = _decode(text, source)
+    bounds.check_size(len(decoded), source, bounds.FILE)
     if _looks_like_json(decoded, source):
         schema = Schema(_as_schema(_parse_json(decoded, source), source), decoded)
     else:
@@ -102,26 +103,11 @@ def _looks_like_json(text: str, source: Path) -> bool:
 
 def _parse_json(text: str, source: Path) -> object:
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        return jsondoc.loads(text)
     except json.JSONDecodeError as error:
         raise _bad_input(f"not JSON: {error.msg}", Location(source, error.lineno, error.colno)) from None
-    except RecursionError:
-        raise _bad_input("nested too deeply", Location(source)) from None
     except ValueError as error:
         raise _bad_input(str(error), Location(source)) from None
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} stands twice in one object")
-    return content
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_yaml(text: str, source: Path) -> object:
@@ -129,6 +115,7 @@ def _parse_yaml(text: str, source: Path) -> object:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
     try:
+        bounds.check_yaml(text, source, bounds.SCHEMA, pure=True)
         node = YAML(pure=True).compose(text)
         return None if node is None else _plain_data(node, source)
     except MarkedYAMLError as error:
@@ -184,6 +171,7 @@ def _key_text(key: object, where: Location) -> str:
 
 
 _DEPTH_LIMIT = 200
+_MESSAGE_LIMIT = 300
 
 
 def _depth(document: object) -> int:
@@ -220,7 +208,7 @@ _JSON_NAMES = {list: "a list", str: "a text", int: "a number", float: "a number"
 def _bad_input(
     message: str, location: Location, *, found: str | None = None, expected: str | None = None, hint: str | None = None
 ) -> ConfigError:
-    problem = Problem(message, location, found=found, expected=expected, hint=hint)
+    problem = Problem(message[:_MESSAGE_LIMIT], location, found=found, expected=expected, hint=hint)
     return ConfigError([problem], what="the values schema")
 
 

@@ -49,10 +49,29 @@ def reporting_file_errors(doing: str, path: Path | None = None) -> Iterator[None
         raise file_error(error, doing) from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a file's content, or say which file cannot be read and why."""
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """Return a file's content, or say which file cannot be read and why: it is no plain file, or above the limit.
+
+    A pipe from this process's own caller (`<(...)` of a shell) is read as well; a named pipe would block for ever.
+    """
     with reporting_file_errors("read"):
-        return path.read_bytes()
+        mode = path.stat().st_mode
+        handed = stat.S_ISFIFO(mode) and Path(os.path.realpath(path)).name.startswith("pipe:")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or handed):
+            raise CarvelwrightError(
+                f"cannot read {path}: it is no plain file",
+                exit_code=ExitCode.FILESYSTEM,
+                hint="put a plain file there",
+            )
+        with path.open("rb") as file:
+            content = file.read(-1 if limit is None else limit + 1)
+    if limit is not None and len(content) > limit:
+        raise CarvelwrightError(
+            f"cannot read {path}: it is larger than {limit} bytes",
+            exit_code=ExitCode.CONFIG,
+            hint="make it smaller",
+        )
+    return content
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:

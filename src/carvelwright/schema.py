@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
+
+from carvelwright.yamldoc import PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +28,7 @@ def problems(document: Document, schema_name: str) -> list[Problem]:
     strict = extend(Draft202012Validator, {"pattern": _pattern})
     text = resources.files("carvelwright").joinpath("schemas", f"{schema_name}.json").read_text("utf-8")
     errors = strict(json.loads(text)).iter_errors(document.data)
-    found = [problem for error in errors for problem in _problems(document, error)]
+    found = list(itertools.islice((problem for error in errors for problem in _problems(document, error)), PROBLEMS))
     return sorted(found, key=lambda problem: (problem.location.line or 0) if problem.location else 0)
 
 
@@ -45,7 +48,7 @@ def _problems(document: Document, error: ValidationError) -> list[Problem]:
     match error.validator:
         case "additionalProperties":
             known = sorted(rules.get("properties", {}))
-            unknown = [name for name in cast("Mapping[str, Any]", error.instance) if name not in known]
+            unknown = [name for name in cast("Mapping[str, Any]", error.instance) if name not in known][:PROBLEMS]
             return [
                 document.problem(
                     [*pointer, name], f"unknown key {name!r}{_inside(where)}", key=True, expected=", ".join(known)

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import yamldoc
+from carvelwright import jsondoc, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.schema import dotted
 
@@ -58,7 +58,7 @@ def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
             continue
         following = min((at for at in keys if at > number), default=None)
         try:
-            keywords = json.loads(match["json"])
+            keywords = jsondoc.parse(match["json"])
         except ValueError as error:
             found.append(
                 Problem(f"not JSON after `jsonschema:`: {error}", Location(path, number), excerpt=line.strip())

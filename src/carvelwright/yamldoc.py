@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from carvelwright import bounds as limits
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.files import read_bytes
 
@@ -16,12 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import YAMLError
+
+    from carvelwright.bounds import Bounds
 
 # Plain in YAML 1.2, but a boolean or a number to the YAML 1.1 readers of kapp-controller.
 _OLD_WORDS = re.compile(r"y|n|yes|no|on|off|[-+.0-9][0-9a-fxob_.,:+-]*", re.IGNORECASE)
-_DEPTH = 50
 _EXCERPT = 160
+# A file that is wrong throughout is not told in full.
+PROBLEMS = 100
 # What ruamel raises for a text that is not what its explicit tag says, such as `!!int` alone.
 _TAG_FAULTS = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 _LINE_WIDTH = 4096  # never fold: a folded line is harder to compare and to search
@@ -37,21 +43,18 @@ class Document:
 
     def locate(self, pointer: Sequence[str | int], *, key: bool = False) -> Location:
         """Return the place of a value (`key`: of its key) by its path of keys and indexes, or of its nearest parent."""
-        node, line, column = self._positions, 0, 0
+        node, mark = self._positions, None
         for part in pointer:
-            try:
-                marks = node.lc.data[part]
-                line, column = (marks[0], marks[1]) if key or len(marks) < 4 else (marks[2], marks[3])  # noqa: PLR2004
-                node = node[part]
-            except (AttributeError, KeyError, IndexError, TypeError):
+            pair = self._child(node, part)
+            if pair is None:
                 break
-        return Location(self.path, line + 1, column + 1)
+            node, mark = pair[1], pair[0 if key else 1].start_mark
+        return Location(self.path, mark.line + 1, mark.column + 1) if mark else Location(self.path, 1, 1)
 
     def excerpt(self, location: Location) -> str | None:
         """Return the line of a place, as it stands."""
-        lines = self.text.splitlines()
         number = location.line or 0
-        return _short(lines[number - 1]) if 0 < number <= len(lines) else None
+        return _short(self._lines[number - 1]) if 0 < number <= len(self._lines) else None
 
     def problem(
         self,
@@ -67,15 +70,50 @@ class Document:
         location = self.locate(pointer, key=key)
         return Problem(message, location, found, expected, hint, self.excerpt(location))
 
+    def plain_keys(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the path of every key that stands without quotes, and its text: readers differ in what it means."""
+        todo: list[tuple[tuple[str, ...], Any]] = [((), self._positions)]
+        while todo:
+            at, node = todo.pop()
+            if node is None or node.id == "scalar":
+                continue
+            if node.id == "sequence":
+                todo += [(at, item) for item in node.value]
+                continue
+            for key, value in node.value:
+                text = str(key.value)
+                if key.id == "scalar" and not key.style:
+                    yield (*at, text), text
+                todo.append(((*at, text), value))
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.splitlines()
+
     @cached_property
     def _positions(self) -> Any:
-        from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, not always needed
+        return _yaml("safe").compose(self.text)
 
-        try:
-            return _yaml("rt").load(self.text)
-        except (YAMLError, RecursionError, *_TAG_FAULTS):
-            # The reader that keeps positions refuses a little more: the problem is told without its line.
+    @cached_property
+    def _pairs(self) -> dict[int, dict[str, tuple[Any, Any]]]:
+        return {}
+
+    def _child(self, node: Any, part: str | int) -> tuple[Any, Any] | None:
+        """Return the nodes of a key and its value, or of an item twice."""
+        if node is None or node.id == "scalar":
             return None
+        if node.id == "sequence":
+            inside = isinstance(part, int) and 0 <= part < len(node.value)
+            return (node.value[part], node.value[part]) if inside else None
+        pairs = self._pairs.setdefault(id(node), {})
+        if not pairs:
+            pairs.update({str(key.value): (key, value) for key, value in node.value})
+        return next((pairs[name] for name in _spellings(part) if name in pairs), None)
+
+
+def _spellings(key: str | int | None) -> list[str]:
+    """Return how a key may stand in a file; what is no text there (`True`, null) has several ways."""
+    return [str(key), str(key).lower(), *(["null", "~", ""] if key is None else [])]
 
 
 def load(path: Path) -> Document:
@@ -85,30 +123,32 @@ def load(path: Path) -> Document:
 
 def parse(text: str, path: Path) -> Document:
     """Read a text with exactly one YAML document; `path` names it in errors."""
-    documents = load_all_text(text, path)
+    documents = load_all_text(text, path, limits.FILE)
     if len(documents) != 1:
         raise ConfigError(
             [Problem(f"{len(documents)} YAML documents in one file", Location(path, 1), expected="exactly one")],
             what=str(path),
         )
     document = Document(path, text, documents[0])
-    if odd := list(_odd_parts(document, documents[0], ())):
+    if odd := list(itertools.islice(_odd_parts(document, documents[0], ()), PROBLEMS)):
         raise ConfigError(odd, what=str(path))
     return document
 
 
-def load_all_text(text: str, path: Path) -> list[Any]:
-    """Read every document of a YAML text; `path` names it in errors."""
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - slow to import, not always needed
+def load_all_text(text: str, path: Path, bounds: Bounds = limits.STREAM) -> list[Any]:
+    """Read every document of a YAML text; `path` names it in errors.
+
+    ConfigError where it is no YAML or exceeds the bounds, which are checked before anything is built.
+    """
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, not always needed
 
     try:
+        limits.check_yaml(text, path, bounds)
         return list(_yaml("safe").load_all(text))
-    except MarkedYAMLError as error:
+    except YAMLError as error:
         raise ConfigError([_syntax_problem(error, text, path)], what=str(path)) from None
-    except (YAMLError, *_TAG_FAULTS) as error:
+    except _TAG_FAULTS as error:
         raise ConfigError([Problem(f"not YAML: {error}", Location(path))], what=str(path)) from None
-    except RecursionError:
-        raise ConfigError([Problem("not YAML: nested too deeply", Location(path))], what=str(path)) from None
 
 
 def dump(data: Any) -> str:
@@ -146,9 +186,9 @@ def _yaml(kind: str) -> YAML:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file; ConfigError with the line for what is not UTF-8."""
+    """Read a text file; ConfigError with the line for what is not UTF-8, and for what is too large."""
     try:
-        return read_bytes(path).decode()
+        return read_bytes(path, limits.FILE.size).decode()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = Problem("not UTF-8 text", Location(path, line), found=f"byte {error.object[error.start]:#04x}")
@@ -156,10 +196,8 @@ def read_text(path: Path) -> str:
 
 
 def _odd_parts(document: Document, node: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
-    """Find what YAML can say and JSON cannot; the first alias that holds itself shows as depth."""
-    if len(at) > _DEPTH:
-        yield document.problem(at[:1], "nested too deeply", expected=f"at most {_DEPTH} levels, no alias within itself")
-    elif isinstance(node, dict):
+    """Find what YAML can say and JSON cannot."""
+    if isinstance(node, dict):
         for key, child in node.items():
             if isinstance(key, str):
                 yield from _odd_parts(document, child, (*at, key))
@@ -168,6 +206,8 @@ def _odd_parts(document: Document, node: Any, at: tuple[str | int, ...]) -> Iter
     elif isinstance(node, list):
         for index, child in enumerate(node):
             yield from _odd_parts(document, child, (*at, index))
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield document.problem(at, "a number that JSON cannot hold", found=str(node), expected="a finite number")
     elif not isinstance(node, str | int | float | None):
         kind = type(node).__name__
         yield document.problem(at, "a value of a special type", found=kind, expected="text, number, boolean, list, map")
@@ -178,15 +218,20 @@ def _short(line: str) -> str:
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
 
 
-def _syntax_problem(error: MarkedYAMLError, text: str, path: Path) -> Problem:
-    mark = error.problem_mark or error.context_mark
+def _syntax_problem(error: YAMLError, text: str, path: Path) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     location = Location(path, mark.line + 1, mark.column + 1) if mark else Location(path)
+    position = getattr(error, "position", None)
+    if isinstance(position, int):
+        # What no YAML may hold, such as a NUL byte: the reader counts in bytes.
+        location = Location(path, text.encode(errors="replace")[:position].count(b"\n") + 1)
     lines = text.splitlines()
     excerpt = _short(lines[mark.line]) if mark and mark.line < len(lines) else None
     duplicate = type(error).__name__ == "DuplicateKeyError"
-    message = str(error.problem or error.context or "not YAML").splitlines()[0]
+    words = getattr(error, "problem", None) or getattr(error, "context", None) or getattr(error, "reason", None)
+    message = next(iter(str(words or error).splitlines()), "not YAML")
     return Problem(
-        f"{'duplicate key: ' if duplicate else 'not YAML: '}{message}",
+        f"{'duplicate key: ' if duplicate else 'not YAML: '}{_short(message)}",
         location,
         expected="each key once" if duplicate else None,
         excerpt=excerpt,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import client, pipeline, values
+from carvelwright import bounds, client, files, pipeline, values
 from carvelwright.client import Client
 from carvelwright.report import Recorder
 from carvelwright.steps.render import export_schema
@@ -83,7 +83,7 @@ def table(context: Context, schema: Path | None, form: str) -> None:
 def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
     if schema is None:
         return _own(context)[1].openapi
-    return client.load_schema(schema.read_bytes(), schema)
+    return client.load_schema(files.read_bytes(schema, bounds.FILE.size), schema)
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:
