@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import hashlib
 import os
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from carvelwright.errors import CarvelwrightError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _HINTS = {
     errno.ENOSPC: "free space on that file system, then run the same command again",
@@ -77,40 +78,66 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write beside `path`, sync, rename: at every moment the old content or the new is there, whole."""
     content = data.encode() if isinstance(data, str) else data
+
+    def make() -> Path:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.new.", dir=path.parent)
+        os.close(handle)
+        return Path(name)
+
     with reporting_file_errors("write"), contextlib.ExitStack() as cleanup:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        cleanup.callback(Path(name).unlink, missing_ok=True)
+        temporary = cleanup.enter_context(_held(make))
+        cleanup.callback(temporary.unlink, missing_ok=True)
         try:
-            with open(handle, "wb") as file:  # noqa: PTH123 - mkstemp gives a descriptor
+            with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(mode)
-            Path(name).rename(path)
+            temporary.chmod(mode)
+            temporary.rename(path)
         except OSError as error:
             error.filename = str(path)
             raise
 
 
 @contextlib.contextmanager
-def new_directory(final: Path) -> Iterator[Path]:
+def temporary_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new empty directory of a name of its own; it is gone after the block.
+
+    As long as the block runs, in whatever process, `remove_leftovers` leaves it alone.
+    """
+    with reporting_file_errors("write"), contextlib.ExitStack() as held:
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = held.enter_context(_held(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=parent))))
+        held.callback(remove_tree, directory)
+        # mkdtemp gives 0700; what is made is for everybody to read.
+        directory.chmod(0o755)
+        yield directory
+
+
+@contextlib.contextmanager
+def new_directory(final: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield an empty directory beside `final` that takes its name when the block ends well, and goes away otherwise.
 
-    What `final` held before is replaced as a whole.
+    What `final` held before is replaced as a whole; `replace=False` leaves a directory as it is that another process
+    has put there meanwhile.
     """
-    with reporting_file_errors("write"):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.new.", dir=final.parent))
-    try:
-        # mkdtemp gives 0700; what was made is for everybody to read.
-        staging.chmod(0o755)
+    with temporary_directory(final.parent, f".{final.name}.new.") as staging:
         with reporting_file_errors("write", final):
             yield staging
         with reporting_file_errors("put in place"):
-            replace_directory(staging, final)
-    finally:
-        remove_tree(staging)
+            if replace:
+                replace_directory(staging, final)
+            else:
+                _put(staging, final)
+
+
+def _put(staging: Path, final: Path) -> None:
+    try:
+        staging.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or final.is_symlink():
+            raise
 
 
 def replace_directory(staging: Path, final: Path) -> None:
@@ -122,6 +149,40 @@ def replace_directory(staging: Path, final: Path) -> None:
     final.rename(former / final.name)
     staging.rename(final)
     remove_tree(former)
+
+
+@contextlib.contextmanager
+def _held(make: Callable[[], Path]) -> Iterator[Path]:
+    """Make a file or directory and hold a lock on it while the block runs; the kernel frees it with the process."""
+    while True:
+        path = make()
+        handle = _hold(path)
+        # Another process may have taken it for a leftover before the lock was held.
+        if handle is not None:
+            break
+    try:
+        yield path
+    finally:
+        os.close(handle)
+
+
+def _hold(path: Path) -> int | None:
+    """Lock a file or directory; None where another process holds it or has removed it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.lstat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
 
 
 def remove_tree(path: Path) -> None:
@@ -146,11 +207,25 @@ def _make_removable(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def remove_leftovers(parent: Path, name: str) -> None:
-    """Remove what a killed run left beside `parent / name` under the names `new_directory` uses."""
+def remove_leftovers(parent: Path, name: str | None = None) -> None:
+    """Remove what killed runs left in `parent` under the names that `new_directory` and `write_atomic` use.
+
+    Only for `name` where one is given; never what a process that lives is making.
+    """
     for kind in ("new", "former"):
-        for leftover in sorted(parent.glob(f".{glob.escape(name)}.{kind}.*")):
-            remove_tree(leftover)
+        remove_unheld(parent, f".{'*' if name is None else glob.escape(name)}.{kind}.*")
+
+
+def remove_unheld(parent: Path, pattern: str) -> None:
+    """Remove the entries of a directory of temporary ones whose makers live no more."""
+    for leftover in sorted(parent.glob(pattern)):
+        with contextlib.suppress(OSError):
+            handle = _hold(leftover)
+            if handle is not None:
+                try:
+                    remove_tree(leftover)
+                finally:
+                    os.close(handle)
 
 
 def walk_files(root: Path) -> Iterator[Path]:

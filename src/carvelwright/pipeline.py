@@ -7,10 +7,9 @@ import json
 import socket
 import zlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, files
+from carvelwright import config, files, recipe
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError
 from carvelwright.oci import layout as layouts
@@ -27,6 +26,7 @@ from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from carvelwright.config import Project
     from carvelwright.oci.layout import ImageLayout
@@ -51,7 +51,7 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter)
     """Read and check the project; its files are validated once for each content."""
     config.require_project(root)
     workspace = Workspace(root)
-    key = content_key(_plain_digest(root, ("package",)), _code_digest())
+    key = content_key(_plain_digest(root, ("package",)), recipe.of_everything())
     validated = (workspace.build / "validated" / f"{key}.json").is_file()
     project = config.load_project(root, validate=not validated)
     workspace.remember("validated", key, lambda: True)
@@ -63,8 +63,10 @@ def build(root: Path, options: BuildOptions, environment: Mapping[str, str], rep
     config.require_project(root)
     workspace = Workspace(root)
     with workspace.locked():
-        files.remove_leftovers(root, workspace.dist.name)
-        return _unchanged(root, options, environment, reporter) or _build(root, options, environment, reporter)
+        if (unchanged := _unchanged(root, options, environment, reporter)) is not None:
+            return unchanged
+        workspace.remove_leftovers()
+        return _build(root, options, environment, reporter)
 
 
 def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
@@ -267,18 +269,9 @@ def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environ
     modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
     asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
     epoch = environment.get("SOURCE_DATE_EPOCH", "")
-    return content_key(
-        _plain_digest(root, _PLAIN_INPUTS), modules, asked, epoch, _code_digest(), zlib.ZLIB_RUNTIME_VERSION
-    )
+    return content_key(_plain_digest(root, _PLAIN_INPUTS), modules, asked, epoch, recipe.of_everything())
 
 
 def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
     trees = [root / name for name in names]
     return [files.tree_digest(tree) if tree.is_dir() else Digest.of_file(tree).hex for tree in trees]
-
-
-def _code_digest() -> str:
-    """Digest this package's own code: a changed step must not be taken for one that was done."""
-    package_root = Path(__file__).parent
-    sources = sorted(path for path in package_root.rglob("*") if path.suffix in (".py", ".json", ".mod", ".sum"))
-    return files.tree_digest(package_root, sources)

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from carvelwright.report import Step
 
 _KEY_DIGITS = 24
+_LOOK_SECONDS = 0.1
 
 
 def content_key(*parts: Any) -> str:
@@ -47,75 +49,90 @@ class Workspace:
     def product(self, kind: str, key: str, step: Step | None, make: Callable[[Path], None]) -> Path:
         """Return the directory build/KIND/KEY, made by `make` if it is not there; it is there whole or not at all.
 
-        `step` is told when the directory is reused.
+        `step` is told when the directory is reused. Of several processes that make the same at once one puts it there,
+        and none ever changes it.
         """
         final = self.build / kind / key
+        self._require_own(final)
         if final.is_dir():
             if step is not None:
                 step.reuse()
             return final
-        files.remove_leftovers(final.parent, final.name)
-        with files.new_directory(final) as staging:
+        files.remove_leftovers(final.parent)
+        with files.new_directory(final, replace=False) as staging:
             make(staging)
         return final
 
     def remember(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
         """Return a JSON value kept under build/KIND/KEY.json, computed if it is not there."""
         path = self.build / kind / f"{key}.json"
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             return json.loads(path.read_bytes())
+        self._require_own(path.parent)
         value = compute()
+        files.remove_leftovers(path.parent)
         files.write_atomic(path, json.dumps(value))
         return value
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """Yield a directory of this process's own below build/scratch, empty at first and gone after the block.
+        """Yield a directory of the caller's own below build/scratch, empty at first and gone after the block.
 
         What processes that are no more left there is removed.
         """
         parent = self.build / "scratch"
-        for leftover in parent.glob("*.*"):
-            if not _lives(leftover.suffix.removeprefix(".")):
-                files.remove_tree(leftover)
-        directory = parent / f"{name}.{os.getpid()}"
-        with files.reporting_file_errors("write"):
-            directory.mkdir(parents=True)
-        try:
-            with files.reporting_file_errors("write", directory):
-                yield directory
-        finally:
-            files.remove_tree(directory)
+        self._require_own(parent)
+        files.remove_unheld(parent, "*")
+        with files.temporary_directory(parent, f"{name}.") as directory:
+            yield directory
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold build/.lock while the block runs; CarvelwrightError where another build holds it.
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold build/.lock while the block runs; CarvelwrightError where another build holds it and `wait` is False.
 
         The kernel frees the lock when its holder ends in whatever way, so none is ever stale.
         """
+        self._require_own(self.build)
         with files.reporting_file_errors("write"):
             self.build.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.build / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CarvelwrightError(
-                f"another build is running in {self.root}",
-                exit_code=ExitCode.FILESYSTEM,
-                hint="wait until it has ended",
-            ) from None
-        else:
+            while not _lock(handle):
+                if not wait:
+                    raise CarvelwrightError(
+                        f"another build is running in {self.root}",
+                        exit_code=ExitCode.FILESYSTEM,
+                        hint="wait until it has ended",
+                    )
+                # Not left to the kernel: a signal just before such a wait would not end it.
+                time.sleep(_LOOK_SECONDS)
             yield
         finally:
             os.close(handle)
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left, of whatever they made; the caller holds the lock, without which dist/ is."""
+        files.remove_leftovers(self.root, self.dist.name)
+        for parent in (self.build, *self.build.iterdir()):
+            files.remove_leftovers(parent)
+        files.remove_unheld(self.build / "scratch", "*")
 
-def _lives(pid: str) -> bool:
-    """Tell whether a process is still there; a number that another process got since counts as alive."""
+    def _require_own(self, path: Path) -> None:
+        """Refuse a file or a link where build/ or a directory in it should be: it is the user's."""
+        for part in (*reversed(path.relative_to(self.root).parents), path.relative_to(self.root)):
+            place = self.root / part
+            if part.parts and (place.is_symlink() or (place.exists() and not place.is_dir())):
+                raise CarvelwrightError(
+                    f"{place} is {'a symbolic link' if place.is_symlink() else 'no directory'}",
+                    exit_code=ExitCode.FILESYSTEM,
+                    details="expected: nothing there, or a directory that carvelwright made",
+                    hint="move it away, then run the same command again",
+                )
+
+
+def _lock(handle: int) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        return True
     return True

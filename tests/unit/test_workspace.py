@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,3 +98,123 @@ def test_only_one_build_at_a_time_and_no_lock_outlives_its_holder(tmp_path: Path
         pass
     with Workspace(tmp_path).locked():
         pass
+
+
+def test_a_waiting_build_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin
+    assert holder.stdout
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        threading.Timer(0.3, holder.stdin.close).start()
+        with Workspace(tmp_path).locked(wait=True):
+            assert holder.wait() == 0
+
+
+# Several processes in one build/
+
+
+def test_what_a_living_process_makes_is_no_leftover(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+
+    def make(target: Path) -> None:
+        (target / "file").touch()
+        with workspace.scratch("s") as outer, workspace.scratch("s") as inner:
+            assert outer != inner
+            workspace.product("kind", "other", None, lambda other: (other / "file").touch())
+            workspace.remember("kind", "value", lambda: 1)
+            workspace.remove_leftovers()
+            assert outer.is_dir()
+            assert inner.is_dir()
+        assert (target / "file").exists()
+
+    assert (workspace.product("kind", "key", None, make) / "file").exists()
+    assert sorted(path.name for path in (tmp_path / "build/kind").iterdir()) == ["key", "other", "value.json"]
+
+
+def test_a_product_that_another_process_finished_first_stays_as_it_is(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    inodes = []
+
+    def theirs(target: Path) -> None:
+        (target / "file").write_text("theirs")
+
+    def make(target: Path) -> None:
+        (target / "file").write_text("mine")
+        other = workspace.product("kind", "key", None, theirs)
+        inodes.append(other.stat().st_ino)
+
+    made = workspace.product("kind", "key", None, make)
+    assert made.stat().st_ino == inodes[0]
+    assert (made / "file").read_text() == "theirs"
+    assert [path.name for path in made.parent.iterdir()] == ["key"]
+
+
+CROWD = """
+import random, sys
+from pathlib import Path
+from carvelwright.workspace import Workspace
+workspace, seed = Workspace(Path(sys.argv[1])), int(sys.argv[2])
+random.seed(seed)
+def make(target):
+    for name in ("a", "b"):
+        (target / name).mkdir()
+        (target / name / "file").write_text(name)
+for number in range(30):
+    key = str(number)
+    with workspace.scratch("s") as scratch:
+        (scratch / "file").write_text(str(seed))
+        made = workspace.product("kind", key, None, make)
+        assert {path.read_text() for path in made.glob("*/file")} == {"a", "b"}, made
+        assert workspace.remember("value", key, lambda: number) == number
+        if random.random() < 0.3:
+            workspace.remove_leftovers()
+        assert (scratch / "file").read_text() == str(seed)
+"""
+
+
+def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", CROWD, tmp_path, str(seed)], stderr=subprocess.PIPE)
+        for seed in range(4)
+    ]
+    ends = [(process.communicate()[1].decode(), process.returncode) for process in crowd]
+    assert ends == [("", 0)] * 4
+    assert len(list((tmp_path / "build/kind").iterdir())) == 30
+    assert list((tmp_path / "build/scratch").iterdir()) == []
+    assert list(tmp_path.glob("build/*/.*")) == []
+
+
+# What is not ours
+
+
+@pytest.mark.parametrize("place", ["build", "build/kind", "build/kind/key"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_what_the_build_did_not_make_is_refused_and_kept(tmp_path: Path, place: str, kind: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    stranger = tmp_path / "project" / place
+    stranger.parent.mkdir(parents=True)
+    if kind == "file":
+        stranger.write_text("mine")
+    else:
+        stranger.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+    before = stranger.lstat()
+    with pytest.raises(CarvelwrightError, match=str(stranger)) as caught:
+        Workspace(tmp_path / "project").product("kind", "key", None, lambda target: (target / "file").touch())
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert caught.value.hint == "move it away, then run the same command again"
+    assert stranger.lstat().st_ino == before.st_ino
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_build_that_is_a_file_is_refused_by_all(tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("mine")
+    workspace = Workspace(tmp_path)
+    with pytest.raises(CarvelwrightError, match="is no directory"), workspace.locked():
+        pass
+    with pytest.raises(CarvelwrightError, match="is no directory"), workspace.scratch("s"):
+        pass
+    with pytest.raises(CarvelwrightError, match="is no directory"):
+        workspace.remember("kind", "key", lambda: 1)
+    assert (tmp_path / "build").read_text() == "mine"

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from carvelwright import config, files, resources, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.report import readable_size
-from carvelwright.tools import go, imgpkg, kbld, ytt
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.steps import crds
+from carvelwright.tools import imgpkg, kbld, ytt
+from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from carvelwright.config import CrdSource, Project, Release
+    from carvelwright.config import Project, Release
     from carvelwright.plan import BuildPlan
     from carvelwright.platform import Platform
     from carvelwright.reference import Reference
@@ -68,8 +69,8 @@ def stage_config(
             ]
         )
     files.write_atomic(library, release_library(release, platforms or project.platforms))
-    for crds in project.crds:
-        for path in _crd_files(project, release, crds, find_go=find_go, reporter=reporter):
+    for wanted in project.crds:
+        for path in crds.stage(project, release, wanted, find_go=find_go, reporter=reporter):
             files.copy_file(path, target / "crds" / path.name)
 
 
@@ -146,32 +147,6 @@ def image_problems(project: Project, manifests: bytes) -> list[Problem]:
         for name in sorted(set(built) - asked)
     ]
     return unknown + unused
-
-
-def _crd_files(
-    project: Project, release: Release, crds: CrdSource, *, find_go: Callable[[], Tool], reporter: Reporter
-) -> Sequence[Path]:
-    pinned_by = project.root / release.fill(crds.pinned_by)
-    pins = [str(files.tree_digest(pinned_by, [pinned_by / "go.mod", pinned_by / "go.sum"]))]
-    key = content_key(pins, crds.go_module, crds.files)
-
-    def make(target: Path) -> None:
-        directory = go.module_directory(find_go(), pinned_by, crds.go_module, step="stage CRDs")
-        for name in crds.files:
-            if not (directory / name).is_file():
-                raise ConfigError(
-                    [
-                        Problem(
-                            f"module {crds.go_module} has no file {name}",
-                            Location(project.root / config.BUILD_FILE),
-                            hint="name a file of the version that go.mod pins",
-                        )
-                    ]
-                )
-            files.copy_file(directory / name, target / name.rpartition("/")[2])
-
-    with reporter.step("stage CRDs") as step:
-        return list(files.walk_files(Workspace(project.root).product("crds", key, step, make)))
 
 
 def _check_images(project: Project, manifests: bytes, images: Mapping[str, Reference]) -> None:

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, resources, schema, yamldoc
+from carvelwright import config, recipe, resources, schema, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.workspace import Workspace, content_key
 
@@ -57,7 +57,9 @@ def static_part(project: Project, release: Release) -> dict[str, Any]:
         data: dict[str, Any] = document.data
         return data
 
-    value: dict[str, Any] = Workspace(project.root).remember("package", content_key(text, known), compute)
+    value: dict[str, Any] = Workspace(project.root).remember(
+        "package", content_key(text, known, recipe.of("package")), compute
+    )
     return value
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carvelwright import files
+from carvelwright import files, recipe
 from carvelwright.digest import Digest
-from carvelwright.tools import go
+from carvelwright.tools import compiler
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 _RECORD = "binaries.json"
+# Apart from the record: a binary may have any name.
+_BINARIES = "bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +57,20 @@ def compile_module(
     directory = project.root / release.fill(module.directory)
     variables = {name: release.fill(value) for name, value in module.variables.items()}
     sources = files.tree_digest(directory, source_files(directory))
-    key = content_key(sources, project.go, platform, variables, module.binaries)
+    key = content_key(sources, project.go, str(platform), variables, module.binaries, recipe.of("payload"))
 
     name = f"compile {', '.join(module.binaries)} for {platform}"
     with reporter.step(name) as step:
 
         def make(target: Path) -> None:
-            what = go.Compilation(directory, module.binaries, variables)
-            go.build(find_go(), what, target, platform, step=name, progress=step.count_packages)
-            digests = {name: str(Digest.of_file(target / name)) for name in module.binaries}
+            what = compiler.Compilation(directory, module.binaries, variables)
+            compiler.build(find_go(), what, target / _BINARIES, platform, step=name, progress=step.count_packages)
+            digests = {name: str(Digest.of_file(target / _BINARIES / name)) for name in module.binaries}
             (target / _RECORD).write_text(json.dumps(digests))
 
         made = Workspace(project.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
-    binaries = tuple(PayloadBinary(name, made / name, Digest.parse(text)) for name, text in digests.items())
+    binaries = tuple(PayloadBinary(name, made / _BINARIES / name, Digest.parse(text)) for name, text in digests.items())
     return PayloadModule(platform, binaries, module.links)
 
 
