@@ -134,8 +134,9 @@ def load_project(root: Path, *, validate: bool = True) -> Project:
     build = _load(root / BUILD_FILE, "build", found, validate=validate)
     metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
     releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
+    found += [*_missing_parts(root), *_unread_files(root)]
     if build is not None and not found:
-        found += _missing_paths(root, build, releases)
+        found += _missing_modules(root, build, releases)
     if found or build is None or metadata is None:
         raise ConfigError(found)
     return _project(root, build.data, metadata.data, releases)
@@ -152,13 +153,13 @@ def require_project(root: Path) -> None:
 
 
 def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool) -> yamldoc.Document | None:
+    if not path.is_file():
+        found.append(_not_a_file(path))
+        return None
     try:
         document = yamldoc.load(path)
     except ConfigError as error:
         found += error.problems
-        return None
-    except CarvelwrightError as error:
-        found.append(Problem(error.message, Location(path), hint=error.hint))
         return None
     if validate:
         found += schema.problems(document, schema_name)
@@ -166,7 +167,7 @@ def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool)
 
 
 def _load_releases(directory: Path, found: list[Problem], *, validate: bool) -> tuple[Release, ...]:
-    files = sorted(directory.glob("*.yaml")) if directory.is_dir() else []
+    files = [path for path in _entries(directory) if _is_release_file(path)]
     if not files:
         found.append(
             Problem("no release files", Location(directory), expected="one VERSION.yaml for each released version")
@@ -204,8 +205,8 @@ def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None
     return Release(version, data["upstream"], data["releasedAt"], data["releaseNotes"], document.path)
 
 
-def _missing_paths(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:
-    """Find directories that build.yaml names and that are not there, for the newest release."""
+def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:
+    """Find Go modules that build.yaml names and that are not there, for the newest release."""
     newest = max(releases, key=lambda release: release.version)
     data = build.data
     named: list[tuple[list[str | int], str]] = [
@@ -216,14 +217,60 @@ def _missing_paths(root: Path, build: yamldoc.Document, releases: Iterable[Relea
             named.append((["images", number, "modules", index, "directory"], module["directory"]))
     named += [(["crds", index, "pinnedBy"], crds["pinnedBy"]) for index, crds in enumerate(data.get("crds", []))]
     named += [(["upstream", "pinnedBy"], data["upstream"]["pinnedBy"])] if "upstream" in data else []
-    found = [
+    return [
         build.problem(pointer, "no Go module there", found=newest.fill(path), expected="a directory that holds go.mod")
         for pointer, path in named
         if not (root / newest.fill(path) / "go.mod").is_file()
     ]
-    parts = (VALUES_SCHEMA, PACKAGE_TEMPLATE, BUNDLE_CONFIG)
-    missing = [Location(root / name) for name in parts if not (root / name).exists()]
-    return found + [Problem("not there", location, expected="part of every package project") for location in missing]
+
+
+def _missing_parts(root: Path) -> list[Problem]:
+    """Find parts of the project that are not there, or are a file instead of a directory or the reverse."""
+    found = [_not_a_file(root / name) for name in (VALUES_SCHEMA, PACKAGE_TEMPLATE) if not (root / name).is_file()]
+    config = root / BUNDLE_CONFIG
+    if config.is_dir():
+        return found
+    message = "not a directory" if config.exists() else "not there"
+    return [*found, Problem(message, Location(config), expected="part of every package project: a directory")]
+
+
+def _not_a_file(path: Path) -> Problem:
+    message = "not there" if not path.exists() else "a directory" if path.is_dir() else "a special file"
+    return Problem(message, Location(path), expected="part of every package project: a file")
+
+
+def _unread_files(root: Path) -> list[Problem]:
+    """Find what lies among the project's files and is never read: a misspelt name would pass unseen."""
+    read = {root / name for name in (BUILD_FILE, METADATA_FILE, PACKAGE_TEMPLATE, RELEASES_DIRECTORY)}
+    read |= {path for path in _entries(root / RELEASES_DIRECTORY) if _is_release_file(path)}
+    expected = {
+        root / "package": "build.yaml, metadata.yaml, package.yaml.j2 and releases/",
+        root / RELEASES_DIRECTORY: "VERSION.yaml files",
+    }
+    return [
+        Problem(
+            "nothing reads this file",
+            Location(path),
+            expected=words,
+            hint="rename it to one of these, or move it elsewhere; only a README may be here besides",
+        )
+        for directory, words in expected.items()
+        for path in _entries(directory)
+        if path not in read and not _is_note(path)
+    ]
+
+
+def _entries(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _is_release_file(path: Path) -> bool:
+    return path.suffix == ".yaml" and not path.name.startswith(".") and path.is_file()
+
+
+def _is_note(path: Path) -> bool:
+    """Tell what is for people or for git."""
+    return path.stem == "README" or path.name in (".gitattributes", ".gitignore", ".gitkeep")
 
 
 def _project(

@@ -5,6 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# Where the pinned Go compiles static Linux binaries to (`go tool dist list`).
+LINUX_ARCHITECTURES = frozenset(
+    (
+        "386",
+        "amd64",
+        "arm",
+        "arm64",
+        "loong64",
+        "mips",
+        "mips64",
+        "mips64le",
+        "mipsle",
+        "ppc64",
+        "ppc64le",
+        "riscv64",
+        "s390x",
+    )
+)
 _PATTERN = re.compile(r"(?P<os>[a-z0-9]+)/(?P<architecture>[a-z0-9]+)")
 
 

@@ -8,6 +8,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+from carvelwright.formats import FORMATS
 from carvelwright.yamldoc import PROBLEMS
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def problems(document: Document, schema_name: str) -> list[Problem]:
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
     extend: Any = validators.extend  # declared without types
-    strict = extend(Draft202012Validator, {"pattern": _pattern})
+    strict = extend(Draft202012Validator, {"pattern": _pattern, "format": _format})
     text = resources.files("carvelwright").joinpath("schemas", f"{schema_name}.json").read_text("utf-8")
     errors = strict(json.loads(text)).iter_errors(document.data)
     found = list(itertools.islice((problem for error in errors for problem in _problems(document, error)), PROBLEMS))
@@ -38,6 +39,17 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
 
     if isinstance(instance, str) and not re.fullmatch(pattern, instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _format(_validator: Any, name: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """Check what a format stands for, of text that has the form: one problem is enough."""
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415 - see problems()
+
+    if isinstance(instance, str) and re.fullmatch(schema.get("pattern", "(?s:.*)"), instance):
+        try:
+            FORMATS[name](instance)
+        except ValueError as error:
+            yield ValidationError(str(error))
 
 
 def _problems(document: Document, error: ValidationError) -> list[Problem]:
@@ -59,6 +71,11 @@ def _problems(document: Document, error: ValidationError) -> list[Problem]:
             missing = [name for name in value if name not in cast("Mapping[str, Any]", error.instance)]
             name = next(name for name in missing if repr(name) in error.message)
             return [document.problem(pointer, f"missing key {name!r}{_inside(where)}", expected=_describe(rules, name))]
+        case "format":
+            reason, _, expected = error.message.removesuffix(")").partition(" (expected ")
+            wanted = expected or rules.get("description")
+            message = f"wrong value of {where}: {reason}"
+            return [document.problem(pointer, message, found=_show(error.instance), expected=wanted)]
         case _:
             return [
                 document.problem(

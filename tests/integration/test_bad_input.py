@@ -52,7 +52,7 @@ CASES = [
         "tols: []\ntools: []",
         ["build.yaml:6:1: unknown key 'tols'", "expected: crds, go, images, platforms,"],
     ),
-    Case("missing key", METADATA, "providerName: Example\n", "", ["metadata.yaml:1:1: missing key 'providerName'"]),
+    Case("missing key", RELEASE, "upstream: 1.0.0\n", "", ["1.yaml:1:1: missing key 'upstream'"]),
     Case(
         "wrong type",
         BUILD,
@@ -156,7 +156,7 @@ CASES = [
         RELEASE,
         "2026-11-01T",
         "2026-02-30T",
-        ["1.yaml:3:13: day is out of range for month", 'found: "2026-02-30T00:00:00Z"'],
+        ["1.yaml:3:13: wrong value of releasedAt: day is out of range for month", 'found: "2026-02-30T00:00:00Z"'],
     ),
     Case(
         "date without zone",
@@ -206,7 +206,10 @@ CASES = [
         TEMPLATE,
         ">=1.27.0",
         "new",
-        ["wrong value of kubernetesVersionSelection.constraints", 'found: "new"'],
+        [
+            "j2:7:16: wrong value of kubernetesVersionSelection.constraints: not a semantic version: 'new'",
+            'found: "new"',
+        ],
     ),
     Case(
         "ytt template",

@@ -5,6 +5,7 @@ go 1.25
 require (
 	github.com/cppforlife/go-cli-ui v0.0.0-20220428182907-73db60c7611a
 	github.com/getkin/kin-openapi v0.81.0
+	github.com/k14s/semver/v4 v4.0.1-0.20210701191048-266d47ac6115
 	gopkg.in/yaml.v2 v2.4.0
 	gopkg.in/yaml.v3 v3.0.1
 	k8s.io/apiextensions-apiserver v0.25.0

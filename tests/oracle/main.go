@@ -1,7 +1,8 @@
 // The oracle answers, for one JSON request per line, what the libraries that the client is built from do.
 //
 // Requests: {"op": "yaml3" | "yaml2", "value": …} encode a value; {"op": "defaults", "text": JSON, "new": bool}
-// reads a schema, fills in its defaults and prints them; {"op": "table" | "text", "text": JSON} lists its values.
+// reads a schema, fills in its defaults and prints them; {"op": "table" | "text", "text": JSON} lists its values;
+// {"op": "constraints", "text": …} reads constraints on versions as the server does.
 // The answer is {"out": …}, or {"error": …} where a library reports an error or panics.
 package main
 
@@ -14,6 +15,7 @@ import (
 	"os"
 	"strings"
 
+	semver "github.com/k14s/semver/v4"
 	yaml2 "gopkg.in/yaml.v2"
 	yaml3 "gopkg.in/yaml.v3"
 )
@@ -83,6 +85,9 @@ func run(r request) (string, error) {
 		return table([]byte(r.Text), true)
 	case "text":
 		return table([]byte(r.Text), false)
+	case "constraints":
+		_, err := semver.ParseRange(r.Text)
+		return "", err
 	}
 	return "", fmt.Errorf("unknown op %q", r.Op)
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright.rules import manifests, pins, project, values_schema
+from carvelwright.rules import images, manifests, pins, project, values_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,9 @@ RULES: tuple[Rule, ...] = (
     project.server_names,
     project.package_template,
     pins.upstream_pins,
+    images.entrypoints,
+    images.links,
+    images.go_packages,
     values_schema.values_schema,
     manifests.manifests,
 )

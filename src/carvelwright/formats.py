@@ -1,0 +1,80 @@
+"""What `format` means in the JSON Schemas of the project's files: a check for each, which says what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+from typing import TYPE_CHECKING
+
+from carvelwright.platform import LINUX_ARCHITECTURES, Platform
+from carvelwright.reference import Repository
+from carvelwright.version import check_constraints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LAST_PORT = 65535
+_FIRST_YEAR = 1970
+# The SPDX specification's grammar for a licence of one's own.
+_OWN_LICENCE = re.compile(r"(DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+")
+_SVG = re.compile(rb"<(?:[A-Za-z][\w.-]*:)?svg[\s/>]")
+
+
+def _registry(text: str) -> None:
+    repository = Repository.parse(text)
+    port = repository.registry.rpartition(":")[2]
+    if not port.isdigit() or not 0 < int(port) <= _LAST_PORT:
+        raise ValueError(f"{port} is no port (expected 1 to {_LAST_PORT})")
+
+
+def _platform(text: str) -> None:
+    platform = Platform.parse(text)
+    if platform.os != "linux" or platform.architecture not in LINUX_ARCHITECTURES:
+        known = ", ".join(f"linux/{architecture}" for architecture in sorted(LINUX_ARCHITECTURES))
+        raise ValueError(f"Go builds no Linux image for it (expected one of {known})")
+
+
+def _moment(text: str) -> None:
+    year, month, day, hour, minute, second = (int(number) for number in re.findall(r"[0-9]+", text))
+    if year < _FIRST_YEAR:
+        raise ValueError(f"before {_FIRST_YEAR}")
+    dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
+
+
+def _licence(text: str) -> None:
+    # Half a second to import, only needed when the project's files have changed.
+    from license_expression import ExpressionError, get_spdx_licensing  # noqa: PLC0415
+
+    licensing = get_spdx_licensing()
+    try:
+        parsed = licensing.parse(text, strict=True)
+    except ExpressionError as error:
+        raise ValueError(f"not an SPDX expression: {error}") from None
+    if parsed is None:
+        raise ValueError("not an SPDX expression: empty")
+    if unknown := [key for key in licensing.unknown_license_keys(parsed) if not _OWN_LICENCE.fullmatch(key)]:
+        raise ValueError(
+            f"not in SPDX's list of licenses: {', '.join(unknown)} (expected identifiers such as Apache-2.0, or "
+            "LicenseRef-NAME for a license that is not in the list)"
+        )
+
+
+def _svg(text: str) -> None:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from None
+    if not _SVG.search(content):
+        raise ValueError("the decoded text has no <svg> element")
+
+
+FORMATS: Mapping[str, Callable[[str], None]] = {
+    "linux-platform": _platform,
+    "loopback-registry": _registry,
+    "spdx-expression": _licence,
+    "svg-base64": _svg,
+    "utc-moment": _moment,
+    "version-constraints": check_constraints,
+}

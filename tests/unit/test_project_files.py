@@ -1,0 +1,224 @@
+"""Values that have the right form and are wrong all the same, and files that nothing reads."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright import schema, yamldoc
+from carvelwright.config import load_project
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.formats import FORMATS
+from carvelwright.platform import LINUX_ARCHITECTURES
+from carvelwright.steps import package
+
+if TYPE_CHECKING:
+    from carvelwright.errors import Problem
+    from tests.conftest import PackageProject
+
+BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
+METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
+
+WRONG = {
+    "linux-platform": ["windows/amd64", "linux/foo", "darwin/arm64", "linux/x86", "js/wasm"],
+    "loopback-registry": ["127.0.0.1:99999/a", "localhost:65536/a"],
+    "spdx-expression": ["Apache 2.0", "Foo", "MIT AND", "(MIT", "MIT/Apache-2.0", "", "MIT WITH Foo", "LicenseRef-"],
+    "svg-base64": ["abc", "not base64!", base64.b64encode(b"PNG").decode(), ""],
+    "utc-moment": ["2026-13-45T00:00:00Z", "2026-02-29T00:00:00Z", "2026-12-31T24:00:00Z", "1969-12-31T23:59:59Z"],
+    "version-constraints": [
+        ">>=1.27.0",
+        "=<1.26.0",
+        "1.26.0 ||| 1.27.0",
+        "",
+        "1.27",
+        ">=v1.27.0",
+        "|| 1.0.0",
+        "! 1.0.0",
+    ],
+}
+RIGHT = {
+    "linux-platform": ["linux/amd64", "linux/arm64", "linux/riscv64", "linux/386"],
+    "loopback-registry": ["127.0.0.1:5055/packages", "localhost:65535/a"],
+    "spdx-expression": [
+        *("Apache-2.0", "MIT OR Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0+"),
+        *("LicenseRef-Example-EULA", "(MIT AND LicenseRef-a) OR BSD-3-Clause", "DocumentRef-x:LicenseRef-y"),
+    ],
+    "svg-base64": [base64.b64encode(SVG).decode()],
+    "utc-moment": ["1970-01-01T00:00:00Z", "2028-02-29T23:59:59Z"],
+    "version-constraints": [">=1.27.0"],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_wrong_values_are_refused(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        FORMATS[name](text)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in RIGHT.items() for text in texts])
+def test_right_values_are_taken(name: str, text: str) -> None:
+    FORMATS[name](text)
+
+
+def test_every_format_is_tried() -> None:
+    assert set(WRONG) == set(RIGHT) == set(FORMATS)
+
+
+def test_the_platforms_are_those_of_the_pinned_go() -> None:
+    listed = subprocess.check_output([Path(sys.prefix) / "bin/go", "tool", "dist", "list"], text=True).split()
+    assert sorted(f"linux/{name}" for name in LINUX_ARCHITECTURES) == sorted(
+        p for p in listed if p.startswith("linux/")
+    )
+
+
+def problems(project: PackageProject) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        load_project(project.root)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message", "place"),
+    [
+        (
+            BUILD,
+            "linux/amd64",
+            "windows/amd64",
+            "wrong value of platforms[0]: Go builds no Linux image for it",
+            ":4:13",
+        ),
+        (
+            BUILD,
+            "licenses: Apache-2.0",
+            "licenses: Apache 2",
+            "wrong value of images[0].licenses: not in SPDX's",
+            ":11:15",
+        ),
+        (RELEASE, "2026-11-01", "2026-13-45", "wrong value of releasedAt: month must be in 1..12", ":3:13"),
+        (RELEASE, "00:00:00Z", "24:00:00Z", "wrong value of releasedAt: hour must be in 0..23", ":3:13"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line(
+    hello: PackageProject, file: str, old: str, new: str, message: str, place: str
+) -> None:
+    hello.replace(file, old, new)
+    (problem,) = problems(hello)
+    assert problem.message.startswith(message)
+    assert str(problem.location).endswith(f"{file}{place}")
+    assert problem.expected or file == RELEASE
+
+
+def test_a_port_that_is_none_is_named(hello: PackageProject) -> None:
+    text = (hello.root / BUILD).read_text()
+    line = next(line for line in text.splitlines() if line.startswith("registry:"))
+    hello.replace(BUILD, line, "registry: 127.0.0.1:99999/packages")
+    (problem,) = problems(hello)
+    assert problem.message == "wrong value of registry: 99999 is no port"
+    assert problem.expected == "1 to 65535"
+
+
+def test_licenses_and_constraints_of_the_template_are_checked(hello: PackageProject) -> None:
+    hello.replace(TEMPLATE, "[Apache-2.0]", "[Apache-2.0, Apache License]")
+    hello.replace(TEMPLATE, ">=1.27.0", ">>=1.27.0")
+    project = load_project(hello.root)
+    with pytest.raises(ConfigError) as caught:
+        package.static_part(project, project.release(None))
+    assert [(p.message.partition(":")[0], p.location and p.location.line) for p in caught.value.problems] == [
+        ("wrong value of licenses[1]", 1),
+        ("wrong value of kubernetesVersionSelection.constraints", 7),
+    ]
+
+
+def test_metadata_needs_only_what_the_server_needs() -> None:
+    assert schema.problems(yamldoc.parse("displayName: x\n", Path("m.yaml")), "metadata") == []
+    (problem,) = schema.problems(yamldoc.parse("iconSVGBase64: aGk=\n", Path("m.yaml")), "metadata")
+    assert problem.message == "wrong value of iconSVGBase64: the decoded text has no <svg> element"
+
+
+# Files that nothing reads
+
+UNREAD = [
+    "1.0.0+example.2.yml",
+    "1.0.0+example.2.YAML",
+    ".1.0.0+example.2.yaml",
+    "sub/1.0.0+example.2.yaml",
+    "notes.txt",
+]
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_file_among_the_releases_that_nothing_reads_is_named(hello: PackageProject, name: str) -> None:
+    path = hello.root / "package/releases" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((hello.root / RELEASE).read_bytes())
+    (problem,) = problems(hello)
+    assert problem.message == "nothing reads this file"
+    assert str(problem.location) == str(hello.root / "package/releases" / name.partition("/")[0])
+    assert problem.expected == "VERSION.yaml files"
+
+
+@pytest.mark.parametrize("name", ["build.yml", "metadata.yaml.orig", "package.yaml", "release"])
+def test_a_file_of_package_that_nothing_reads_is_named(hello: PackageProject, name: str) -> None:
+    (hello.root / "package" / name).write_text("")
+    (problem,) = problems(hello)
+    assert str(problem.location) == str(hello.root / "package" / name)
+
+
+def test_notes_for_people_and_git_are_welcome(hello: PackageProject) -> None:
+    for name in ("README.md", "README", ".gitattributes", "releases/README.md", "releases/.gitkeep"):
+        (hello.root / "package" / name).write_text("")
+    load_project(hello.root)
+
+
+# Directories instead of files, and the reverse
+
+
+@pytest.mark.parametrize("name", [METADATA, TEMPLATE, "values-schema.yaml"])
+def test_a_directory_instead_of_a_file_is_named(hello: PackageProject, name: str) -> None:
+    (hello.root / name).unlink()
+    (hello.root / name).mkdir()
+    (problem,) = problems(hello)
+    assert (problem.message, str(problem.location)) == ("a directory", str(hello.root / name))
+    assert problem.expected
+    assert problem.expected.endswith("a file")
+
+
+@pytest.mark.parametrize("name", ["bundle/config", "package/releases"])
+def test_a_file_instead_of_a_directory_is_named(hello: PackageProject, name: str) -> None:
+    (hello.root / name).rename(hello.root / "away")
+    (hello.root / name).write_text("")
+    found = problems(hello)
+    assert [str(problem.location) for problem in found] == [str(hello.root / name)]
+
+
+def test_a_special_file_is_not_read(hello: PackageProject) -> None:
+    os.mkfifo(hello.root / "package/releases/1.0.0+example.2.yaml")
+    (problem,) = problems(hello)
+    assert problem.location
+    assert problem.location.file.name == "1.0.0+example.2.yaml"
+
+
+def test_everything_that_is_missing_is_named_at_once(hello: PackageProject) -> None:
+    for name in (METADATA, TEMPLATE, "values-schema.yaml"):
+        (hello.root / name).unlink()
+    assert sorted(Path(str(problem.location)).name for problem in problems(hello)) == [
+        "metadata.yaml",
+        "package.yaml.j2",
+        "values-schema.yaml",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_of_the_file_system(hello: PackageProject) -> None:
+    # Root may read everything; nobody can read address 0 of a process.
+    (hello.root / METADATA).unlink()
+    (hello.root / METADATA).symlink_to("/proc/self/mem")
+    with pytest.raises(CarvelwrightError, match="cannot read") as caught:
+        load_project(hello.root)
+    assert caught.value.exit_code is ExitCode.FILESYSTEM

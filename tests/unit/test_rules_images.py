@@ -1,0 +1,68 @@
+"""What an image's entrypoint, links and binaries name has to be there."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from carvelwright import pipeline
+from carvelwright.report import StreamReporter
+from carvelwright.rules import images
+
+if TYPE_CHECKING:
+    from carvelwright.errors import Problem
+    from tests.conftest import PackageProject
+
+BUILD = "package/build.yaml"
+
+
+def problems(project: PackageProject) -> list[Problem]:
+    session = pipeline.open_session(project.root, project.environment, StreamReporter(io.StringIO()))
+    tools = cast("Any", None)
+    return [p for rule in (images.entrypoints, images.links, images.go_packages) for p in rule(session, tools)]
+
+
+@pytest.mark.parametrize("entrypoint", ["hello", "/usr/local/bin/hello", "/usr/local/bin/hi", "hi"])
+def test_an_entrypoint_is_a_binary_or_a_link(hello: PackageProject, entrypoint: str) -> None:
+    hello.replace(BUILD, "binaries:", "links: {hi: hello}\n        binaries:")
+    hello.replace(BUILD, "[/usr/local/bin/hello]", f"[{entrypoint}, --flag]")
+    assert problems(hello) == []
+
+
+def test_an_image_needs_no_entrypoint(hello: PackageProject) -> None:
+    hello.replace(BUILD, "    entrypoint: [/usr/local/bin/hello]\n", "")
+    assert problems(hello) == []
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["/usr/local/bin/helo", "/bin/sh", "./hello", "/usr/bin/hello", "usr/local/bin/hello"]
+)
+def test_an_entrypoint_that_is_none_is_named(hello: PackageProject, entrypoint: str) -> None:
+    hello.replace(BUILD, "[/usr/local/bin/hello]", f"[{entrypoint}]")
+    (problem,) = problems(hello)
+    assert (problem.found, problem.expected) == (entrypoint, "/usr/local/bin/hello")
+    assert str(problem.location) == f"{hello.root / BUILD}:12:18"
+
+
+def test_a_link_to_no_binary_is_named(hello: PackageProject) -> None:
+    hello.replace(BUILD, "binaries:", "links: {hi: helo}\n        binaries:")
+    (problem,) = problems(hello)
+    assert problem.message == "link hi of image hello leads to no binary"
+    assert (problem.found, problem.expected) == ("helo", "hello")
+    assert str(problem.location) == f"{hello.root / BUILD}:17:21"
+
+
+@pytest.mark.parametrize("package", ["./cmd/hello", "..", "../payload/../payload/../bundle", "./go.mod"])
+def test_a_go_package_that_is_not_there_is_named(hello: PackageProject, package: str) -> None:
+    hello.replace(BUILD, "hello: .", f"hello: {package}")
+    (problem,) = problems(hello)
+    assert (problem.found, problem.expected) == (package, "a directory with Go files in payload")
+
+
+def test_a_go_package_in_a_directory_or_of_another_module(hello: PackageProject) -> None:
+    (hello.root / "payload/cmd").mkdir()
+    (hello.root / "payload/main.go").rename(hello.root / "payload/cmd/main.go")
+    hello.replace(BUILD, "hello: .", "hello: ./cmd\n          other: example.com/other/cmd")
+    assert problems(hello) == []
