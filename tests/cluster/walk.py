@@ -51,7 +51,7 @@ releaseNotes: The same again, to upgrade to.
 # Often enough that a test may wait for the reconciler; the shortest that the values allow.
 RECONCILED_OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 BUILD_SECONDS = 1800
-# By content, so that a copy of the project uses what the repository has, and the other way round.
+# Named by content, so that a copy of the project uses what the repository has.
 SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds")
 
 
@@ -63,16 +63,14 @@ class Project:
 
     @classmethod
     def stage(cls, root: Path) -> Project:
-        """Copy the sources to `root`; what was built is shared with the repository."""
+        """Copy the sources to `root`, and what was built of them."""
         for name in ("package", "bundle", "payload", "tools"):
             shutil.copytree(layout.ROOT / name, root / name)
         shutil.copy(layout.ROOT / "values-schema.yaml", root)
         (root / "package" / "releases" / f"{NEXT}.yaml").write_text(NEXT_RELEASE)
-        (root / "build").mkdir()
         for kind in SHARED_PRODUCTS:
-            shared = layout.ROOT / "build" / kind
-            shared.mkdir(parents=True, exist_ok=True)
-            (root / "build" / kind).symlink_to(shared)
+            if (made := layout.ROOT / "build" / kind).is_dir():
+                shutil.copytree(made, root / "build" / kind, symlinks=True)
         project = cls(root)
         # The cluster's network leads nowhere else, so what a build downloads must be there before.
         for module in sorted((root / "payload").rglob("go.mod")):
