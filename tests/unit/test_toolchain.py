@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from carvelwright import recipe
 from carvelwright.config import DEFAULT_GO
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.report import Recorder
@@ -118,6 +119,17 @@ def test_another_pin_or_go_is_another_place(search: Search) -> None:
     (search.root / "tools/carvel/go.sum").write_text("other sums")
     places.add(search.pins()["ytt"].builds)
     assert len(places) == 3
+
+
+def test_another_recipe_is_another_place(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {search.pins()["ytt"].builds}
+    ytt = toolchain.SPECS[0]
+    for spec in (replace(ytt, version_variable="pkg/other.Version"), ytt):
+        monkeypatch.setattr(toolchain, "SPECS", (spec, *toolchain.SPECS[1:]))
+        places.add(search.pins()["ytt"].builds)
+    assert len(places) == 2
+    monkeypatch.setitem(recipe.PARTS, "tools", (*recipe.PARTS["tools"], "errors.py"))
+    assert search.pins()["ytt"].builds not in places
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carvelwright import files, process
+from carvelwright import files, process, recipe
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
 from carvelwright.tools import go, gomod
 from carvelwright.tools.tool import Tool
+from carvelwright.workspace import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,19 +113,20 @@ class Search:
         found: dict[str, Pin] = {}
         for path, parent in modules:
             go_mod = gomod.load(path / "go.mod")
-            for spec in SPECS:
-                # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
-                if f"{spec.module}/{spec.package}" in go_mod.tools and spec.name not in found:
-                    found[spec.name] = Pin(path, _pinned(go_mod, spec), parent / self._key(path))
+            # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
+            built = [spec for spec in SPECS if f"{spec.module}/{spec.package}" in go_mod.tools]
+            specs = [spec for spec in built if spec.name not in found]
+            builds = parent / self._key(path, specs)
+            found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in specs}
         return found
 
-    def _key(self, module: Path) -> str:
-        """Return the name of a module's builds: by content, so that a new pin is a new place."""
-        key = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            key.update(files.read_bytes(module / name))
-        key.update(self.go_version.encode())
-        return f"{module.name}-{key.hexdigest()[:16]}"
+    def _key(self, module: Path, specs: Iterable[ToolSpec]) -> str:
+        """Return the name of a module's builds: by content and recipe, so that a new pin or flag is a new place."""
+        pins = [hashlib.sha256(files.read_bytes(module / name)).hexdigest() for name in ("go.mod", "go.sum")]
+        what = [(spec.name, spec.module, spec.package, spec.version_variable) for spec in specs]
+        # The user's cache may be shared by machines of several architectures.
+        machine = (sys.platform, os.uname().machine)
+        return f"{module.name}-{content_key(pins, self.go_version, what, machine, recipe.of('tools'))}"
 
 
 def _user_cache(environment: Mapping[str, str]) -> Path | None:
