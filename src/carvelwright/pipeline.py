@@ -65,6 +65,7 @@ def build(root: Path, options: BuildOptions, environment: Mapping[str, str], rep
     with workspace.locked():
         if (unchanged := _unchanged(root, options, environment, reporter)) is not None:
             return unchanged
+        dist.require_own(workspace.dist)
         workspace.remove_leftovers()
         return _build(root, options, environment, reporter)
 
@@ -82,6 +83,7 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
         before = repository.published(plan, tools=tools, reporter=reporter)
     images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
     workspace = Workspace(root)
+    seen = dist.look(workspace.dist)
     with _registry(plan, tools), files.new_directory(workspace.dist) as target:
         made = _package(session, plan, images, before, target, tools=tools)
         listed, _ = in_parallel(
@@ -95,6 +97,8 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
             "seconds": round(seconds(), 3),
         }
         dist.write_release(release, listed, target)
+        if dist.look(workspace.dist) != seen:
+            dist.require_own(workspace.dist)
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
     files.write_atomic(workspace.build / _STATE, json.dumps({"key": key, "inputs": inputs}))
     return BuildResult(release, unchanged=False)

@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import pipeline
+from carvelwright import files, pipeline
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
 from carvelwright.process import in_parallel
@@ -33,16 +33,41 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
     Everything is filled from the air-gap archive, under the paths and tags it was built with.
     """
     workspace = Workspace(root)
-    release = _release(workspace)
-    session = pipeline.open_session(root, environment, reporter)
-    tools = session.tools()
-    host = address or session.project.registry.registry
-    storage = workspace.build / "registry"
-    with crane.serve(tools.crane, host, storage, step="serve"):
-        with reporter.step(_STEP), workspace.scratch("serve") as scratch:
-            archive = workspace.dist / release["archive"]
-            yielded = _load(release, host, archive, scratch / "lock.yml", tools)
+    _require_release(workspace)
+    with contextlib.ExitStack() as running:
+        with workspace.scratch("serve") as scratch:
+            release = _take(workspace, scratch / "archive.tar")
+            session = pipeline.open_session(root, environment, reporter)
+            tools = session.tools()
+            host = address or session.project.registry.registry
+            running.enter_context(crane.serve(tools.crane, host, workspace.build / "registry", step="serve"))
+            with reporter.step(_STEP):
+                yielded = _load(release, host, scratch / "archive.tar", scratch / "lock.yml", tools)
         yield yielded
+
+
+def _take(workspace: Workspace, archive: Path) -> Mapping[str, Any]:
+    """Return the release and put its archive at a place of our own: a build may replace dist/ at any time."""
+    while True:
+        seen = dist.look(workspace.dist)
+        try:
+            release = _release(workspace)
+            archive.unlink(missing_ok=True)
+            _link(workspace.dist / release["archive"], archive)
+        except (CarvelwrightError, OSError):
+            if dist.look(workspace.dist) == seen:
+                raise
+        else:
+            if dist.look(workspace.dist) == seen:
+                return release
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        # Another file system, or a file of another user's.
+        files.copy_file(source, target)
 
 
 def _load(release: Mapping[str, Any], host: str, archive: Path, lock: Path, tools: Toolchain) -> Reference:
@@ -65,18 +90,29 @@ def _moved(text: str, host: str) -> Reference:
     return Reference(Repository(host, reference.repository.path), reference.tag, reference.digest)
 
 
+def _require_release(workspace: Workspace) -> None:
+    if not (workspace.dist / dist.RELEASE_FILE).is_file():
+        raise _nothing_to_serve(workspace)
+
+
 def _release(workspace: Workspace) -> Mapping[str, Any]:
-    path = workspace.dist / dist.RELEASE_FILE
     try:
-        release: Mapping[str, Any] = json.loads(path.read_bytes())
+        release: Mapping[str, Any] = json.loads((workspace.dist / dist.RELEASE_FILE).read_bytes())
     except (OSError, ValueError):
-        raise CarvelwrightError(
-            f"nothing to serve: no {path}", exit_code=ExitCode.FILESYSTEM, hint="run `carvelwright build` first"
-        ) from None
+        raise _nothing_to_serve(workspace) from None
     if not dist.is_whole(workspace.dist):
         raise CarvelwrightError(
             f"{workspace.dist} is not what was built: a file is missing, changed or added",
             exit_code=ExitCode.FILESYSTEM,
-            hint="run `carvelwright build`, which makes it again; `sha256sum -c SHA256SUMS` there names the files",
+            hint="remove what was changed or added (`sha256sum -c SHA256SUMS` there names it), then run "
+            "`carvelwright build`",
         )
     return release
+
+
+def _nothing_to_serve(workspace: Workspace) -> CarvelwrightError:
+    return CarvelwrightError(
+        f"nothing to serve: no {workspace.dist / dist.RELEASE_FILE}",
+        exit_code=ExitCode.FILESYSTEM,
+        hint="run `carvelwright build` first",
+    )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carvelwright import yamldoc
 from tests.conftest import PackageProject
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # One built project for each test process: compiling is most of a build's time.
 _TEMPLATE = pytest.StashKey[PackageProject]()
@@ -100,3 +99,25 @@ def server_render(bundle: str, directory: Path, *, imgpkg: Path, ytt: Path, kbld
     manifests = call(ytt, "-f", directory / "config")
     resolved = call(kbld, "-f", "-", "-f", directory / ".imgpkg/images.yml", stdin=manifests)
     return [document for document in yamldoc.load_all_text(resolved.decode(), directory) if document]
+
+
+def wrap(
+    place: Path,
+    project: PackageProject,
+    tool: str,
+    argument: str,
+    action: str,
+    environment: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Put a script in front of a tool that acts when its first argument is `argument`; the real tool is $REAL."""
+    directory = place / "wrapped"
+    directory.mkdir(exist_ok=True)
+    real = next(
+        Path(part, tool) for part in project.environment["PATH"].split(os.pathsep) if Path(part, tool).is_file()
+    )
+    script = directory / tool
+    script.write_text(
+        f'#!/bin/sh\nREAL={real}; STATE={place}\nif [ "$1" = {argument} ]; then\n{action}\nfi\nexec "$REAL" "$@"\n'
+    )
+    script.chmod(0o755)
+    return (environment or {}) | {"PATH": f"{directory}{os.pathsep}{project.environment['PATH']}"}

@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import free_address
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import copy_built, release_of, scraps, snapshot
+from tests.helpers.builds import copy_built, release_of, scraps, snapshot, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,28 +212,6 @@ CALLS = [
     ("imgpkg", "copy"),
     ("crane", "tag"),
 ]
-
-
-def wrap(
-    place: Path,
-    project: PackageProject,
-    tool: str,
-    argument: str,
-    action: str,
-    environment: dict[str, str] | None = None,
-) -> dict[str, str]:
-    """Put a script in front of a tool that acts when its first argument is `argument`; the real tool is $REAL."""
-    directory = place / "wrapped"
-    directory.mkdir(exist_ok=True)
-    real = next(
-        Path(part, tool) for part in project.environment["PATH"].split(os.pathsep) if Path(part, tool).is_file()
-    )
-    script = directory / tool
-    script.write_text(
-        f'#!/bin/sh\nREAL={real}; STATE={place}\nif [ "$1" = {argument} ]; then\n{action}\nfi\nexec "$REAL" "$@"\n'
-    )
-    script.chmod(0o755)
-    return (environment or {}) | {"PATH": f"{directory}{os.pathsep}{project.environment['PATH']}"}
 
 
 def blocking(place: Path) -> str:

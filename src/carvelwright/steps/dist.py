@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import files, resources, values, yamldoc
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.process import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from carvelwright.plan import BuildPlan
@@ -53,7 +54,8 @@ def write_repository(plan: BuildPlan, repository: Reference, packages: Path, tar
 
 def list_files(directory: Path) -> tuple[DistFile, ...]:
     """Digest every file below a directory but the release file and the sums."""
-    paths = [path for path in files.walk_files(directory) if path.name not in (RELEASE_FILE, SUMS_FILE)]
+    own = (directory / RELEASE_FILE, directory / SUMS_FILE)
+    paths = [path for path in files.walk_files(directory) if path not in own]
     with files.reporting_file_errors("read"):
         return tuple(in_parallel(*[lambda path=path: _dist_file(path, directory) for path in paths]))
 
@@ -63,19 +65,75 @@ def write_release(release: Mapping[str, Any], listed: tuple[DistFile, ...], targ
     text = json.dumps(release, indent=2) + "\n"
     files.write_atomic(target / RELEASE_FILE, text)
     sums = {file.name: file.digest.hex for file in listed} | {RELEASE_FILE: Digest.of_bytes(text.encode()).hex}
-    files.write_atomic(target / SUMS_FILE, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    files.write_atomic(target / SUMS_FILE, _sums_text(sums))
 
 
 def is_whole(directory: Path) -> bool:
     """Tell whether a dist/ holds exactly what its SHA256SUMS says, by content."""
     try:
-        lines = (directory / SUMS_FILE).read_text().splitlines()
-        expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         found = {file.name: file.digest.hex for file in list_files(directory)}
         found[RELEASE_FILE] = Digest.of_file(directory / RELEASE_FILE).hex
-    except (OSError, ValueError, CarvelwrightError):
+    except (OSError, CarvelwrightError):
         return False
-    return found == expected
+    return found == _read_sums(directory)
+
+
+def require_own(directory: Path) -> None:
+    """Refuse a dist/ that holds what no build made, or what was changed since: a build replaces all of it.
+
+    What builds made is known from SHA256SUMS. The error names every such file.
+    """
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        found = [f"{directory} is {'a symbolic link' if directory.is_symlink() else 'no directory'}"]
+    else:
+        with files.reporting_file_errors("read"):
+            found = list(_not_made(directory))
+    if found:
+        raise CarvelwrightError(
+            f"the build would replace what it did not make: {directory}",
+            exit_code=ExitCode.FILESYSTEM,
+            details="\n".join(found),
+            hint="move these to another place, or delete them, then run the same command again",
+        )
+
+
+def look(directory: Path) -> list[tuple[str, int, int, int]]:
+    """Return what can be seen of a directory's entries without reading them; equal as long as nobody touches it."""
+    entries = []
+    for path in sorted(directory.rglob("*")):
+        state = path.lstat()
+        entries.append((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+    return entries
+
+
+def _not_made(directory: Path) -> Iterator[str]:
+    made = _read_sums(directory)
+    directories = {str(parent) for name in made for parent in PurePosixPath(name).parents}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            if name not in directories and not any(path.iterdir()):
+                yield f"{path}: not made by a build"
+        elif path.is_symlink() or not path.is_file() or (name not in made and name != SUMS_FILE):
+            yield f"{path}: not made by a build"
+        elif name == SUMS_FILE:
+            if path.read_bytes() != _sums_text(made).encode():
+                yield f"{path}: changed since the build made it"
+        elif Digest.of_file(path).hex != made[name]:
+            yield f"{path}: changed since the build made it"
+
+
+def _sums_text(sums: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+
+
+def _read_sums(directory: Path) -> dict[str, str]:
+    """Return digest by name of what a build made; nothing where no SHA256SUMS says so."""
+    try:
+        lines = (directory / SUMS_FILE).read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _dist_file(path: Path, root: Path) -> DistFile:
