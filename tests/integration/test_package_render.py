@@ -176,6 +176,8 @@ RECONCILER = (
     rights(CLUSTER, WB, "ippools", "list patch")
     | rights(CLUSTER, WB, "overlappingrangeipreservations", "list delete")
     | rights(CLUSTER, CORE, "pods", "get list")
+    # Preflight and audit, which run with this account too.
+    | rights(CLUSTER, NAD, "network-attachment-definitions", "list")
 )
 # Besides, preflight lists pools and reservations, as the reconciler does.
 PREFLIGHT = (
@@ -416,6 +418,18 @@ def test_probes_start_fast_and_idle_cheap(everything: list[Manifest]) -> None:
     assert "initialDelaySeconds" not in str(container)
     each_minute = sum(60 / container[probe]["periodSeconds"] for probe in ("readinessProbe", "livenessProbe"))
     assert each_minute < 2.5
+
+
+def test_preflight_is_told_the_limits(package: StagedPackage, tmp_path: Path) -> None:
+    def limits(values: Mapping[str, Any]) -> set[str]:
+        manifests = package.manifests(write_values(tmp_path, values))
+        preflight, _ = containers(one(manifests, "Deployment", "whereabouts-reconciler"))
+        return {argument.removeprefix("--limit=") for argument in preflight["args"] if argument.startswith("--limit=")}
+
+    loop, reconciler = "whereabouts.config.resources.limits", "ip_reconciler.config.resources.limits"
+    assert limits({}) == {f"{loop}.memory=1Gi", f"{reconciler}.memory=1Gi"}
+    low = merged(nested(f"{loop}.memory", "50Mi"), nested(f"{loop}.cpu", "100m"), nested(f"{reconciler}.memory", ""))
+    assert limits(low) == {f"{loop}.memory=50Mi", f"{loop}.cpu=100m"}
 
 
 def test_preflight_comes_before_the_reconciler_and_nowhere_else(everything: list[Manifest]) -> None:

@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
+	"carvelwright.dev/payload/internal/networks"
 )
 
 // Kinds of findings.
@@ -27,6 +30,7 @@ const (
 type Snapshot struct {
 	Pools        []ipam.Pool
 	Reservations []ipam.Reservation
+	Networks     []networks.Definition
 	Pods         []ipam.Pod
 }
 
@@ -46,6 +50,8 @@ type Report struct {
 	Reservations int       `json:"reservations"`
 	Pods         int       `json:"pods"`
 	Findings     []Finding `json:"findings"`
+	// Warnings are lines on what is no fault yet, or cannot be decided.
+	Warnings []string `json:"warnings"`
 }
 
 // Count gives the number of findings of a kind.
@@ -67,12 +73,19 @@ func Take(ctx context.Context, c *kube.Client) (s Snapshot, err error) {
 	if s.Reservations, err = kube.List[ipam.Reservation](ctx, c, ipam.ReservationsPath); err != nil {
 		return s, err
 	}
+	s.Networks, err = kube.List[networks.Definition](ctx, c, networks.Path)
+	// Without them it is not known which addresses are Whereabouts', and the report says so.
+	if err != nil && !kube.HasStatus(err, http.StatusNotFound) && !kube.HasStatus(err, http.StatusForbidden) {
+		return s, err
+	}
 	s.Pods, err = kube.List[ipam.Pod](ctx, c, ipam.PodsPath)
 	return s, err
 }
 
-// Parse reads a snapshot from the output of
-// "kubectl get ippools,overlappingrangeipreservations,pods --all-namespaces --output json".
+// InputCommand makes what Parse reads.
+const InputCommand = "kubectl get ippools,overlappingrangeipreservations,network-attachment-definitions,pods --all-namespaces --output json"
+
+// Parse reads a snapshot from the output of InputCommand.
 func Parse(text []byte) (Snapshot, error) {
 	var list struct {
 		Kind  string
@@ -103,10 +116,12 @@ func (s *Snapshot) add(item json.RawMessage) error {
 		return appendTo(&s.Pools, item)
 	case "OverlappingRangeIPReservation":
 		return appendTo(&s.Reservations, item)
+	case "NetworkAttachmentDefinition":
+		return appendTo(&s.Networks, item)
 	case "Pod":
 		return appendTo(&s.Pods, item)
 	}
-	return fmt.Errorf("kind %q is none of IPPool, OverlappingRangeIPReservation, Pod", head.Kind)
+	return fmt.Errorf("kind %q is none of IPPool, OverlappingRangeIPReservation, NetworkAttachmentDefinition, Pod", head.Kind)
 }
 
 func appendTo[T any](list *[]T, item json.RawMessage) error {
@@ -138,13 +153,20 @@ type audit struct {
 	worn        map[netip.Addr][]wearer // by pods that have not ended
 	shown       map[string]map[netip.Addr]bool
 	unreadable  map[string]bool // pods whose network-status is missing or broken: nothing can be said about them
+	definitions map[string]networks.Definition
+	witnessed   map[string]bool // networks on which a pod shows an address that a pool holds for it
+	undecided   map[string]bool // lines on addresses of networks whose IPAM plugin is not known
 }
 
 // Audit compares. It is pure; its findings are sorted.
 func Audit(s Snapshot) Report {
 	a := audit{
-		report: Report{Pools: len(s.Pools), Reservations: len(s.Reservations), Pods: len(s.Pods), Findings: []Finding{}},
+		report: Report{Pools: len(s.Pools), Reservations: len(s.Reservations), Pods: len(s.Pods), Findings: []Finding{}, Warnings: []string{}},
 		pods:   map[string]*ipam.Pod{}, worn: map[netip.Addr][]wearer{}, shown: map[string]map[netip.Addr]bool{}, unreadable: map[string]bool{},
+		definitions: map[string]networks.Definition{}, witnessed: map[string]bool{}, undecided: map[string]bool{},
+	}
+	for _, d := range s.Networks {
+		a.definitions[d.Metadata.Ref()] = d
 	}
 	for i := range s.Pods {
 		a.readPod(&s.Pods[i])
@@ -156,11 +178,13 @@ func Audit(s Snapshot) Report {
 	for _, r := range s.Reservations {
 		reserved[r.Metadata.Ref()] = true
 	}
+	a.witness()
 	a.leaks()
 	a.reservationLeaks(s.Reservations)
 	a.duplicateAllocations(reserved)
 	a.duplicateWearers(s.Pools)
 	a.losses(s.Pools)
+	a.warn(s)
 	slices.SortFunc(a.report.Findings, func(x, y Finding) int {
 		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Address, y.Address), strings.Compare(x.Object, y.Object),
 			slices.Compare(x.Pods, y.Pods), strings.Compare(x.Reason, y.Reason))
@@ -291,7 +315,7 @@ func (a *audit) duplicateWearers(pools []ipam.Pool) {
 			byNetwork[w.network][w.pod.Metadata.Ref()] = true
 		}
 		for network, pods := range byNetwork {
-			if len(pods) > 1 {
+			if len(pods) > 1 && a.ours(network, addr, pool, sorted(pods)) {
 				a.found(Finding{Kind: Duplicate, Address: addr.String(), Object: pool.Metadata.Ref(), Pods: sorted(pods),
 					Reason: "is on several pods of network " + network})
 			}
@@ -315,11 +339,46 @@ func (a *audit) losses(pools []ipam.Pool) {
 			if !w.pod.Settled() || held[holding{ref, addr}] {
 				continue
 			}
-			if pool := poolOf(pools, addr); pool != nil {
+			if pool := poolOf(pools, addr); pool != nil && a.ours(w.network, addr, pool, []string{ref}) {
 				a.found(Finding{Kind: Loss, Address: addr.String(), Object: pool.Metadata.Ref(), Pods: []string{ref},
 					Reason: "is on a running pod, network " + w.network + ", and no pool holds it for that pod"})
 			}
 		}
+	}
+}
+
+// witness notes the networks whose addresses are known to be Whereabouts', whatever is known of their definitions.
+func (a *audit) witness() {
+	for _, al := range a.allocations {
+		for _, w := range a.worn[al.addr] {
+			if w.pod.Metadata.Ref() == al.owner.PodRef {
+				a.witnessed[w.network] = true
+			}
+		}
+	}
+}
+
+// ours tells whether an address in a pool's range is one that Whereabouts allocated: networks of other IPAM plugins may have the
+// same range. Where nothing shows it, it is no finding but a line among the warnings.
+func (a *audit) ours(network string, addr netip.Addr, pool *ipam.Pool, pods []string) bool {
+	if d, there := a.definitions[network]; there {
+		if serves, known := d.Serves(addr); known {
+			return serves
+		}
+	}
+	if a.witnessed[network] {
+		return true
+	}
+	a.undecided[fmt.Sprintf("%s on pod %s, network %s, lies in the range of pool %s, which does not hold it for the pod; "+
+		"the network's IPAM plugin is not known: look at its NetworkAttachmentDefinition",
+		addr, strings.Join(pods, ","), network, pool.Metadata.Ref())] = true
+	return false
+}
+
+func (a *audit) warn(s Snapshot) {
+	lines := slices.Concat(slices.Sorted(maps.Keys(a.undecided)), networks.Warnings(s.Networks), ipam.SizeWarnings(s.Pools))
+	for _, line := range lines {
+		a.report.Warnings = append(a.report.Warnings, fault.Line(line))
 	}
 }
 
@@ -354,6 +413,7 @@ func Confirm(earlier, later Report) Report {
 		}
 	}
 	later.Findings = kept
+	later.Warnings = slices.DeleteFunc(later.Warnings, func(line string) bool { return !slices.Contains(earlier.Warnings, line) })
 	return later
 }
 
@@ -379,6 +439,6 @@ func (f Finding) Line() string {
 
 // Summary is the report's last line.
 func (r Report) Summary() string {
-	return fmt.Sprintf("audit: %d pools, %d allocations, %d reservations, %d pods: %d duplicates, %d leaks, %d losses, %d broken",
-		r.Pools, r.Allocations, r.Reservations, r.Pods, r.Count(Duplicate), r.Count(Leak), r.Count(Loss), r.Count(Broken))
+	return fmt.Sprintf("audit: %d pools, %d allocations, %d reservations, %d pods: %d duplicates, %d leaks, %d losses, %d broken, %d warnings",
+		r.Pools, r.Allocations, r.Reservations, r.Pods, r.Count(Duplicate), r.Count(Leak), r.Count(Loss), r.Count(Broken), len(r.Warnings))
 }

@@ -12,6 +12,7 @@ import (
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
 	"carvelwright.dev/payload/internal/kube/kubetest"
+	"carvelwright.dev/payload/internal/networks"
 )
 
 // list is what kubectl prints for the given items.
@@ -49,6 +50,12 @@ func podOn(network, name, phase string, addresses ...string) string {
 	return fmt.Sprintf(`{"kind":"Pod","metadata":{"name":%q,"namespace":"default","annotations":%s},"status":{"phase":%q}}`, name, annotations, phase)
 }
 
+// network is a definition of default/NAME whose addresses come from an IPAM plugin.
+func network(name, plugin string) string {
+	config := fmt.Sprintf(`{"type":"macvlan","ipam":{"type":%q,"range":"192.168.20.0/24"}}`, plugin)
+	return fmt.Sprintf(`{"kind":"NetworkAttachmentDefinition","metadata":{"name":%q,"namespace":"default"},"spec":{"config":%q}}`, name, config)
+}
+
 func run(t *testing.T, items ...string) audit.Report {
 	t.Helper()
 	s, err := audit.Parse(list(items...))
@@ -83,7 +90,13 @@ func TestAudit(t *testing.T) {
 		"reservation alone": {[]string{reservation("192.168.20.10", "default/a"), pod("a", "Running", "172.16.0.1")}, []string{"leak  no allocation"}},
 		"reservation of another pod": {[]string{pool(a20, c20, "10=default/a"), reservation("192.168.20.10", "default/b"), pod("a", "Running", "192.168.20.10")},
 			[]string{"leak  no allocation"}},
-		"address not written down": {[]string{pool(a20, c20), pod("a", "Running", "192.168.20.10")}, []string{"loss 192.168.20.10 no pool holds"}},
+		"address not written down": {[]string{network("mac", "whereabouts"), pool(a20, c20), pod("a", "Running", "192.168.20.10")},
+			[]string{"loss 192.168.20.10 no pool holds"}},
+		"address not written down, beside one that is": {[]string{pool(a20, c20, "11=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Running", "192.168.20.11")},
+			[]string{"loss 192.168.20.10 no pool holds"}},
+		"another plugin's network": {[]string{network("local", "host-local"), pool(a20, c20),
+			podOn("default/local", "a", "Running", "192.168.20.10"), podOn("default/local", "b", "Running", "192.168.20.10")}, nil},
+		"network of which nothing is known": {[]string{pool(a20, c20), podOn("x/y", "a", "Running", "192.168.20.10"), podOn("x/y", "b", "Running", "192.168.20.10")}, nil},
 		"address held for another": {[]string{pool(a20, c20, "10=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Running", "192.168.20.10")},
 			[]string{"duplicate 192.168.20.10 several pods", "loss 192.168.20.10 no pool holds"}},
 		"one address, two spellings": {[]string{pool(a20, c20, "10=default/a", "010=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Pending")},
@@ -128,6 +141,41 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// What is no fault, or cannot be decided, is told and is no finding.
+func TestAuditWarns(t *testing.T) {
+	for name, c := range map[string]struct {
+		items []string
+		want  []string // words of each warning
+	}{
+		"nothing":              {[]string{pool("192.168.20.0-24", "192.168.20.0/24"), network("mac", "whereabouts")}, nil},
+		"another plugin's":     {[]string{network("mac", "static"), pool("p", "192.168.20.0/24"), pod("a", "Running", "192.168.20.7")}, nil},
+		"network not known":    {[]string{pool("p", "192.168.20.0/24"), pod("a", "Running", "192.168.20.7")}, []string{"192.168.20.7 on pod default/a, network default/mac"}},
+		"gateway in the range": {[]string{strings.Replace(network("mac", "whereabouts"), `\"range\"`, `\"gateway\":\"192.168.20.1\",\"range\"`, 1)}, []string{`add "192.168.20.1/32" to exclude`}},
+		"pool nearly full":     {[]string{crowded(8_500)}, []string{"pool kube-system/p: 8500 allocations take"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := run(t, c.items...)
+			if report.Count(audit.Loss) != 0 || len(report.Warnings) != len(c.want) {
+				t.Fatalf("%+v", report)
+			}
+			for i, word := range c.want {
+				if !strings.Contains(report.Warnings[i], word) {
+					t.Errorf("%q does not say %q", report.Warnings[i], word)
+				}
+			}
+		})
+	}
+}
+
+// crowded is a pool with so many allocations of containers whose IDs are as long as a runtime's.
+func crowded(allocations int) string {
+	var entries []string
+	for i := range allocations {
+		entries = append(entries, fmt.Sprintf(`"%d":{"id":"%064d","podref":"default/some-deployment-5d4f8c7b9-%05d","ifname":"net1"}`, i, i, i))
+	}
+	return `{"kind":"IPPool","metadata":{"name":"p","namespace":"kube-system"},"spec":{"range":"10.0.0.0/16","allocations":{` + strings.Join(entries, ",") + `}}}`
+}
+
 func TestParseRefusesNonsense(t *testing.T) {
 	for _, bad := range []string{"", "[]", "{}", `{"kind":"PodList","items":[]}`, string(list(`{"kind":"Service"}`)), string(list("7")), string(list(`{"kind":"IPPool","spec":7}`))} {
 		if _, err := audit.Parse([]byte(bad)); err == nil {
@@ -152,9 +200,19 @@ func TestTake(t *testing.T) {
 		"spec": map[string]any{"range": "192.168.20.0/24", "allocations": map[string]any{"1": map[string]any{"podref": "default/gone"}}}}}
 	s.Lists[ipam.ReservationsPath] = nil
 	s.Lists[ipam.PodsPath] = nil
+	s.Lists[networks.Path] = []any{map[string]any{"metadata": map[string]any{"name": "mac"}, "spec": map[string]any{"config": "{}"}}}
 	snapshot, err := audit.Take(context.Background(), s.Client(t))
-	if report := audit.Audit(snapshot); err != nil || report.Count(audit.Leak) != 1 {
+	if report := audit.Audit(snapshot); err != nil || report.Count(audit.Leak) != 1 || len(snapshot.Networks) != 1 {
 		t.Errorf("%+v %v", report, err)
+	}
+	s.Refuse = func(r *http.Request) int {
+		if r.URL.Path == networks.Path {
+			return http.StatusForbidden
+		}
+		return 0
+	}
+	if _, err := audit.Take(context.Background(), s.Client(t)); err != nil {
+		t.Errorf("without the right to see networks an audit still says what it can: %v", err)
 	}
 	s.Refuse = func(r *http.Request) int {
 		if r.URL.Path == ipam.PodsPath {

@@ -53,6 +53,12 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 	namespace := set.String("namespace", "", "the namespace of the address pools")
 	config := set.String("config", "", "whereabouts.conf")
 	terminationLog := set.String("termination-log", "/dev/termination-log", "where the kubelet reads the container's last words; empty: nowhere")
+	var limits []preflight.Limit
+	set.Func("limit", "a package value that limits a container, as KEY=QUANTITY: warn if it is too low; may be repeated", func(text string) error {
+		limit, err := preflight.ParseLimit(text)
+		limits = append(limits, limit)
+		return err
+	})
 	if err := parse(env, set, args, "service-account-dir", "namespace", "config"); err != nil {
 		return err
 	}
@@ -65,6 +71,7 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 		return err
 	}
 	problems, err := preflight.Run(ctx, c, *namespace, conf)
+	problems = append(problems, preflight.LimitProblems(limits)...)
 	if err != nil {
 		problems = append([]preflight.Problem{{Text: oneLine(err), Blocks: true}}, problems...)
 	}
@@ -162,7 +169,7 @@ func runAudit(ctx context.Context, env Env, args []string) error {
 	set := flag.NewFlagSet("audit", flag.ContinueOnError)
 	account := accountFlag(set)
 	input := set.String("input", "", "instead of asking the API server, read a file (- is stdin) with the output of: "+
-		"kubectl get ippools,overlappingrangeipreservations,pods --all-namespaces --output json")
+		audit.InputCommand)
 	asJSON := set.Bool("json", false, "print the report as JSON")
 	settle := set.Duration("settle", 5*time.Second, "look again after this time and report only what is still there; 0: look once")
 	if err := parse(env, set, args, "service-account-dir"); err != nil {
@@ -241,6 +248,9 @@ func printReport(env Env, report audit.Report, asJSON bool) error {
 	} else {
 		for _, finding := range report.Findings {
 			text.WriteString(finding.Line() + "\n")
+		}
+		for _, warning := range report.Warnings {
+			text.WriteString(fmt.Sprintf("%-9s %s\n", "warning", warning))
 		}
 		text.WriteString(report.Summary() + "\n")
 	}

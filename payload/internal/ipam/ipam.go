@@ -39,6 +39,8 @@ type Pool struct {
 		Range       string           `json:"range"`
 		Allocations map[string]Owner `json:"allocations"`
 	} `json:"spec"`
+	// Size is how many bytes the object takes in the API server's store.
+	Size int `json:"-"`
 }
 
 // Owner is who holds an address.

@@ -20,6 +20,7 @@ import (
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
+	"carvelwright.dev/payload/internal/networks"
 	"carvelwright.dev/payload/internal/values"
 )
 
@@ -181,6 +182,13 @@ func checkObjects(ctx context.Context, c *kube.Client, namespace string) (proble
 	strict := sync.OnceValue(func() bool { return validatesWhatStays(ctx, c) })
 	for _, pool := range pools {
 		problems = append(problems, poolProblems(pool, namespace, strict)...)
+	}
+	definitions, err := kube.List[networks.Definition](ctx, c, networks.Path)
+	if err != nil && !kube.HasStatus(err, http.StatusNotFound) {
+		return nil, err
+	}
+	for _, warning := range slices.Concat(ipam.SizeWarnings(pools), networks.Warnings(definitions)) {
+		problems = append(problems, warns("%s", warning))
 	}
 	reservations, err := kube.List[ipam.Reservation](ctx, c, ipam.ReservationsPath)
 	if err != nil && !kube.HasStatus(err, http.StatusNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube"
 	"carvelwright.dev/payload/internal/kube/kubetest"
+	"carvelwright.dev/payload/internal/networks"
 	"carvelwright.dev/payload/internal/preflight"
 )
 
@@ -135,8 +137,21 @@ func TestPreflight(t *testing.T) {
 		"empty pool in another namespace": {func(s *kubetest.Server) {
 			s.Lists[ipam.PoolsPath] = []any{pool("whereabouts", "p", nil)}
 		}, "{}", []string{"?pool whereabouts/p lies outside of kube-system: nothing uses it"}},
-		"bad range":   {func(s *kubetest.Server) { s.Lists[ipam.PoolsPath] = []any{ranged("x", "1")} }, "{}", []string{"!not a CIDR"}},
-		"bad leases":  {func(*kubetest.Server) {}, `{"leader_lease_duration": 1000}`, []string{"!leader_lease_duration 1000 ms must be longer"}},
+		"bad range":  {func(s *kubetest.Server) { s.Lists[ipam.PoolsPath] = []any{ranged("x", "1")} }, "{}", []string{"!not a CIDR"}},
+		"bad leases": {func(*kubetest.Server) {}, `{"leader_lease_duration": 1000}`, []string{"!leader_lease_duration 1000 ms must be longer"}},
+		"gateway that a pod can get": {func(s *kubetest.Server) {
+			s.Lists[networks.Path] = []any{m{"metadata": m{"namespace": "blue", "name": "mac"},
+				"spec": m{"config": `{"ipam":{"type":"whereabouts","range":"10.0.0.0/24","range_start":"10.9.0.0","gateway":"10.0.0.1"}}`}}}
+		}, "{}", []string{"?network blue/mac: range_start 10.9.0.0", "?network blue/mac: the gateway 10.0.0.1"}},
+		"pool nearly full": {func(s *kubetest.Server) {
+			allocations := m{}
+			for i := range 7_500 {
+				allocations[strconv.Itoa(i)] = m{"id": strings.Repeat("c", 64), "podref": "default/some-deployment-5d4f8c7b9-abcde"}
+			}
+			pool := ranged("10.0.0.0/16")
+			pool["spec"].(m)["allocations"] = allocations
+			s.Lists[ipam.PoolsPath] = []any{pool}
+		}, "{}", []string{"?pool kube-system/p: 7500 allocations take"}},
 		"broken conf": {func(*kubetest.Server) {}, "{", []string{"!whereabouts.conf cannot be read"}},
 		"what blocks comes first": {func(s *kubetest.Server) {
 			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": holder("")}), ranged("x")}
@@ -162,7 +177,7 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestNotBeingAllowedToLookIsAnError(t *testing.T) {
-	for _, path := range []string{crds, ipam.PoolsPath, ipam.ReservationsPath} {
+	for _, path := range []string{crds, ipam.PoolsPath, ipam.ReservationsPath, networks.Path} {
 		s := good(t)
 		s.Refuse = func(r *http.Request) int {
 			if strings.HasPrefix(r.URL.Path, path) {

@@ -1,0 +1,227 @@
+// Package networks reads NetworkAttachmentDefinitions: which IPAM plugin serves a network, and which of its settings do not mean
+// what they seem to.
+package networks
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"carvelwright.dev/payload/internal/ipam"
+)
+
+// Path is the API path of the whole collection.
+const Path = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
+
+// whereabouts is the IPAM type of the plugin.
+const whereabouts = "whereabouts"
+
+// Definition is a NetworkAttachmentDefinition.
+type Definition struct {
+	Metadata ipam.Meta `json:"metadata"`
+	Spec     struct {
+		Config string `json:"config"`
+	} `json:"spec"`
+}
+
+// settings are the part of a plugin's "ipam" that is looked at.
+type settings struct {
+	Type      string   `json:"type"`
+	Range     bounds   `json:"-"` // that of the "ipam" itself
+	IPRanges  []bounds `json:"ipRanges"`
+	Gateway   string   `json:"gateway"`
+	SliceSize string   `json:"node_slice_size"`
+	Addresses []struct {
+		Address string `json:"address"`
+	} `json:"addresses"`
+}
+
+// bounds are one range as it is written.
+type bounds struct {
+	Range   string   `json:"range"`
+	Start   string   `json:"range_start"`
+	End     string   `json:"range_end"`
+	Exclude []string `json:"exclude"`
+}
+
+// UnmarshalJSON also reads the range that Whereabouts has beside those of ipRanges.
+func (s *settings) UnmarshalJSON(text []byte) error {
+	type plain settings
+	if err := json.Unmarshal(text, (*plain)(s)); err != nil {
+		return err
+	}
+	return json.Unmarshal(text, &s.Range)
+}
+
+// ipams gives the "ipam" of each plugin in the configuration, which is one plugin or a list.
+func (d Definition) ipams() ([]settings, error) {
+	type plugin struct {
+		IPAM *settings `json:"ipam"`
+	}
+	var conf struct {
+		plugin
+		Plugins []plugin `json:"plugins"`
+	}
+	if err := json.Unmarshal([]byte(d.Spec.Config), &conf); err != nil {
+		return nil, err
+	}
+	var found []settings
+	for _, p := range append([]plugin{conf.plugin}, conf.Plugins...) {
+		if p.IPAM != nil {
+			found = append(found, *p.IPAM)
+		}
+	}
+	return found, nil
+}
+
+// Serves tells whether Whereabouts gives the network's pods an address such as addr from its pools. known is false where the
+// definition does not say: its configuration is a file on the nodes, cannot be read, or names no IPAM plugin.
+func (d Definition) Serves(addr netip.Addr) (serves, known bool) {
+	ipams, err := d.ipams()
+	if err != nil || len(ipams) == 0 {
+		return false, false
+	}
+	for _, s := range ipams {
+		serves = serves || (s.Type == whereabouts && !s.static(addr))
+	}
+	return serves, true
+}
+
+// static tells whether the address is one that the definition itself sets. Such an address is in no pool.
+func (s settings) static(addr netip.Addr) bool {
+	for _, each := range s.Addresses {
+		text, _, _ := strings.Cut(each.Address, "/")
+		if fixed, err := netip.ParseAddr(text); err == nil && fixed.Unmap() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// Warnings gives what in the definitions is accepted by Whereabouts and does not do what it says, one line each.
+func Warnings(definitions []Definition) (warnings []string) {
+	for _, d := range definitions {
+		ipams, err := d.ipams()
+		if err != nil {
+			continue // Multus refuses it when a pod asks for it
+		}
+		for _, s := range ipams {
+			if s.Type != whereabouts {
+				continue
+			}
+			for _, problem := range s.problems() {
+				warnings = append(warnings, fmt.Sprintf("network %s: %s", d.Metadata.Ref(), problem))
+			}
+		}
+	}
+	return warnings
+}
+
+func (s settings) problems() (problems []string) {
+	all := s.IPRanges
+	if s.Range.Range != "" {
+		all = append([]bounds{s.Range}, all...)
+	}
+	for _, each := range all {
+		r, found, ok := each.read()
+		if !ok {
+			continue // every ADD of the network fails with what is wrong with it
+		}
+		problems = append(problems, found...)
+		if gateway, err := netip.ParseAddr(s.Gateway); err == nil {
+			problems = append(problems, r.gateway(gateway.Unmap(), s.SliceSize != "")...)
+		}
+	}
+	return problems
+}
+
+// span is a range as Whereabouts uses it.
+type span struct {
+	prefix      netip.Prefix
+	first, last netip.Addr
+	exclude     []netip.Prefix
+}
+
+// read gives the addresses that Whereabouts really allocates, and what it ignores in silence. ok is false for a range that it
+// refuses.
+func (b bounds) read() (s span, problems []string, ok bool) {
+	text, start, end := b.Range, b.Start, b.End
+	if from, rest, both := strings.Cut(text, "-"); both {
+		start, text = from, rest
+		end, _, _ = strings.Cut(rest, "/")
+	}
+	prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+	if err != nil || prefix.Bits() > prefix.Addr().BitLen()-2 {
+		return s, nil, false
+	}
+	s = span{prefix: prefix.Masked(), exclude: prefixes(b.Exclude)}
+	lowest, highest := s.prefix.Addr(), last(s.prefix)
+	s.first, s.last = lowest.Next(), highest.Prev()
+	ignored := func(name, value, why string) {
+		problems = append(problems, fmt.Sprintf("%s %s %s and is ignored: addresses are allocated from %s to %s; correct it or remove it",
+			name, value, why, s.first, s.last))
+	}
+	// The network's own first and last address are never allocated: as a bound each means what happens anyway.
+	from, err := netip.ParseAddr(start)
+	outsideStart := err == nil && (!s.prefix.Contains(from) || from == highest)
+	if err == nil && !outsideStart && from != lowest {
+		s.first = from
+	}
+	to, err := netip.ParseAddr(end)
+	outsideEnd := err == nil && !s.prefix.Contains(to)
+	backwards := err == nil && !outsideEnd && to.Less(s.first)
+	if err == nil && !outsideEnd && !backwards && to != highest {
+		s.last = to
+	}
+	if outsideStart {
+		ignored("range_start", start, "is no address for pods of "+s.prefix.String())
+	}
+	if outsideEnd {
+		ignored("range_end", end, "is no address for pods of "+s.prefix.String())
+	}
+	if backwards {
+		ignored("range_end", end, "lies before the first address "+s.first.String())
+	}
+	return s, problems, true
+}
+
+// gateway warns of a gateway that a pod may get as its own address.
+func (s span) gateway(gateway netip.Addr, sliced bool) []string {
+	if gateway.Less(s.first) || s.last.Less(gateway) || gateway.BitLen() != s.first.BitLen() {
+		return nil
+	}
+	if sliced {
+		return []string{fmt.Sprintf("the gateway %s lies in the range %s and can be allocated to a pod: with node_slice_size, exclude is ignored; "+
+			"choose a range without it", gateway, s.prefix)}
+	}
+	for _, prefix := range s.exclude {
+		if prefix.Contains(gateway) {
+			return nil
+		}
+	}
+	return []string{fmt.Sprintf("the gateway %s lies in the range %s and can be allocated to a pod: add \"%s/%d\" to exclude",
+		gateway, s.prefix, gateway, gateway.BitLen())}
+}
+
+func prefixes(texts []string) (found []netip.Prefix) {
+	for _, text := range texts {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			found = append(found, prefix.Masked())
+		} else if addr, err := netip.ParseAddr(text); err == nil {
+			found = append(found, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	return found
+}
+
+// last gives a network's last address.
+func last(prefix netip.Prefix) netip.Addr {
+	bytes := prefix.Addr().AsSlice()
+	for i := range bytes {
+		ours := min(max(prefix.Bits()-8*i, 0), 8)
+		bytes[i] |= 0xff >> ours
+	}
+	addr, _ := netip.AddrFromSlice(bytes)
+	return addr
+}
