@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
     CONFIG = 3, "build.yaml, a release, the metadata, the values schema, a template or a values file is wrong"
     TOOL_MISSING = 4, "a tool is missing or has another version than the pinned one"
     TOOL_FAILED = 5, "a tool ran and failed"
-    REGISTRY = 6, "a registry refused, could not be reached or did not answer in time"
+    REGISTRY = 6, "a registry refused, could not be reached, did not answer in time or holds what cannot be carried on"
     RELEASED = 7, "this version is already released with other content"
     FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, not there"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"

@@ -20,6 +20,7 @@ from carvelwright.report import readable_size
 from carvelwright.resources import BundleLock
 from carvelwright.session import Session
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
+from carvelwright.steps.published import PublishedRepository
 from carvelwright.steps.render import export_schema
 from carvelwright.tools import crane, toolchain
 from carvelwright.workspace import Workspace, content_key
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
     from carvelwright.report import Reporter
-    from carvelwright.steps.repository import PublishedRepository
     from carvelwright.tools.toolchain import Toolchain
 
 _STATE = "state.json"
@@ -78,7 +78,7 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
     inputs = _inputs(project, plan)
     key = _state_key(root, inputs, options, environment)
     tools = session.tools()
-    before = repository.PublishedRepository({})
+    before = PublishedRepository()
     if not plan.embedded:
         before = repository.published(plan, tools=tools, reporter=reporter)
     images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
@@ -148,7 +148,7 @@ def _package(
             lambda: export_schema(session.project.root, tools),
             lambda: package.static_part(plan.project, plan.release),
         )
-        if before.package(plan.project.ref_name, str(plan.release.version)) is not None:
+        if before.package is not None:
             would_be = _try_push(session, plan, staged, tools=tools)
             documents = package.make_documents(plan, would_be, schema.openapi)
             repository.refuse_other_content(plan, before, documents.package)

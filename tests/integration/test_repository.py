@@ -115,6 +115,66 @@ def test_an_older_release_can_be_built_after_a_newer(
     )
 
 
+def push_foreign(imgpkg: Path, repository: str, directory: Path, files: dict[str, bytes]) -> None:
+    """Publish a package repository that others made."""
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    call(imgpkg, "push", "-b", f"{repository}:latest", "-f", directory, "--tty=false")
+
+
+def test_packages_of_others_are_carried_on(
+    built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, crane: Path
+) -> None:
+    to = f"{registry}/p"
+    (tmp_path / "image/config").mkdir(parents=True)
+    (tmp_path / "image/config/x.yml").write_text("a: 1\n")
+    call(imgpkg, "push", "-i", f"{registry}/theirs:v1", "-f", tmp_path / "image", "--tty=false")
+    image = f"{registry}/theirs@{call(crane, 'digest', f'{registry}/theirs:v1').decode().strip()}"
+    lock = {
+        "apiVersion": "imgpkg.carvel.dev/v1alpha1",
+        "kind": "ImagesLock",
+        "images": [{"image": image, "annotations": {"kbld.carvel.dev/id": "theirs:v1", "their.own": "note"}}],
+    }
+    foreign = {
+        "packages/theirs/1.0.0.yaml": b"kind: Package\nmetadata: {name: theirs.1.0.0}\n"
+        b"spec: {refName: theirs, template: {spec: {fetch: [{inline: {paths: {}}}]}}}\n",
+        "packages/empty.yml": b"",
+        "packages/deep/er/latin.yml": b"a: \xe9\n",
+        "README.md": b"theirs\n",
+    }
+    push_foreign(
+        imgpkg,
+        f"{to}/package-repository",
+        tmp_path / "r",
+        {".imgpkg/images.yml": yamldoc.dump(lock).encode(), **foreign},
+    )
+    built.run("build", "--to", to).ok()
+    call(imgpkg, "pull", "-b", f"{to}/package-repository:latest", "-o", tmp_path / "after", "--tty=false")
+    after = snapshot(tmp_path / "after")
+    own = {f"packages/{NAME}/metadata.yml", f"packages/{NAME}/{FIRST}.yml", ".imgpkg/images.yml"}
+    assert {name: content for name, content in after.items() if name not in own} == foreign
+    locked = yamldoc.load(tmp_path / "after/.imgpkg/images.yml").data["images"]
+    assert lock["images"][0] in locked
+    assert {entry["image"] for entry in locked} == {image, bundle_reference(package_of(built))}
+
+
+def test_what_cannot_be_carried_is_refused_before_any_push(
+    built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, crane: Path
+) -> None:
+    to = f"{registry}/p"
+    lock = b"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n"
+    theirs = {f"packages/{NAME}/{FIRST}.yml": b"kind: ConfigMap\nmetadata: {name: a}\n", ".imgpkg/images.yml": lock}
+    push_foreign(imgpkg, f"{to}/package-repository", tmp_path / "r", theirs)
+    held, dist = content_of(crane, registry), snapshot(built.root / "dist")
+    outcome = built.run("build", "--to", to)
+    assert outcome.code == 7
+    assert f"packages/{NAME}/{FIRST}.yml holds something other than Package {NAME}.{FIRST}" in outcome.err
+    assert content_of(crane, registry) == held
+    assert snapshot(built.root / "dist") == dist
+    assert scraps(built) == []
+
+
 # serve
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import files, resources, yamldoc
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
-from carvelwright.resources import ImagesLock, LockedImage
 from carvelwright.steps import bundle
+from carvelwright.steps.published import LOCK, PACKAGES, OwnFiles, PublishedRepository, read
 from carvelwright.tools import crane, imgpkg
 from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from carvelwright.plan import BuildPlan
     from carvelwright.reference import Reference
@@ -23,24 +21,6 @@ if TYPE_CHECKING:
     from carvelwright.resources import Document
     from carvelwright.steps.package import PackageDocuments
     from carvelwright.tools.toolchain import Toolchain
-
-_PACKAGES = "packages"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedRepository:
-    """What a registry holds already: the content of each file below packages/, by its name there."""
-
-    files: Mapping[str, bytes]
-
-    def package(self, ref_name: str, version: str) -> Document | None:
-        """Return the Package of a version that was published; None where it was not."""
-        content = self.files.get(f"{ref_name}/{version}.yml")
-        if content is None:
-            return None
-        (document,) = yamldoc.load_all_text(content.decode(), _path(ref_name, f"{version}.yml"))
-        found: Document = document
-        return found
 
 
 def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> PublishedRepository:
@@ -51,16 +31,13 @@ def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Publi
         if not imgpkg.pull_bundle(
             tools.imgpkg, latest, target, step="read published repository", timeout=plan.registry_timeout
         ):
-            return PublishedRepository({})
-        root = target / _PACKAGES
-        return PublishedRepository(
-            {path.relative_to(root).as_posix(): path.read_bytes() for path in files.walk_files(root)}
-        )
+            return PublishedRepository()
+        return read(target, plan.project.ref_name, str(plan.release.version))
 
 
 def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Document) -> None:
     """Refuse to publish a version again with other content; the error names what differs."""
-    old = before.package(plan.project.ref_name, str(plan.release.version))
+    old = before.package
     if old is None or resources.same_package(old, new):
         return
     differing = [key for key in sorted({*old["spec"], *new["spec"]}) if old["spec"].get(key) != new["spec"].get(key)]
@@ -69,7 +46,7 @@ def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Docu
         exit_code=ExitCode.RELEASED,
         details="\n".join(
             [
-                f"published bundle: {resources.package_bundle(old)}",
+                f"published bundle: {resources.bundle_or_none(old) or 'none by digest'}",
                 f"this bundle:      {resources.package_bundle(new)}",
                 f"differs in spec:  {', '.join(differing)}",
             ]
@@ -81,15 +58,15 @@ def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Docu
 
 def assemble(plan: BuildPlan, before: PublishedRepository, documents: PackageDocuments, target: Path) -> Path:
     """Write the repository bundle's content into `target`; returns its packages directory."""
-    ref_name, version = plan.project.ref_name, str(plan.release.version)
-    contents = dict(before.files) | {f"{ref_name}/metadata.yml": yamldoc.dump(documents.metadata).encode()}
-    contents.setdefault(f"{ref_name}/{version}.yml", yamldoc.dump(documents.package).encode())
-    packages = target / _PACKAGES
+    own = OwnFiles(plan.project.ref_name, str(plan.release.version))
+    contents = dict(before.files) | {own.metadata: yamldoc.dump(documents.metadata).encode()}
+    if before.package is None:
+        contents[own.package] = yamldoc.dump(documents.package).encode()
     for name, content in contents.items():
-        files.write_atomic(packages / name, content)
-    bundles = {resources.package_bundle(document) for document in _packages(contents)}
-    bundle.write_lock(ImagesLock(tuple(LockedImage(image, str(image)) for image in sorted(bundles, key=str))), target)
-    return packages
+        files.write_atomic(target / name, content)
+    bundles = before.bundles if before.package else before.bundles | {resources.package_bundle(documents.package)}
+    files.write_atomic(target / LOCK, yamldoc.dump(resources.extended_lock(before.locked, bundles)))
+    return target / PACKAGES
 
 
 def push(plan: BuildPlan, directory: Path, *, tools: Toolchain, reporter: Reporter) -> Reference:
@@ -101,19 +78,3 @@ def release(plan: BuildPlan, repository: Reference, *, tools: Toolchain, reporte
     """Tag a repository bundle as the latest: from here on its users see the new version."""
     with reporter.step(f"tag {LATEST}"):
         crane.tag(tools.crane, repository, LATEST, step=f"tag {LATEST}", timeout=plan.registry_timeout)
-
-
-def _packages(contents: Mapping[str, bytes]) -> list[Document]:
-    documents = []
-    for name, content in contents.items():
-        documents += [
-            document
-            for document in yamldoc.load_all_text(content.decode(), _path(name))
-            if document and document.get("kind") == "Package"
-        ]
-    return documents
-
-
-def _path(*parts: str) -> Path:
-    """Name a file of the repository in errors."""
-    return Path("package repository", *parts)

@@ -1,0 +1,200 @@
+"""A package repository as a registry holds it: others may have put anything there, and it is carried on as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import files, resources, yamldoc
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from carvelwright.reference import Reference
+    from carvelwright.resources import Document
+
+PACKAGES = "packages"
+LOCK = ".imgpkg/images.yml"
+_SIZE = 256 << 20
+_HINT = "repair the package repository there, or publish to another path with --to REGISTRY/PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRepository:
+    """What is carried into the next repository bundle.
+
+    `files` holds every file by its name in the bundle but the ImagesLock and what the new metadata replaces, `locked`
+    the entries of that lock, `package` the Package of the version that is being built, if it was published, `bundles`
+    what the package's published versions fetch by digest.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    locked: tuple[Document, ...] = ()
+    package: Document | None = None
+    bundles: frozenset[Reference] = frozenset()
+
+
+def read(directory: Path, ref_name: str, version: str) -> PublishedRepository:
+    """Read a pulled repository bundle.
+
+    CarvelwrightError for what cannot be carried on: no name of a file may stand in the way of the new ones, and what
+    is ours must be readable. Files of others need not be.
+    """
+    contents = _contents(directory)
+    lock = contents.pop(LOCK, None)
+    locked = _locked(lock) if lock is not None else ()
+    own = OwnFiles(ref_name, version)
+    own.refuse_obstacles(contents)
+    ours = [
+        (name, document, alone) for name, content in contents.items() for document, alone in _ours(name, content, own)
+    ]
+    packages = [(name, document) for name, document, _ in ours if resources.name_of(document) == own.package_name]
+    if len(packages) > 1:
+        names = ", ".join(dict.fromkeys(name for name, _ in packages))
+        raise _unfit(names, f"{own.package_name} more than once")
+    for name, document, alone in ours:
+        if document["kind"] == "PackageMetadata":
+            if not alone:
+                raise _unfit(name, f"PackageMetadata {ref_name} together with other documents")
+            contents.pop(name, None)
+    bundles = [resources.bundle_or_none(document) for _, document, _ in ours]
+    return PublishedRepository(
+        contents, locked, packages[0][1] if packages else None, frozenset(bundle for bundle in bundles if bundle)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFiles:
+    """The names under which a repository bundle holds one version of a package."""
+
+    ref_name: str
+    version: str
+
+    @property
+    def package_name(self) -> str:
+        """The Package's name."""
+        return f"{self.ref_name}.{self.version}"
+
+    @property
+    def metadata(self) -> str:
+        """The file of the PackageMetadata."""
+        return f"{PACKAGES}/{self.ref_name}/metadata.yml"
+
+    @property
+    def package(self) -> str:
+        """The file of the Package."""
+        return f"{PACKAGES}/{self.ref_name}/{self.version}.yml"
+
+    def refuse_obstacles(self, contents: Mapping[str, bytes]) -> None:
+        """Refuse files in whose place a directory or a document of ours has to stand, and the other way round."""
+        for name in contents:
+            if name in (PACKAGES, f"{PACKAGES}/{self.ref_name}") or name.startswith(
+                (f"{self.metadata}/", f"{self.package}/")
+            ):
+                raise _unfit(name, "something that stands in the way of this package's files")
+        self._refuse_other_document(self.metadata, contents, "PackageMetadata", self.ref_name, ExitCode.REGISTRY)
+        self._refuse_other_document(self.package, contents, "Package", self.package_name, ExitCode.RELEASED)
+
+    def _refuse_other_document(
+        self, file: str, contents: Mapping[str, bytes], kind: str, name: str, code: ExitCode
+    ) -> None:
+        if file not in contents:
+            return
+        details = None
+        try:
+            documents = _documents(file, contents[file])
+        except CarvelwrightError as error:
+            documents, details = [], "\n".join(error.lines())
+        kinds = [(document["kind"], resources.name_of(document)) for document in documents if self.owns(document)]
+        if len(documents) != 1 or kinds != [(kind, name)]:
+            raise _unfit(file, f"something other than {kind} {name}", code, details)
+
+    def owns(self, document: Document) -> bool:
+        """Tell whether a document is a Package or the metadata of this package."""
+        spec, name = document.get("spec"), resources.name_of(document)
+        if document.get("kind") == "Package" and isinstance(spec, dict):
+            return name == self.package_name or spec.get("refName") == self.ref_name
+        return document.get("kind") == "PackageMetadata" and name == self.ref_name
+
+
+def _ours(name: str, content: bytes, own: OwnFiles) -> Iterator[tuple[Document, bool]]:
+    """Yield the Packages and the metadata of our package in a file, and whether nothing else is in it.
+
+    Files of others need not be readable; most do not name the package, and are not even parsed.
+    """
+    if not name.endswith((".yml", ".yaml")) or own.ref_name.encode() not in content:
+        return
+    try:
+        documents = _documents(name, content)
+    except CarvelwrightError:
+        return
+    for document in documents:
+        if own.owns(document):
+            yield document, len(documents) == 1
+
+
+def _documents(name: str, content: bytes) -> list[Document]:
+    """Return the objects of a file, those within lists one by one; what is no object is left out."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise CarvelwrightError(f"not UTF-8: {error.reason}", exit_code=ExitCode.REGISTRY) from None
+    found: list[Document] = []
+    todo: list[Any] = yamldoc.load_all_text(text, Path("package repository", name))[::-1]
+    while todo:
+        document = todo.pop()
+        if not isinstance(document, dict):
+            continue
+        items = document.get("items")
+        if str(document.get("kind")).endswith("List") and isinstance(items, list):
+            todo += items[::-1]
+        else:
+            found.append(document)
+    return found
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    left = _SIZE
+    try:
+        for path in files.walk_files(directory):
+            name = path.relative_to(directory).as_posix()
+            _refuse_name(name)
+            contents[name] = files.read_bytes(path, left)
+            left -= len(contents[name])
+    except CarvelwrightError as error:
+        text = error.message.replace(f"{directory}/", "")
+        raise CarvelwrightError(
+            f"the published package repository cannot be carried on: {text}",
+            exit_code=ExitCode.REGISTRY,
+            details=error.details,
+            hint=_HINT,
+        ) from None
+    return contents
+
+
+def _refuse_name(name: str) -> None:
+    """Refuse names that a list of files, one a line, or imgpkg cannot hold."""
+    if not name.isprintable() or ".imgpkg" in name.split("/")[1:]:
+        raise CarvelwrightError(f"the file name {name!a}", exit_code=ExitCode.REGISTRY)
+
+
+def _locked(content: bytes) -> tuple[Document, ...]:
+    try:
+        document = yamldoc.parse(content.decode(), Path("package repository", LOCK)).data
+        return resources.lock_entries(document)
+    except ConfigError as error:
+        raise _unfit(LOCK, "no ImagesLock", details="\n".join(error.lines())) from None
+    except ValueError as error:
+        raise _unfit(LOCK, "no ImagesLock", details=str(error)) from None
+
+
+def _unfit(name: str, holds: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
+    return CarvelwrightError(
+        f"the published package repository cannot be carried on: {name} holds {holds}",
+        exit_code=code,
+        details=details,
+        hint=_HINT,
+    )
