@@ -225,6 +225,18 @@ CASES = [
         "replicas: null",
         ["ytt refused", "values-schema.yaml:", "11 | replicas: null"],
     ),
+    Case(
+        "object that the server refuses",
+        BASE,
+        "          image: hello",
+        "          image: hello\n          env: [{}]\n          ports:\n            - containerPort: 99999",
+        [
+            "deployment.yaml:22: Deployment hello: containerPort is no port\n",
+            "found: 99999",
+            "Deployment hello: an environment variable without a name",
+        ],
+        command=["check"],
+    ),
     Case("manifest YAML", BASE, "  replicas: 1", "  replicas: [", ["ytt refused", "deployment.yaml"]),
     Case(
         "image unknown",
