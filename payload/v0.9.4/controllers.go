@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-	"github.com/go-co-op/gocron/v2"
 	nadclient "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned"
 	nadinformers "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/informers/externalversions"
 	corev1 "k8s.io/api/core/v1"
@@ -26,12 +24,10 @@ import (
 	wbinformers "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/informers/externalversions"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
 	nodecontroller "github.com/k8snetworkplumbingwg/whereabouts/pkg/node-controller"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/reconciler"
 )
 
 const (
 	controlLoopName   = "pod-ip-controlloop"
-	scheduleFile      = "/cron-schedule/config"
 	nodeSliceResync   = 30 * time.Second
 	namespaceVariable = "WHEREABOUTS_NAMESPACE"
 )
@@ -43,10 +39,14 @@ type clients struct {
 	networks    nadclient.Interface
 }
 
-func connect() (clients, error) {
+// connect finds the API server from within the cluster; tune changes how it is spoken to.
+func connect(tune ...func(*rest.Config)) (clients, error) {
 	config, err := rest.InClusterConfig()
 	if err != nil {
 		return clients{}, fmt.Errorf("finding the API server: %w", err)
+	}
+	for _, each := range tune {
+		each(config)
 	}
 	core, coreErr := kubernetes.NewForConfig(config)
 	whereabouts, whereaboutsErr := wbclient.NewForConfig(config)
@@ -56,9 +56,11 @@ func connect() (clients, error) {
 
 // controlLoop gives back the addresses of pods that are deleted on this node.
 func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
-	if done, err := parseLogged(flags, arguments); done {
+	done, end, err := parseLogged(flags, arguments)
+	if done || err != nil {
 		return err
 	}
+	defer end()
 	api, err := connect()
 	if err != nil {
 		return err
@@ -82,47 +84,6 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 	<-ctx.Done()
 	controller.Shutdown()
 	return nil
-}
-
-// reconcile gives back, on a schedule, the addresses of pods that are there no more.
-func reconcile(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
-	if done, err := parseLogged(flags, arguments); done {
-		return err
-	}
-	api, err := connect()
-	if err != nil {
-		return err
-	}
-	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC))
-	if err != nil {
-		return fmt.Errorf("making the scheduler: %w", err)
-	}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching the schedule: %w", err)
-	}
-	defer watcher.Close()
-	results := make(chan error)
-	task := func() { results <- giveBack(ctx, api) }
-	schedule, err := reconciler.NewConfigWatcher(scheduleFile, scheduler, watcher, task)
-	if err != nil {
-		return fmt.Errorf("reading the schedule in %s: %w", scheduleFile, err)
-	}
-	scheduler.Start()
-	// The kubelet replaces a mounted ConfigMap by a new symlink of this name.
-	schedule.SyncConfiguration(func(event fsnotify.Event) bool {
-		return event.Name == "/cron-schedule/..data" && event.Has(fsnotify.Create)
-	})
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-results:
-			if err != nil {
-				_ = logging.Errorf("reconciling: %v", err)
-			}
-		}
-	}
 }
 
 // nodeSlices divides the ranges of networks with node_slice_size among the nodes.
@@ -158,13 +119,14 @@ func nodeSlices(ctx context.Context, flags *flag.FlagSet, arguments []string) er
 	return controller.Run(ctx, workers)
 }
 
-// parseLogged reads the flags of a role that logs as the plugin does.
-func parseLogged(flags *flag.FlagSet, arguments []string) (done bool, err error) {
-	level := flags.String("log-level", "debug", "how much to log: panic, error, verbose or debug")
+// parseLogged reads the flags of a role that logs as the plugin does; end has to be called before the process ends.
+func parseLogged(flags *flag.FlagSet, arguments []string) (done bool, end func(), err error) {
+	logs := addLogFlags(flags)
 	if done, err := parse(flags, arguments); done {
-		return done, err
+		return done, nil, err
 	}
-	logging.SetLogStderr(true)
-	logging.SetLogLevel(*level)
-	return false, nil
+	if end, err = logs.apply(); err != nil {
+		fmt.Fprintln(flags.Output(), err)
+	}
+	return err != nil, end, err
 }

@@ -3,193 +3,120 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"slices"
-	"strings"
-
-	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
 )
 
-// giveBack frees what the pools hold for pods that are there no more, and then the reservations without an allocation.
+// A reconciler releases the addresses of pods that are there no more, and the reservations without an allocation.
 //
 // It stands for upstream's ReconcileIPs, which takes addresses from the living: an allocation, when a pod needs a second
-// longer to start than its first interface took, and every reservation of a network with a name, since it compares
-// reservations with pods by names that it takes for the address alone.
-func giveBack(ctx context.Context, api clients) error {
-	client := kubernetes.NewKubernetesClient(api.whereabouts, api.core)
-	// In this order: what a pod of the list was given after that is not in these pools, and is left alone.
-	pools, err := client.ListIPPools()
-	if err != nil {
+// longer to start than its first interface took; all of them, when the annotation is missing or old; and every reservation
+// of a network with a name, since it compares reservations with pods by names that it takes for the address alone.
+type reconciler struct {
+	api clients
+	now func() time.Time
+	log *slog.Logger
+
+	oneAtATime sync.Mutex
+	// seen is not stored anywhere: after a restart everything has to be seen anew.
+	seen sightings
+}
+
+// A report is what one run found and did.
+type report struct {
+	began time.Time
+	took  time.Duration
+	// pools is nil when the lists could not be read.
+	pools []poolReport
+	// orphans are allocations that no pod has, losses the addresses of pods that no pool holds.
+	orphans, losses int
+	// released and dropped are the allocations and reservations that were removed.
+	released, dropped int
+}
+
+func newReconciler(api clients, now func() time.Time) *reconciler {
+	return &reconciler{api: api, now: now, log: slog.Default()}
+}
+
+// run looks once at everything and releases what is certainly nobody's. An error of one part does not keep the others from
+// being looked at.
+func (r *reconciler) run(ctx context.Context) (report, error) {
+	r.oneAtATime.Lock()
+	defer r.oneAtATime.Unlock()
+	done := report{began: r.now()}
+	err := r.reconcile(ctx, &done)
+	done.took = r.now().Sub(done.began)
+	r.log.Info("reconciled", "seconds", done.took.Seconds(), "pools", len(done.pools), "orphans", done.orphans,
+		"released", done.released, "reservations_dropped", done.dropped, "losses", done.losses, "failed", err != nil)
+	return done, err
+}
+
+func (r *reconciler) reconcile(ctx context.Context, done *report) error {
+	taken, err := takeSnapshot(ctx, r.api)
+	if taken == nil {
 		return err
 	}
-	pods, err := client.ListPods()
-	if err != nil {
-		return err
-	}
-	return errors.Join(freeOrphans(ctx, pools, byReference(pods)), dropStale(ctx, api, client))
-}
-
-func byReference(pods []corev1.Pod) map[string]*corev1.Pod {
-	found := make(map[string]*corev1.Pod, len(pods))
-	for i := range pods {
-		found[pods[i].Namespace+"/"+pods[i].Name] = &pods[i]
-	}
-	return found
-}
-
-// freeOrphans writes each pool without its orphans; one that changed meanwhile is left to the next run.
-func freeOrphans(ctx context.Context, pools []storage.IPPool, pods map[string]*corev1.Pod) error {
-	var failed []error
-	for _, pool := range pools {
-		var kept []types.IPReservation
-		allocations := pool.Allocations()
-		for _, each := range allocations {
-			if !orphan(each, pods[each.PodRef]) {
-				kept = append(kept, each)
-			} else {
-				logging.Verbosef("giving back %s of %s", each.IP, each.PodRef)
-			}
-		}
-		if len(kept) < len(allocations) {
-			failed = append(failed, update(ctx, pool, kept))
+	look := &watch{before: r.seen, now: sightings{}, began: done.began, listed: r.now()}
+	found := judgePools(taken, look)
+	r.warn(taken, found)
+	freed, releaseErr := r.release(ctx, taken, found)
+	stale := judgeReservations(taken, found.without(freed), look)
+	dropped, dropErr := r.drop(ctx, taken, stale)
+	r.seen = look.now
+	done.pools, done.orphans, done.dropped = found.after(freed), len(found.orphans), dropped
+	for _, each := range freed {
+		if each == releasedByUs {
+			done.released++
 		}
 	}
-	return errors.Join(failed...)
-}
-
-func update(ctx context.Context, pool storage.IPPool, kept []types.IPReservation) error {
-	ctx, cancel := context.WithTimeout(ctx, storage.RequestTimeout)
-	defer cancel()
-	return pool.Update(ctx, kept)
-}
-
-// orphan tells whether nobody has an allocation's address. A pod that is starting announces its addresses only when it has
-// them all, which takes as long as it takes; until then what it was given is its own.
-func orphan(allocation types.IPReservation, pod *corev1.Pod) bool {
-	switch {
-	case allocation.PodRef == "":
-		_ = logging.Errorf("%s is allocated to no pod", allocation.IP)
-		return false
-	case pod == nil, deletedByTaint(pod):
-		return true
-	case pod.Status.Phase == corev1.PodPending:
-		return false
+	for _, each := range done.pools {
+		done.losses += each.losses
 	}
-	return !slices.Contains(announcedNames(pod), kubernetes.NormalizeIP(allocation.IP, kubernetes.UnnamedNetwork))
+	return errors.Join(err, releaseErr, dropErr)
 }
 
-// deletedByTaint tells, as upstream does, whether a pod is being taken from a node that does not answer.
-func deletedByTaint(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(each corev1.PodCondition) bool {
-		return each.Type == corev1.DisruptionTarget && each.Status == corev1.ConditionTrue && each.Reason == "DeletionByTaintManager"
-	})
-}
-
-// dropStale deletes each reservation that no pool has an allocation for.
-func dropStale(ctx context.Context, api clients, client *kubernetes.Client) error {
-	// The plugin allocates before it reserves: of what is reserved now, the pools read after this know.
-	reservations, err := api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return err
-	}
-	pools, err := client.ListIPPools()
-	if err != nil {
-		return err
-	}
-	names := allocatedNames(pools)
-	var failed []error
-	for _, reservation := range reservations.Items {
-		if !backed(reservation, names[reservation.Spec.PodRef]) {
-			failed = append(failed, dropUnlessUsed(ctx, api, reservation))
+// without returns the claims that are still there.
+func (j judgement) without(freed map[int]outcome) []claim {
+	var held []claim
+	for i, each := range j.claims {
+		if _, is := freed[i]; !is {
+			held = append(held, each)
 		}
 	}
-	return errors.Join(failed...)
+	return held
 }
 
-// dropUnlessUsed deletes a reservation without an allocation unless the pod has the address: then it is all that keeps
-// the address from being given to others.
-func dropUnlessUsed(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) error {
-	used, err := isUsed(ctx, api, reservation)
-	if err != nil {
-		return err
+// after returns the pools' reports with what is left of their allocations.
+func (j judgement) after(freed map[int]outcome) []poolReport {
+	byName := make(map[string]*poolReport, len(j.pools))
+	for i := range j.pools {
+		byName[j.pools[i].namespace+"/"+j.pools[i].name] = &j.pools[i]
 	}
-	if used {
-		_ = logging.Errorf("reservation %s: %s has the address, and no pool has it allocated", reservation.Name, reservation.Spec.PodRef)
-		return nil
+	for i := range freed {
+		byName[j.claims[i].pool].allocated--
 	}
-	logging.Verbosef("reservation %s of %s has no allocation", reservation.Name, reservation.Spec.PodRef)
-	return drop(ctx, api, reservation)
+	return j.pools
 }
 
-// isUsed tells whether the pod that a reservation names has the address on an interface.
-func isUsed(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) (bool, error) {
-	namespace, name, named := strings.Cut(reservation.Spec.PodRef, "/")
-	if !named {
-		return false, nil
-	}
-	pod, err := api.core.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil && backed(reservation, announcedNames(pod)), err
-}
-
-// announcedNames returns the addresses of a pod's interfaces as the names of reservations have them.
-func announcedNames(pod *corev1.Pod) []string {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return nil
-	}
-	statuses, err := nadutils.GetNetworkStatus(pod)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, status := range statuses {
-		for _, ip := range status.IPs {
-			names = append(names, kubernetes.NormalizeIP(net.ParseIP(ip), kubernetes.UnnamedNetwork))
+// warn says what no run will put right by itself.
+func (r *reconciler) warn(taken *snapshot, found judgement) {
+	for i, within := range rangesOf(taken.pools) {
+		if !within.IsValid() {
+			r.log.Warn("a pool's range cannot be read: only addresses of pods that are gone are released",
+				"pool", poolName(&taken.pools[i]), "range", taken.pools[i].Spec.Range)
 		}
 	}
-	return names
-}
-
-// drop deletes a reservation, but not one that another pod has made under the same name by now.
-func drop(ctx context.Context, api clients, reservation v1alpha1.OverlappingRangeIPReservation) error {
-	this := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &reservation.UID}}
-	err := api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(reservation.Namespace).
-		Delete(ctx, reservation.Name, this)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
-	}
-	return err
-}
-
-// allocatedNames returns, for each pod, its addresses as the names of reservations have them.
-func allocatedNames(pools []storage.IPPool) map[string][]string {
-	names := map[string][]string{}
-	for _, pool := range pools {
-		for _, allocation := range pool.Allocations() {
-			name := kubernetes.NormalizeIP(allocation.IP, kubernetes.UnnamedNetwork)
-			names[allocation.PodRef] = append(names[allocation.PodRef], name)
+	for _, each := range found.claims {
+		if each.PodRef == "" {
+			r.log.Warn("an address is allocated to no pod", "pool", each.pool, "address", fmt.Sprint(each.address))
 		}
 	}
-	return names
-}
-
-// backed tells whether one of the addresses is what the reservation is for: its name is the address, or NETWORK-ADDRESS.
-func backed(reservation v1alpha1.OverlappingRangeIPReservation, addresses []string) bool {
-	for _, address := range addresses {
-		if reservation.Name == address || strings.HasSuffix(reservation.Name, "-"+address) {
-			return true
+	for _, each := range found.pools {
+		if each.losses > 0 {
+			r.log.Warn("pods have addresses of a pool that does not hold them: they may be allocated again",
+				"pool", each.namespace+"/"+each.name, "addresses", each.losses)
 		}
 	}
-	return false
 }

@@ -1,0 +1,323 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	apitypes "k8s.io/apimachinery/pkg/types"
+
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+)
+
+// patience is how long an allocation of a pod that runs has to be seen as an orphan before it is released. A pod's
+// annotation is written after its allocations: after an interface is added to it, or its sandbox is made anew.
+const patience = time.Minute
+
+// sightings remember, by name, since when something has been seen in each run.
+type sightings map[string]time.Time
+
+// A watch compares what one run sees with what the runs before it saw.
+type watch struct {
+	before, now sightings
+	// began and listed are when the lists of this run began and when all were there.
+	began, listed time.Time
+}
+
+// lasting notes that something was seen, and tells whether it has been for long enough.
+func (w *watch) lasting(name string) bool {
+	since, known := w.before[name]
+	if !known {
+		since = w.listed
+	}
+	w.now[name] = since
+	return w.began.Sub(since) >= patience
+}
+
+// standing is how a pod stands to an address that is kept for it.
+type standing int
+
+const (
+	// holding: it has the address, or nobody can tell.
+	holding standing = iota
+	// running: it has what it announces.
+	running
+	// gone: it has no address any more.
+	gone
+)
+
+// standing judges the pod of a NAMESPACE/NAME; of another reference nobody knows whose it is.
+func (s *snapshot) standing(podRef string, pod *podView, now time.Time) standing {
+	switch {
+	case !strings.Contains(podRef, "/"):
+		return holding
+	case pod == nil, pod.finished, s.lost(pod, now):
+		return gone
+	case pod.starting, !pod.readable:
+		return holding
+	}
+	return running
+}
+
+// lost tells whether a pod's node is beyond doubt not running it any more. A taint that evicts the pod does not say so,
+// nor does the pod's condition DisruptionTarget: on a node that answers, the pod runs on for its grace period.
+func (s *snapshot) lost(pod *podView, now time.Time) bool {
+	if s.nodes == nil || pod.node == "" {
+		return false
+	}
+	node, found := s.nodes[pod.node]
+	switch {
+	case !found:
+		return true
+	// As Kubernetes itself, which ignores the taint on a node that is ready.
+	case node.outOfService && !node.ready:
+		return true
+	}
+	return node.unreachable && !pod.expires.IsZero() && now.After(pod.expires)
+}
+
+// A claim is one allocation of one pool.
+type claim struct {
+	pool, key string
+	v1alpha1.IPAllocation
+	// address is nil when pool and key do not tell which it is.
+	address net.IP
+}
+
+// name identifies an allocation: a pod that is made anew, or a new sandbox, makes it another one.
+func (c claim) name(pod *podView) string {
+	return fmt.Sprintf("allocation %s %s %s %s %s %s", c.pool, c.key, c.PodRef, c.IfName, c.ContainerID, pod.uid)
+}
+
+// judgement is what becomes of the allocations.
+type judgement struct {
+	claims []claim
+	// orphans are the allocations nobody has, and released those of them that can be released now: by index in claims.
+	orphans, released []int
+	pools             []poolReport
+}
+
+// judgePools tells which allocations are orphans, and which of them to release.
+func judgePools(s *snapshot, w *watch) judgement {
+	var found judgement
+	ranges := rangesOf(s.pools)
+	for i := range s.pools {
+		pool := &s.pools[i]
+		report := newPoolReport(pool, ranges[i])
+		for key, allocation := range pool.Spec.Allocations {
+			each := claim{poolName(pool), key, allocation, addressOf(ranges[i], key)}
+			orphan, release := s.judge(each, ranges[i], w)
+			index := len(found.claims)
+			found.claims = append(found.claims, each)
+			if orphan {
+				found.orphans = append(found.orphans, index)
+				report.orphans++
+			}
+			if release {
+				found.released = append(found.released, index)
+			}
+		}
+		found.pools = append(found.pools, report)
+	}
+	s.countLosses(found.pools, ranges, w)
+	return found
+}
+
+// judge tells whether nobody has an allocation's address, and whether that is certain enough to release it.
+func (s *snapshot) judge(each claim, within netip.Prefix, w *watch) (orphan, release bool) {
+	pod := s.pods[each.PodRef]
+	switch s.standing(each.PodRef, pod, w.began) {
+	case gone:
+		return true, true
+	case running:
+		offset, known := parseKey(each.key)
+		if !known || !within.IsValid() || announces(pod, within, offset) {
+			return false, false
+		}
+		return true, w.lasting(each.name(pod))
+	}
+	return false, false
+}
+
+// announces tells whether one of a pod's addresses is what an allocation with this offset in the range stands for.
+// Offsets have 64 bits, so that beyond the first 2^64 addresses of a range one offset stands for several.
+func announces(pod *podView, within netip.Prefix, offset uint64) bool {
+	return slices.ContainsFunc(pod.announced, func(each netip.Addr) bool {
+		return within.Contains(each) && offsetIn(within, each) == offset
+	})
+}
+
+// countLosses counts the addresses that pods announce and no pool holds for them. They are seen twice before they count:
+// the pools are older than the pods.
+func (s *snapshot) countLosses(reports []poolReport, ranges []netip.Prefix, w *watch) {
+	for podRef, pod := range s.pods {
+		if s.standing(podRef, pod, w.began) != running {
+			continue
+		}
+		for _, address := range pod.secondary {
+			within := s.narrowest(ranges, address)
+			if within < 0 || s.heldFor(podRef, address, ranges) {
+				continue
+			}
+			if w.lasting(fmt.Sprintf("loss %s %s", pod.uid, address)) {
+				reports[within].losses++
+			}
+		}
+	}
+}
+
+// narrowest returns the pool whose range contains an address and is the smallest, or -1.
+func (s *snapshot) narrowest(ranges []netip.Prefix, address netip.Addr) int {
+	found := -1
+	for i, each := range ranges {
+		if each.Contains(address) && (found < 0 || each.Bits() > ranges[found].Bits()) {
+			found = i
+		}
+	}
+	return found
+}
+
+// heldFor tells whether any pool holds an address for a pod.
+func (s *snapshot) heldFor(podRef string, address netip.Addr, ranges []netip.Prefix) bool {
+	for i, within := range ranges {
+		if !within.Contains(address) {
+			continue
+		}
+		offset := offsetIn(within, address)
+		for _, key := range []string{strconv.FormatUint(offset, 10), strconv.FormatInt(int64(offset), 10)} {
+			if s.pools[i].Spec.Allocations[key].PodRef == podRef {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// judgeReservations returns, by pod, the reservations to delete, now that the released claims are gone. A reservation
+// against overlapping ranges outlives the allocation of a pod that runs: should the pod announce the address after all,
+// the reservation is what keeps it from being allocated again.
+func judgeReservations(s *snapshot, held []claim, w *watch) map[string][]v1alpha1.OverlappingRangeIPReservation {
+	names := reservationNames(held)
+	stale := map[string][]v1alpha1.OverlappingRangeIPReservation{}
+	for _, each := range s.reservations {
+		podRef := each.Spec.PodRef
+		if !backed(each, names[podRef]) && s.stale(each, names, w) {
+			stale[podRef] = append(stale[podRef], each)
+		}
+	}
+	return stale
+}
+
+// stale tells whether a reservation without an allocation of its pod is certainly of no use.
+func (s *snapshot) stale(each v1alpha1.OverlappingRangeIPReservation, names map[string][]string, w *watch) bool {
+	podRef := each.Spec.PodRef
+	pod := s.pods[podRef]
+	switch s.standing(podRef, pod, w.began) {
+	case gone:
+		return true
+	case running:
+		return !backed(each, announcedNames(pod)) && w.lasting(reservationName(each))
+	}
+	// Versions before 0.7 named no pod: what no allocation and no pod at all has is of no use.
+	return podRef == "" && !s.usedByAny(each, names) && w.lasting(reservationName(each))
+}
+
+func (s *snapshot) usedByAny(each v1alpha1.OverlappingRangeIPReservation, names map[string][]string) bool {
+	for _, some := range names {
+		if backed(each, some) {
+			return true
+		}
+	}
+	for _, pod := range s.pods {
+		if backed(each, announcedNames(pod)) {
+			return true
+		}
+	}
+	return false
+}
+
+func reservationName(each v1alpha1.OverlappingRangeIPReservation) string {
+	return fmt.Sprintf("reservation %s/%s %s", each.Namespace, each.Name, each.UID)
+}
+
+// anyAddress stands for an allocation of which nobody knows the address: it backs each reservation of its pod.
+const anyAddress = ""
+
+// reservationNames returns, for each pod, its allocations as the names of reservations have them.
+func reservationNames(claims []claim) map[string][]string {
+	names := map[string][]string{}
+	for _, each := range claims {
+		name := anyAddress
+		if each.address != nil {
+			name = kubernetes.NormalizeIP(each.address, kubernetes.UnnamedNetwork)
+		}
+		names[each.PodRef] = append(names[each.PodRef], name)
+	}
+	return names
+}
+
+func announcedNames(pod *podView) []string {
+	var names []string
+	for _, each := range pod.announced {
+		names = append(names, kubernetes.NormalizeIP(net.IP(each.AsSlice()), kubernetes.UnnamedNetwork))
+	}
+	return names
+}
+
+// backed tells whether one of the addresses is what the reservation is for: its name is the address, or NETWORK-ADDRESS.
+func backed(reservation v1alpha1.OverlappingRangeIPReservation, addresses []string) bool {
+	for _, address := range addresses {
+		if address == anyAddress || reservation.Name == address || strings.HasSuffix(reservation.Name, "-"+address) {
+			return true
+		}
+	}
+	return false
+}
+
+func poolName(pool *v1alpha1.IPPool) string {
+	return apitypes.NamespacedName{Namespace: pool.Namespace, Name: pool.Name}.String()
+}
+
+// rangesOf returns each pool's range; one that cannot be read is not valid.
+func rangesOf(pools []v1alpha1.IPPool) []netip.Prefix {
+	ranges := make([]netip.Prefix, len(pools))
+	for i, pool := range pools {
+		// Not masked: offsets count from the address that is written there.
+		if prefix, err := netip.ParsePrefix(pool.Spec.Range); err == nil {
+			ranges[i] = prefix
+		}
+	}
+	return ranges
+}
+
+// parseKey reads the offset of an allocation. Upstream writes it unsigned and reads it signed.
+func parseKey(key string) (uint64, bool) {
+	if unsigned, err := strconv.ParseUint(key, 10, 64); err == nil {
+		return unsigned, true
+	}
+	signed, err := strconv.ParseInt(key, 10, 64)
+	return uint64(signed), err == nil
+}
+
+// offsetIn is the offset of an address in its range, by upstream's arithmetic.
+func offsetIn(within netip.Prefix, address netip.Addr) uint64 {
+	offset, err := iphelpers.IPGetOffset(net.IP(address.AsSlice()), net.IP(within.Addr().AsSlice()))
+	if err != nil {
+		return 0 // of two families, which Contains has ruled out
+	}
+	return offset
+}
+
+func addressOf(within netip.Prefix, key string) net.IP {
+	offset, known := parseKey(key)
+	if !known || !within.IsValid() {
+		return nil
+	}
+	return iphelpers.IPAddOffset(net.IP(within.Addr().AsSlice()), offset)
+}
