@@ -91,6 +91,11 @@ def _documents(text: str | bytes) -> list[Manifest]:
     return [document for document in YAML(typ="safe").load_all(text) if document]
 
 
+def example(name: str) -> list[Manifest]:
+    """Return the documents of an example."""
+    return list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()))
+
+
 def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> StagedPackage:
     """Stage the package's newest release below `target`, as a build for these platforms does."""
     project = config.load_project(ROOT)

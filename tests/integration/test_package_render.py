@@ -21,6 +21,7 @@ from tests.helpers.package import (
     Manifest,
     StagedPackage,
     containers,
+    example,
     merged,
     nested,
     one,
@@ -111,10 +112,6 @@ def test_examples_are_valid(name: str, kinds: list[str]) -> None:
         if manifest["kind"] != "PackageInstall":
             for version in (OLDEST, NEWEST):
                 kubernetes_validate.validate(manifest, version, strict=True)
-
-
-def example(name: str) -> list[Manifest]:
-    return list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()))
 
 
 def test_values_of_the_example_install_render(package: StagedPackage, tmp_path: Path) -> None:
