@@ -231,7 +231,7 @@ CASES = [
         "          image: hello",
         "          image: hello\n          env: [{}]\n          ports:\n            - containerPort: 99999",
         [
-            "deployment.yaml:22: Deployment hello: containerPort is no port\n",
+            "deployment.yaml:21: Deployment hello: containerPort is no port\n",
             "found: 99999",
             "Deployment hello: an environment variable without a name",
         ],
