@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _EXTRA = re.compile(r"^\s*#!\s*jsonschema:\s*(?P<json>.*)$")
+_SCHEMA = re.compile(r"#@\s*data/values-schema\s*$")
+_DOCUMENT = re.compile(r"---(\s|$)")
+# Keys that YAML 1.1, which ytt reads, takes for a boolean, null or a number.
+_NO_TEXT = re.compile(r"y|n|yes|no|on|off|true|false|null|~|[-+]?[0-9][0-9_]*|0b[01_]+|0x[0-9a-f_]+", re.IGNORECASE)
 _COMMENT_WIDTH = 100
 _RULES = {
     "minimum": "at least {}",
@@ -46,10 +50,41 @@ class ValuesSchema:
     extras: Mapping[Pointer, Mapping[str, Any]]
 
 
+def load_schema(path: Path) -> Document:
+    """Read a values schema; ConfigError for keys that ytt takes for something else than text.
+
+    A file may hold other documents as well, such as a function's: the schema is the one marked as such.
+    """
+    document = yamldoc.parse(_schema_alone(yamldoc.read_text(path)), path)
+    lines = document.text.splitlines()
+    found = []
+    for pointer, place in _keys(document.data, document, ()):
+        plain = place.line and lines[place.line - 1][(place.column or 1) - 1 :].startswith(pointer[-1])
+        if plain and _NO_TEXT.fullmatch(pointer[-1]):
+            message = f"ytt does not read the key {pointer[-1]} as text"
+            found.append(document.problem(pointer, message, key=True, hint="put it in quotes"))
+    if found:
+        raise ConfigError(found, what=str(path))
+    return document
+
+
+def _schema_alone(text: str) -> str:
+    """Return the text with every line of another document left empty, so that lines keep their numbers."""
+    lines = text.split("\n")
+    starts = [number for number, line in enumerate(lines) if _DOCUMENT.match(line)]
+    marks = [number for number, line in enumerate(lines) if _SCHEMA.match(line)]
+    for mark in marks:
+        start = next((number for number in starts if number > mark), None)
+        if start is not None:
+            end = next((number for number in starts if number > start), len(lines))
+            return "\n".join([""] * start + lines[start:end])
+    return text
+
+
 def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
     """Read the `#! jsonschema: {…}` lines of a values schema; ConfigError for one that is no JSON or above no key."""
-    document = yamldoc.load(path)
-    keys = dict(_key_lines(document.data, document, ()))
+    document = load_schema(path)
+    keys = {place.line: pointer for pointer, place in _keys(document.data, document, ()) if place.line is not None}
     extras: dict[Pointer, Mapping[str, Any]] = {}
     found = []
     for number, line in enumerate(document.text.splitlines(), 1):
@@ -66,6 +101,10 @@ def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
             continue
         if following is None or not isinstance(keywords, dict):
             found.append(Problem("no JSON object above a key", Location(path, number), excerpt=line.strip()))
+        elif keys[following] in extras:
+            found.append(
+                Problem("a second jsonschema line above one key", Location(path, number), excerpt=line.strip())
+            )
         else:
             extras[keys[following]] = keywords
     if found:
@@ -117,13 +156,12 @@ def allowed(node: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _key_lines(node: Any, document: Document, at: Pointer) -> Iterator[tuple[int, Pointer]]:
+def _keys(node: Any, document: Document, at: Pointer) -> Iterator[tuple[Pointer, Location]]:
+    """Yield the path and the place of each key."""
     if isinstance(node, dict):
         for key, child in node.items():
-            line = document.locate([*at, key], key=True).line
-            if line is not None:
-                yield line, (*at, key)
-            yield from _key_lines(child, document, (*at, key))
+            yield (*at, key), document.locate([*at, key], key=True)
+            yield from _keys(child, document, (*at, key))
 
 
 def _json_schema(node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Pointer) -> dict[str, Any]:

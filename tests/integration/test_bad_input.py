@@ -226,6 +226,22 @@ CASES = [
         ["ytt refused", "values-schema.yaml:", "11 | replicas: null"],
     ),
     Case(
+        "number as a key of the schema",
+        "values-schema.yaml",
+        "replicas: 1",
+        "replicas:\n  1: 1",
+        ["values-schema.yaml:12:3: key 1 is not text", "hint: put it in quotes"],
+        command=["check"],
+    ),
+    Case(
+        "typo in a JSON Schema keyword",
+        "values-schema.yaml",
+        '"pattern"',
+        '"patern"',
+        ["values-schema.yaml:18:1: name: 'patern' is no keyword of JSON Schema", "such as pattern"],
+        command=["check"],
+    ),
+    Case(
         "object that the server refuses",
         BASE,
         "          image: hello",

@@ -99,3 +99,41 @@ def test_extras_above_nothing_are_told(tmp_path: Path) -> None:
     path.write_text("a: b\n#! jsonschema: {}\n")
     with pytest.raises(ConfigError):
         values.read_extras(path)
+
+
+def test_the_second_line_above_one_key_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text('#! jsonschema: {"minLength": 1}\n#! jsonschema: {"maxLength": 2}\na: b\n')
+    with pytest.raises(ConfigError) as caught:
+        values.read_extras(path)
+    (problem,) = caught.value.problems
+    assert str(problem.location) == f"{path}:2"
+
+
+# Of numbers that are not written as YAML would, the place is the nearest one that is known.
+ODD_KEYS = [(key, "5:3") for key in ("1", "on", "Yes", "n", "~", "null")] + [
+    (k, "4:1") for k in ("0x1F", "1_000", "012")
+]
+
+
+@pytest.mark.parametrize(("key", "place"), ODD_KEYS)
+def test_a_key_that_ytt_does_not_read_as_text_is_told_with_its_place(tmp_path: Path, key: str, place: str) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(f"#@data/values-schema\n---\na: b\nm:\n  {key}: c\n  'off': d\n  once: e\n")
+    with pytest.raises(ConfigError) as caught:
+        values.read_extras(path)
+    (problem,) = caught.value.problems
+    assert str(problem.location) == f"{path}:{place}"
+    assert problem.hint == "put it in quotes"
+
+
+def test_other_documents_of_the_file_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(
+        "#@ def sample():\n---\nname: blue\n1: x\n#@ end\n\n#@data/values-schema\n"
+        '#@schema/examples ("A sample", sample()[0])\n---\n#! jsonschema: {"minLength": 2}\nname: world\n'
+    )
+    assert values.read_extras(path) == {("name",): {"minLength": 2}}
+    document = values.load_schema(path)
+    assert document.data == {"name": "world"}
+    assert document.locate(["name"]).line == 11

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, yamldoc
+from carvelwright import config, values
 from carvelwright.client import schema_traps
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.rules.keywords import keyword_problems
 from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def schema_problems(root: Path, tools: Toolchain) -> list[Problem]:
         schema = export_schema(root, tools)
     except CarvelwrightError as error:
         return refusal(error, Location(path))
-    document = yamldoc.load(path)
-    return [
+    document = values.load_schema(path)
+    traps = [
         document.problem(trap.path.replace("[]", "").split("."), trap.message, key=True, hint=trap.hint)
         for trap in schema_traps(schema.openapi)
         if trap.kind not in _HARMLESS_TRAPS
     ]
+    return [*keyword_problems(schema, document), *traps]
 
 
 def refusal(error: CarvelwrightError, where: Location) -> list[Problem]:

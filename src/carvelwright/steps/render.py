@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
     """Export a project's values schema with ytt."""
     path = root / config.VALUES_SCHEMA
-    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), values.read_extras(path))
+    # What ytt would panic on is found first.
+    extras = values.read_extras(path)
+    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), extras)
 
 
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:

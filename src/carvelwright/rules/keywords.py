@@ -1,0 +1,116 @@
+"""Rules about the JSON Schema keywords of a values schema: that they are keywords, and that the default keeps them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from carvelwright.schema import dotted
+from carvelwright.values import default_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from carvelwright.errors import Problem
+    from carvelwright.values import Pointer, ValuesSchema
+    from carvelwright.yamldoc import Document
+
+_DRAFT = "https://json-schema.org/draft/2020-12/"
+# Keywords that hold a schema, a list of schemas, or schemas by name.
+_ONE = "additionalProperties contains contentSchema else if items not propertyNames then unevaluatedItems"
+_ONE += " unevaluatedProperties"
+_MANY = "allOf anyOf oneOf prefixItems"
+_NAMED = "$defs dependentSchemas patternProperties properties"
+_OWN = re.compile(r"x-.+")
+
+
+def keyword_problems(schema: ValuesSchema, document: Document) -> list[Problem]:
+    """Find unknown keywords, keywords of a wrong type, and defaults that their own keywords refuse."""
+    known = _known()
+    found: list[Problem] = []
+    for at, keywords in schema.extras.items():
+        wrong = [*_wrong_names(keywords, known, ()), *_wrong_values(keywords)]
+        wrong = wrong or list(_refused_default(schema.openapi, at, keywords))
+        for message, value, expected in wrong:
+            shown = None if value is None else json.dumps(value, ensure_ascii=False)
+            found.append(document.problem(at, f"{dotted(at)}: {message}", key=True, found=shown, expected=expected))
+    return found
+
+
+def _known() -> set[str]:
+    """Return the keywords of the draft, as its own metaschema lists them."""
+    from jsonschema_specifications import REGISTRY  # noqa: PLC0415 - slow to import, not always needed
+
+    metaschema = cast("Mapping[str, Any]", REGISTRY.contents(f"{_DRAFT}schema"))
+    parts = [cast("Mapping[str, Any]", REGISTRY.contents(_DRAFT + part["$ref"])) for part in metaschema["allOf"]]
+    return {name for part in parts for name in part["properties"]}
+
+
+def _wrong_names(node: Any, known: set[str], at: Pointer) -> Iterator[tuple[str, Any, str | None]]:
+    if not isinstance(node, dict):
+        return
+    for name in node:
+        if name not in known and not _OWN.fullmatch(name):
+            yield f"{name!r} is no keyword of JSON Schema", None, f"a keyword of draft 2020-12{_near(name, known)}"
+    for name, value in node.items():
+        if name in _ONE.split():
+            yield from _wrong_names(value, known, (*at, name))
+        elif name in _MANY.split() and isinstance(value, list):
+            for item in value:
+                yield from _wrong_names(item, known, (*at, name))
+        elif name in _NAMED.split() and isinstance(value, dict):
+            for child, item in value.items():
+                yield from _wrong_names(item, known, (*at, name, child))
+
+
+def _near(name: str, known: set[str]) -> str:
+    import difflib  # noqa: PLC0415 - almost never needed
+
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" such as {near[0]}" if near else ""
+
+
+def _wrong_values(keywords: Mapping[str, Any]) -> Iterator[tuple[str, Any, str | None]]:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see schema.problems()
+
+    meta: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    for error in meta.iter_errors(keywords):
+        where = dotted(list(error.absolute_path)) or "the keywords"
+        yield f"wrong value of {where}: {error.message}", error.instance, None
+    for pattern in _patterns(keywords):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"not a regular expression: {error}", pattern, None
+
+
+def _patterns(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _patterns(item)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            if name == "pattern" and isinstance(value, str):
+                yield value
+            if name == "patternProperties" and isinstance(value, dict):
+                yield from value
+            yield from _patterns(value)
+
+
+def _refused_default(
+    openapi: Mapping[str, Any], at: Pointer, keywords: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, str | None]]:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see schema.problems()
+
+    node: Any = openapi
+    for part in at:
+        node = (node.get("properties") or {}).get(part) if isinstance(node, dict) else None
+    if node is None:
+        return
+    default = default_of(node)
+    if default is None and node.get("nullable"):
+        return
+    validator: Any = Draft202012Validator(dict(keywords))
+    for error in validator.iter_errors(default):
+        yield f"the default is not what its jsonschema line allows: {error.message}", default, keywords.get("$comment")
