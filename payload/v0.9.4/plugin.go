@@ -2,81 +2,226 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	cniversion "github.com/containernetworking/cni/pkg/version"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/config"
+	wbclient "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
+)
+
+const (
+	// notAvailable is CNI's error code for a plugin that cannot serve an ADD.
+	notAvailable = 50
+	// statusLimit is short: runtimes ask for the status every few seconds, and wait for it.
+	statusLimit = 5 * time.Second
+	checkLimit  = 30 * time.Second
+	// requestLimit bounds each request, so that one that gets no answer leaves time for others.
+	requestLimit = 10 * time.Second
+	// perSecond is more than a call needs. client-go's own 5, after a burst of 10, made each dual-stack ADD wait.
+	perSecond = 50
 )
 
 // plugin answers one call of the container runtime; without CNI_COMMAND it prints its version.
 func plugin() {
-	calls := skel.CNIFuncs{Add: add, Check: check, Del: del}
+	calls := skel.CNIFuncs{Add: add, Check: check, Del: del, GC: collect, Status: status}
 	skel.PluginMainFuncs(calls, cniversion.All, banner("whereabouts"))
 }
 
 func add(call *skel.CmdArgs) error {
-	ipam, cniVersion, err := open(call)
+	a, cniVersion, err := open(call)
 	if err != nil {
 		return err
 	}
-	defer shut(ipam)
 	ctx, cancel := context.WithTimeout(context.Background(), types.AddTimeLimit)
 	defer cancel()
-	allocated, err := allocate(ctx, ipam)
+	allocated, err := allocate(ctx, a)
 	if err != nil {
 		return logging.Errorf("allocating an address: %v", err)
 	}
-	result := &current.Result{DNS: ipam.Config.DNS, Routes: ipam.Config.Routes}
+	result := &current.Result{DNS: a.config.DNS, Routes: a.config.Routes}
 	for _, address := range allocated {
-		result.IPs = append(result.IPs, &current.IPConfig{Address: address, Gateway: ipam.Config.Gateway})
+		result.IPs = append(result.IPs, &current.IPConfig{Address: address, Gateway: a.config.Gateway})
 	}
-	for _, static := range ipam.Config.Addresses {
+	for _, static := range a.config.Addresses {
 		result.IPs = append(result.IPs, &current.IPConfig{Address: static.Address, Gateway: static.Gateway})
 	}
 	return cnitypes.PrintResult(result, cniVersion)
 }
 
-// del reports success whatever happens, so that a pod can always go: what it leaves behind is the reconciler's.
+// del reports success whatever it meets, so that a pod can always go: what it leaves behind is the reconciler's.
 func del(call *skel.CmdArgs) error {
-	ipam, _, err := open(call)
-	if err != nil {
-		return err
+	a, _, err := open(call)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), types.DelTimeLimit)
+		defer cancel()
+		err = release(ctx, a)
 	}
-	defer shut(ipam)
-	ctx, cancel := context.WithTimeout(context.Background(), types.DelTimeLimit)
-	defer cancel()
-	if _, err := kubernetes.IPManagement(ctx, types.Deallocate, ipam.Config, ipam); err != nil {
-		_ = logging.Errorf("giving an address back: %v", err)
+	if err != nil {
+		_ = logging.Errorf("the addresses of container %s, interface %s (%s) are left to the reconciler: %v",
+			call.ContainerID, call.IfName, call.Args, err)
 	}
 	return nil
 }
 
-func check(*skel.CmdArgs) error {
-	return errors.New("CNI CHECK is not implemented: set \"disableCheck\": true in the network's configuration")
+// check fails unless the interface has, in pool and reservation, the addresses of the result of its ADD.
+func check(call *skel.CmdArgs) error {
+	a, _, err := open(call)
+	if err != nil {
+		return err
+	}
+	previous, err := previousResult(call.StdinData)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkLimit)
+	defer cancel()
+	return verify(ctx, a, previous)
 }
 
-func open(call *skel.CmdArgs) (*kubernetes.KubernetesIPAM, string, error) {
-	ipamConfig, cniVersion, err := config.LoadIPAMConfig(call.StdinData, call.Args)
+// status fails with the code for a plugin that is not available unless an ADD could reach the pools now.
+func status(call *skel.CmdArgs) error {
+	a, _, err := open(call)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), statusLimit)
+		defer cancel()
+		_, err = a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).List(ctx, metav1.ListOptions{Limit: 1})
+	}
+	if err != nil {
+		return cnitypes.NewError(notAvailable, "Whereabouts cannot reach its pools", err.Error())
+	}
+	return nil
+}
+
+// collect does nothing on purpose. The runtime names the attachments of this node and of one network that are valid. A pool
+// belongs to all nodes and to each network with its range, and its entries name no node: those of others would be released.
+// The reconciler, which sees all pods, does this work.
+func collect(*skel.CmdArgs) error {
+	logging.Verbosef("GC: addresses of attachments that are gone are left to the reconciler")
+	return nil
+}
+
+// verify compares the addresses that the interface has with those of the result of its ADD.
+func verify(ctx context.Context, a *attachment, previous *current.Result) error {
+	places, _, err := a.places(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, each := range places {
+		failed = append(failed, a.verify(ctx, each, previous))
+	}
+	return errors.Join(failed...)
+}
+
+func (a *attachment) verify(ctx context.Context, at place, previous *current.Result) error {
+	pool, err := a.pool(ctx, at)
+	if err != nil {
+		return err
+	}
+	if pool == nil {
+		return fmt.Errorf("there is no pool %s", at.name())
+	}
+	all, _, err := entries(pool)
+	if err != nil {
+		return err
+	}
+	mine := a.held(all)
+	if mine == nil || mine.PodRef != a.config.GetPodRef() {
+		return fmt.Errorf("the pool %s has no address for %s of %s, container %s", at.name(), a.ifName, a.config.GetPodRef(), a.container)
+	}
+	if !names(previous, mine) {
+		return fmt.Errorf("the pool %s has %s for %s of %s, which prevResult lacks", at.name(), mine.ip, a.ifName, a.config.GetPodRef())
+	}
+	if !a.config.OverlappingRanges {
+		return nil
+	}
+	found, err := a.reservation(ctx, mine.ip)
+	switch {
+	case err != nil:
+		return err
+	case found == nil:
+		return fmt.Errorf("%s has no reservation", mine.ip)
+	case !a.owns(found, mine.PodRef):
+		return fmt.Errorf("the reservation of %s is %s's of %s", mine.ip, found.Spec.IfName, found.Spec.PodRef)
+	}
+	return nil
+}
+
+func names(result *current.Result, mine *entry) bool {
+	for _, each := range result.IPs {
+		if each.Address.IP.Equal(mine.ip) {
+			return true
+		}
+	}
+	return false
+}
+
+func previousResult(data []byte) (*current.Result, error) {
+	var network cnitypes.PluginConf
+	if err := json.Unmarshal(data, &network); err != nil {
+		return nil, err
+	}
+	if network.RawPrevResult == nil {
+		return nil, cnitypes.NewError(cnitypes.ErrInvalidNetworkConfig, "CHECK needs prevResult, the result of the ADD", "")
+	}
+	if err := cniversion.ParsePrevResult(&network); err != nil {
+		return nil, err
+	}
+	return current.NewResultFromResult(network.PrevResult)
+}
+
+func open(call *skel.CmdArgs) (*attachment, string, error) {
+	ipam, cniVersion, err := config.LoadIPAMConfig(call.StdinData, call.Args)
 	if err != nil {
 		return nil, "", logging.Errorf("reading the IPAM configuration: %v", err)
 	}
-	logging.Debugf("container %q, pod %q, interface %q: %+v", call.ContainerID, ipamConfig.GetPodRef(), call.IfName, *ipamConfig)
-	ipam, err := kubernetes.NewKubernetesIPAM(call.ContainerID, call.IfName, *ipamConfig)
+	logging.Debugf("container %q, pod %q, interface %q: %+v", call.ContainerID, ipam.GetPodRef(), call.IfName, *ipam)
+	api, namespace, err := apiOf(ipam.Kubernetes.KubeConfigPath)
 	if err != nil {
-		return nil, "", logging.Errorf("reaching the API server: %v", err)
+		return nil, "", logging.Errorf("reading %s: %v", ipam.Kubernetes.KubeConfigPath, err)
 	}
-	return ipam, cniVersion, nil
+	return &attachment{config: *ipam, namespace: namespace, container: call.ContainerID, ifName: call.IfName, api: api}, cniVersion, nil
 }
 
-func shut(ipam *kubernetes.KubernetesIPAM) {
-	if err := ipam.Close(); err != nil {
-		_ = logging.Errorf("closing the connection to the API server: %v", err)
+// apiOf returns the ways to the API server of a kubeconfig, and the namespace of its context.
+func apiOf(kubeconfig string) (clients, string, error) {
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, &clientcmd.ConfigOverrides{})
+	raw, err := loader.RawConfig()
+	if err != nil {
+		return clients{}, "", err
 	}
+	now, found := raw.Contexts[raw.CurrentContext]
+	if !found {
+		return clients{}, "", fmt.Errorf("the kubeconfig has no context %q", raw.CurrentContext)
+	}
+	server, err := loader.ClientConfig()
+	if err != nil {
+		return clients{}, "", err
+	}
+	namespace := now.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceSystem
+	}
+	tune(server)
+	core, coreErr := kubernetes.NewForConfig(server)
+	whereabouts, whereaboutsErr := wbclient.NewForConfig(server)
+	return clients{core: core, whereabouts: whereabouts}, namespace, errors.Join(coreErr, whereaboutsErr)
+}
+
+func tune(server *rest.Config) {
+	server.QPS, server.Burst, server.Timeout = perSecond, perSecond, requestLimit
 }

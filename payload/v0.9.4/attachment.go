@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
+)
+
+// An attachment is one interface of one pod in one network, as a call of the plugin describes it.
+type attachment struct {
+	config types.IPAMConfig
+	// namespace holds the pools, reservations and leases.
+	namespace string
+	// container is the ID of the pod's sandbox.
+	container string
+	ifName    string
+	api       clients
+}
+
+// A place is where the addresses of one range are kept.
+type place struct {
+	within types.RangeConfiguration
+	pool   kubernetes.PoolIdentifier
+}
+
+func (p place) name() string { return kubernetes.IPPoolName(p.pool) }
+
+// places returns where the addresses of each range are kept, and the name of the lease that guards them.
+func (a *attachment) places(ctx context.Context) ([]place, string, error) {
+	if a.config.NodeSliceSize != "" && len(a.config.IPRanges) > 0 {
+		slice, err := a.slice(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return []place{slice}, slice.name(), nil
+	}
+	var found []place
+	for _, within := range a.config.IPRanges {
+		pool := kubernetes.PoolIdentifier{IpRange: within.Range, NetworkName: a.config.NetworkName}
+		found = append(found, place{within, pool})
+	}
+	return found, "whereabouts", nil
+}
+
+// slice returns this node's part of the range.
+func (a *attachment) slice(ctx context.Context) (place, error) {
+	none := place{}
+	if len(a.config.IPRanges) > 1 {
+		return none, fmt.Errorf("node_slice_size divides one range, and the network has %d", len(a.config.IPRanges))
+	}
+	node, err := nodeName(a.config.ConfigurationPath)
+	if err != nil {
+		return none, err
+	}
+	part, err := a.sliceRange(ctx, node)
+	if err != nil {
+		return none, err
+	}
+	_, network, err := net.ParseCIDR(part)
+	if err != nil {
+		return none, fmt.Errorf("the slice of node %s: %w", node, err)
+	}
+	// The range itself gives the prefix length of the addresses, and its exclusions hold within the slice as well.
+	within := a.config.IPRanges[0]
+	if within.RangeStart, err = iphelpers.FirstUsableIP(*network); err != nil {
+		return none, fmt.Errorf("the slice of node %s: %w", node, err)
+	}
+	if within.RangeEnd, err = iphelpers.LastUsableIP(*network); err != nil {
+		return none, fmt.Errorf("the slice of node %s: %w", node, err)
+	}
+	pool := kubernetes.PoolIdentifier{IpRange: part, NetworkName: a.config.NetworkName, NodeName: node}
+	return place{within, pool}, nil
+}
+
+func (a *attachment) sliceRange(ctx context.Context, node string) (string, error) {
+	name := a.config.NetworkName
+	if name == kubernetes.UnnamedNetwork {
+		name = a.config.Name
+	}
+	slices, err := a.api.whereabouts.WhereaboutsV1alpha1().NodeSlicePools(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("the network has node_slice_size, but there is no NodeSlicePool %s/%s: "+
+			"set node_slice_controller.enabled to true, and look at the events of the network attachment", a.namespace, name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the NodeSlicePool %s/%s: %w", a.namespace, name, err)
+	}
+	for _, each := range slices.Status.Allocations {
+		if each.NodeName == node {
+			return each.SliceRange, nil
+		}
+	}
+	return "", fmt.Errorf("the NodeSlicePool %s/%s has no slice for node %s: all %d may be in use by other nodes",
+		a.namespace, name, node, len(slices.Status.Allocations))
+}
+
+// nodeName returns the node's name from where upstream looks for it.
+func nodeName(directory string) (string, error) {
+	if name := strings.TrimSpace(os.Getenv("NODENAME")); name != "" {
+		return name, nil
+	}
+	data, err := os.ReadFile(filepath.Join(directory, "nodename"))
+	if err != nil {
+		data, err = os.ReadFile("/etc/hostname")
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding the name of this node: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
