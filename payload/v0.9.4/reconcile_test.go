@@ -21,7 +21,6 @@ import (
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	wbfake "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned/fake"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 )
 
 const namespace = "kube-system"
@@ -144,9 +143,9 @@ func (b *bench) expect(when string, held []string, reserved ...string) {
 // add is an ADD of the plugin; it returns the address.
 func (b *bench) add(podName, ifName, container string, within string) string {
 	b.t.Helper()
-	ipam := podInterface(kubernetes.NewKubernetesClient(b.wb, b.core), ifName, within)
-	ipam.Config.PodName, ipam.ContainerID = podName, container
-	allocated, err := allocate(b.t.Context(), ipam)
+	a := attached(clients{core: b.core, whereabouts: b.wb}, podName, ifName, within)
+	a.container = container
+	allocated, err := allocate(b.t.Context(), a)
 	if err != nil {
 		b.t.Fatal(err)
 	}

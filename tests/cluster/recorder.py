@@ -44,8 +44,8 @@ exit $code
 IPAM_SCRIPT = """#!/bin/sh
 exec {limit}/opt/cni/bin/whereabouts 2>> "$RECORD.err"
 """
-# Whereabouts' last words at its level `debug`: the addresses, and the error, which a DEL keeps to itself.
-OUTCOME = re.compile(r"IPManagement: \[.*\], (?P<error>.*)")
+# The error that a DEL keeps to itself: of our plugin, and of upstream's at its level `debug`.
+OUTCOME = re.compile(r"(?:left to the reconciler: |IPManagement: \[.*\], )(?P<error>.*)")
 REFUSED = "Unauthorized"
 
 
