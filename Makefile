@@ -18,8 +18,9 @@ GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpat
 .DEFAULT_GOAL := build
 .PHONY: build root setup tools wheel test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
 
+# Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
-	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE))
+	@$(BIN)/carvelwright build $(if $(TO),--to $(TO)) $(if $(RELEASE),--release $(RELEASE)) $(PLATFORM:%=--platform %)
 
 setup: $(UV) ## the locked environment, Go included
 	@$(UV) sync --locked --quiet

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import schema, yamldoc
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 from carvelwright.platform import Platform
 from carvelwright.reference import Repository
 from carvelwright.version import PackageVersion
@@ -115,10 +115,11 @@ class Project:
         for release in self.releases:
             if str(release.version) == version:
                 return release
+        names = [str(release.version) for release in self.releases]
         raise CarvelwrightError(
-            f"no release {version} in {RELEASES_DIRECTORY}",
+            f"no release {version} in {RELEASES_DIRECTORY}{did_you_mean(version, names)}",
             exit_code=ExitCode.CONFIG,
-            details=f"found: {', '.join(str(release.version) for release in self.releases)}",
+            details=f"found: {', '.join(names)}",
             hint=f"add {RELEASES_DIRECTORY}/{version}.yaml, or name one of these",
         )
 

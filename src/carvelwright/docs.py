@@ -33,8 +33,13 @@ def pages(schema: ValuesSchema) -> dict[str, str]:
 
 
 def _commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100)
-    context.terminal_width = 100
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=100,
+        help_option_names=root.context_settings["help_option_names"],
+    )
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for child_name in command.list_commands(context):

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -64,6 +64,14 @@ class Problem:
         head = f"{self.location}: {self.message}" if self.location else self.message
         rows = [("", self.excerpt), ("found: ", self.found), ("expected: ", self.expected), ("hint: ", self.hint)]
         return [head, *(f"    {label}{text}" for label, text in rows if text is not None)]
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return the end of a message that suggests the name most like a mistyped word; empty where none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - slow to import, seldom needed
+
+    close = get_close_matches(word, list(names), 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class CarvelwrightError(Exception):

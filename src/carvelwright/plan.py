@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,12 +109,13 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
     """Work out a build from the project, the options and SOURCE_DATE_EPOCH; CarvelwrightError for what cannot be."""
     release = project.release(options.release)
     platforms = options.platforms or project.platforms
+    known = [str(platform) for platform in project.platforms]
     for platform in platforms:
         if platform not in project.platforms:
             raise CarvelwrightError(
-                f"platform {platform} is not one of the project's",
+                f"platform {platform} is not one of the project's{did_you_mean(str(platform), known)}",
                 exit_code=ExitCode.USAGE,
-                details=f"expected: {', '.join(map(str, project.platforms))}",
+                details=f"expected: {', '.join(known)}",
                 hint="add it to `platforms` in package/build.yaml, or name one of these",
             )
     target = options.to or project.registry

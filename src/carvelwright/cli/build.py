@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carvelwright import config, pipeline
-from carvelwright.cli import progress
+from carvelwright.cli import completion, options, progress
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
@@ -21,51 +21,37 @@ from carvelwright.reference import Repository
 from carvelwright.report import readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
-class _Parsed(click.ParamType[Any]):
-    """A value type with a `parse` that raises ValueError with a message for people."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-@click.command("build")
-@click.option("--release", metavar="VERSION", help="The release to build.  [default: the newest in package/releases]")
-@click.option(
+@options.command("build")
+@options.release
+@options.option(
     "--platform",
     "platforms",
     multiple=True,
-    type=_Parsed("OS/ARCH", Platform.parse),
+    type=options.Parsed("OS/ARCH", Platform.parse),
+    shell_complete=completion.platforms,
     help="Build for this platform only; may be given again.  [default: those of package/build.yaml]",
 )
-@click.option(
+@options.option(
     "--to",
-    type=_Parsed("REGISTRY/PATH", Repository.parse),
+    type=options.Parsed("REGISTRY/PATH", Repository.parse),
     help="Push there, with docker's own credentials.  [default: the embedded registry of package/build.yaml]",
 )
-@click.option(
+@options.option(
     "--registry-timeout",
-    type=click.FloatRange(min=1),
+    type=options.Parsed("SECONDS", options.seconds),
     default=900.0,
     show_default=True,
-    metavar="SECONDS",
     help="Give up when one exchange with a registry takes longer.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to report the result.")
+@options.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")
+@options.output_format
 @click.pass_obj
 def command(
     context: Context,
@@ -81,18 +67,22 @@ def command(
 
     What did not change, by content, is not done again.
     """
-    options = BuildOptions(release, platforms, to, registry_timeout)
+    asked = BuildOptions(release, platforms, to, registry_timeout)
     if dry_run:
-        plan = make_plan(config.load_project(context.root), options, context.environment)
+        plan = make_plan(config.load_project(context.root), asked, context.environment)
         click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
         return
     reporter, seconds = progress.reporter(context), stopwatch()
-    result = pipeline.build(context.root, options, context.environment, reporter)
+    result = pipeline.build(context.root, asked, context.environment, reporter)
     if form == "json":
         click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
-    else:
+    elif not context.quiet:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(_summary(result.release, seconds(), width, unchanged=result.unchanged))
+        if context.verbose:
+            click.echo(
+                "\n".join(["", "tools:", *(f"  {name} {version}" for name, version in result.release["tools"].items())])
+            )
 
 
 def _dry_run(plan: Mapping[str, Any]) -> str:

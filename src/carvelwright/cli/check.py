@@ -8,39 +8,25 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright.check import check
-from carvelwright.errors import ConfigError
-from carvelwright.report import Recorder
+from carvelwright.cli import failures, options, progress
+from carvelwright.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from carvelwright.cli.main import Context
-    from carvelwright.errors import Problem
+    from carvelwright.cli.options import Context
 
 
-@click.command("check")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to report problems.")
+@options.command("check")
+@options.output_format
 @click.pass_obj
-def command(context: Context, form: str) -> None:
+def command(context: Context, form: str) -> int:
     """Check project, releases, metadata and values schema; report every problem with its place.
 
     The rules are those of the project's files, of the server that takes the package, and of the client that shows it.
     """
-    problems = check(context.root, context.environment, Recorder())
+    problems = check(context.root, context.environment, progress.reporter(context, quiet=True))
+    failure = failures.explain(ConfigError(problems)) if problems else None
     if form == "json":
-        click.echo(json.dumps([_document(problem) for problem in problems], indent=2))
-    if problems:
-        raise ConfigError(problems)
-    if form == "text":
+        click.echo(json.dumps([failures.problem_document(problem) for problem in problems], indent=2))
+    elif failure is None and not context.quiet:
         click.echo("ok: nothing to complain about")
-
-
-def _document(problem: Problem) -> dict[str, str | int | None]:
-    location = problem.location
-    return {
-        "message": problem.message,
-        "file": str(location.file) if location else None,
-        "line": location.line if location else None,
-        "column": location.column if location else None,
-        "found": problem.found,
-        "expected": problem.expected,
-        "hint": problem.hint,
-    }
+    return failures.report(failure) if failure else ExitCode.OK

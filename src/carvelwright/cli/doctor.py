@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
 
 from carvelwright import config
-from carvelwright.cli import progress
+from carvelwright.cli import failures, options, progress
+from carvelwright.errors import ExitCode
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
 if TYPE_CHECKING:
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
+    from carvelwright.tools.toolchain import Finding
 
 
-@click.command("doctor")
-@click.option("--install", is_flag=True, help="Build the pinned tools that are missing.")
+@options.command("doctor")
+@options.option("--install", is_flag=True, help="Build the pinned tools that are missing.")
+@options.output_format
 @click.pass_obj
-def command(context: Context, *, install: bool) -> None:
+def command(context: Context, form: str, *, install: bool) -> int:
     """List the tools and their versions, and what to do for each that is missing."""
     project = config.load_project(context.root)
     search = Search(project.root, project.tools, project.go, context.environment)
     if install:
         toolchain.install(search, progress.reporter(context))
     findings = [toolchain.look_for_go(search), *toolchain.look(search)]
-    for finding in findings:
-        state = f"{finding.tool.version:<10} {finding.tool.path}" if finding.tool else f"{finding.problem}"
-        click.echo(f"{finding.name:<7} {'ok' if finding.tool else 'WRONG':<6} {state}  (expected {finding.wanted})")
-    if any(finding.tool is None for finding in findings):
-        raise toolchain.missing_error(search, findings)
+    missing = any(finding.tool is None for finding in findings)
+    failure = failures.explain(toolchain.missing_error(search, findings)) if missing else None
+    if form == "json":
+        listed = {"tools": [_document(finding) for finding in findings]}
+        click.echo(json.dumps(listed | ({"error": failures.document(failure)} if failure else {}), indent=2))
+    else:
+        for finding in findings:
+            if finding.tool is None or not context.quiet:
+                click.echo(_line(finding))
+    return failures.report(failure) if failure else ExitCode.OK
+
+
+def _line(finding: Finding) -> str:
+    state = f"{finding.tool.version:<10} {finding.tool.path}" if finding.tool else f"{finding.problem}"
+    return f"{finding.name:<7} {'ok' if finding.tool else 'WRONG':<6} {state}  (expected {finding.wanted})"
+
+
+def _document(finding: Finding) -> dict[str, str | bool | None]:
+    return {
+        "name": finding.name,
+        "ok": finding.tool is not None,
+        "version": finding.tool.version if finding.tool else None,
+        "path": str(finding.tool.path) if finding.tool else None,
+        "expected": finding.wanted,
+        "problem": finding.problem,
+    }

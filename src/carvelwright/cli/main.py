@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import __version__
-from carvelwright.cli import INTERRUPTED, streams
-from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.files import file_error
+from carvelwright.cli import failures, streams
+from carvelwright.cli.options import Group, current
+from carvelwright.errors import ExitCode
 from carvelwright.process import stopping_children
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+# Set by the shell that asks for completions.
+_COMPLETING = "_CARVELWRIGHT_COMPLETE"
 _COMMANDS = {
-    "build": "Build the package from source: image, bundle, repository, archive, values files.",
-    "check": "Check project, releases, metadata and values schema; report every problem with its place.",
-    "render": "Render the manifests as the server does, with values files of your own.",
-    "values": "Print default values, annotated values, JSON Schema or the table of the data values.",
+    "check": "Check the project and report every problem with its place.",
+    "render": "Print the manifests as the server renders them, with your values files.",
+    "build": "Build image, bundle, package repository, archive and values files into dist/.",
+    "serve": "Serve dist/ from a registry on loopback.",
+    "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
     "rbac": "Print the least rights that a service account needs to install the package.",
-    "serve": "Serve what was built from a registry on loopback.",
     "doctor": "List the tools and their versions; --install builds the missing ones.",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every command gets: the project's directory and the environment."""
-
-    root: Path
-    environment: Mapping[str, str]
-
-
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Imports a command's module when the command is used: start-up time is most of a run that has nothing to do."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. click answers a Ctrl-C with an empty line, which a log has no use for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise click.Abort from interrupt
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -58,20 +57,10 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="carvelwright", message="%(prog)s %(version)s")
-@click.option(
-    "--project",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    show_default="the current directory",
-    help="The package project's directory.",
-)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
-def root(ctx: click.Context, project: Path, *, debug: bool) -> None:
+def root(ctx: click.Context) -> None:
     """Build Carvel packages from source to a published package repository."""
-    del debug  # read by run(), which also sees errors outside this function
-    ctx.obj = Context(project, dict(os.environ))
+    ctx.obj = current(ctx)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,8 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         code = _run(arguments)
         unwritten = standard.failure()
         if code == ExitCode.OK and unwritten is not None:
-            _tell(unwritten.lines())
-            code = unwritten.exit_code
+            code = failures.report(failures.explain(unwritten))
         sys.stderr.flush()
     return int(code)
 
@@ -95,21 +83,40 @@ def _run(arguments: Sequence[str]) -> int:
         _import_commands(arguments)
         with stopping_children():
             status = root.main(list(arguments), prog_name="carvelwright", standalone_mode=False)
+    except SystemExit as finished:
+        # How click ends after it has answered a shell that asks for completions.
+        return int(finished.code or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes words
-        lines, code = _explain(error)
-        # What was written before stands before.
-        sys.stdout.flush()
-        if "--debug" in arguments:
-            import traceback  # noqa: PLC0415 - slow to import, almost never needed
-
-            traceback.print_exception(error)
-        _tell(lines)
-        return code
-    # click returns the status of --help and --version; commands return nothing.
+        return _report(error, arguments)
+    # click returns the status of --help and --version; commands return nothing, or the code of what they reported.
     return int(status or ExitCode.OK)
+
+
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
+    failure = failures.explain(error)
+    if _COMPLETING in os.environ:
+        # Whoever presses Tab has asked for no words.
+        return int(failure.exit_code)
+    if _asked_for(arguments, "format", "json"):
+        click.echo(failures.as_json(failure))
+    if _asked_for(arguments, "debug"):
+        import traceback  # noqa: PLC0415 - slow to import, almost never needed
+
+        traceback.print_exception(error)
+    return failures.report(failure)
+
+
+def _asked_for(arguments: Sequence[str], name: str, value: str | None = None) -> bool:
+    """Tell whether an option is set, also where the command line is wrong and click has read none."""
+    variable = os.environ.get(f"CARVELWRIGHT_{name.upper()}", "").lower()
+    if value is None:
+        return f"--{name}" in arguments or variable in ("1", "true", "t", "yes", "y", "on")
+    given = [after for option, after in itertools.pairwise(arguments) if option == f"--{name}"]
+    given += [text.partition("=")[2] for text in arguments if text.startswith(f"--{name}=")]
+    return value == (given[-1] if given else variable)
 
 
 def _import_commands(arguments: Sequence[str]) -> None:
@@ -117,26 +124,3 @@ def _import_commands(arguments: Sequence[str]) -> None:
     for name in dict.fromkeys(arguments):
         if name in _COMMANDS:
             importlib.import_module(f"carvelwright.cli.{name}")
-
-
-def _tell(lines: Sequence[str]) -> None:
-    click.echo("error: " + "\n".join(lines), err=True)
-
-
-def _explain(error: BaseException) -> tuple[Sequence[str], ExitCode]:
-    match error:
-        case CarvelwrightError():
-            told: tuple[Sequence[str], ExitCode] = error.lines(), error.exit_code
-        case KeyboardInterrupt() | click.Abort():
-            told = [INTERRUPTED], ExitCode.INTERRUPTED
-        case click.UsageError():
-            usage = error.ctx.get_usage() if error.ctx else ""
-            told = [error.format_message(), f"    {usage}"], ExitCode.USAGE
-        case click.ClickException():
-            told = [error.format_message()], ExitCode.USAGE
-        case OSError():
-            told = file_error(error, "read or write").lines(), ExitCode.FILESYSTEM
-        case _:
-            what = f"internal error: {type(error).__name__}: {error}"
-            told = [what, "    hint: please report it, with the output of --debug"], ExitCode.INTERNAL
-    return told

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import pipeline, rbac, yamldoc
-from carvelwright.cli import options
-from carvelwright.report import Recorder
+from carvelwright.cli import options, progress
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
 
 
-@click.command("rbac")
+@options.command("rbac")
 @options.values_files
 @options.release
-@click.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
-@click.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
-@click.option(
+@options.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
+@options.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
+@options.option(
     "--replacing",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -38,7 +37,7 @@ def command(
     replacing: tuple[Path, ...],
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
-    session = pipeline.open_session(context.root, context.environment, Recorder())
+    session = pipeline.open_session(context.root, context.environment, progress.reporter(context, quiet=True))
 
     def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
         text = render(session, session.tools(), values, release).decode()

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import pipeline
-from carvelwright.cli import options
-from carvelwright.report import Recorder
+from carvelwright.cli import options, progress
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
 
 
-@click.command("render")
+@options.command("render")
 @options.values_files
 @options.release
 @click.pass_obj
@@ -27,5 +26,5 @@ def command(context: Context, files: tuple[Path, ...], release: str | None) -> N
 
     They are what the server renders, but for images: those stay names until `build` locks them by digest.
     """
-    session = pipeline.open_session(context.root, context.environment, Recorder())
+    session = pipeline.open_session(context.root, context.environment, progress.reporter(context, quiet=True))
     sys.stdout.buffer.write(render(session, session.tools(), files, release))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import serving
-from carvelwright.cli import progress
+from carvelwright.cli import options, progress
 
 if TYPE_CHECKING:
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
 
 
 def _host_and_port(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -22,8 +22,8 @@ def _host_and_port(_context: click.Context, _parameter: click.Parameter, value: 
     return value
 
 
-@click.command("serve")
-@click.option(
+@options.command("serve")
+@options.option(
     "--address",
     metavar="HOST:PORT",
     callback=_host_and_port,
@@ -34,7 +34,8 @@ def command(context: Context, address: str | None) -> None:
     """Serve what lies in dist/ from the embedded registry until Ctrl-C."""
     with serving.serve(context.root, address, context.environment, progress.reporter(context)) as repository:
         click.echo(f"package repository: {repository}")
-        click.echo("serving; Ctrl-C ends it")
+        if not context.quiet:
+            click.echo("serving; Ctrl-C ends it")
         # An interrupt is how this command ends, not a failure of it.
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carvelwright import bounds, client, files, pipeline, values
+from carvelwright.cli import options, progress
 from carvelwright.client import Client
-from carvelwright.report import Recorder
 from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from carvelwright.cli.main import Context
+    from carvelwright.cli.options import Context
     from carvelwright.values import ValuesSchema
 
-_schema_option = click.option(
+_schema_option = options.option(
     "--schema",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An OpenAPI v3 schema, JSON or YAML, as under valuesSchema.openAPIv3 of a Package.  [default: this project's]",
 )
 
 
-@click.group("values")
+@options.group("values")
 def command() -> None:
     """Print what clients, people and editors see of the data values."""
 
 
 @command.command("defaults")
 @_schema_option
-@click.option(
+@options.option(
     "--client",
     "dialect",
     type=click.Choice([str(client) for client in Client]),
@@ -65,7 +65,7 @@ def jsonschema(context: Context) -> None:
 
 @command.command("table")
 @_schema_option
-@click.option(
+@options.option(
     "--format",
     "form",
     type=click.Choice(["json", "text"]),
@@ -87,7 +87,7 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:
-    session = pipeline.open_session(context.root, context.environment, Recorder())
+    session = pipeline.open_session(context.root, context.environment, progress.reporter(context, quiet=True))
     release = session.project.release(None)
     schema = export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema

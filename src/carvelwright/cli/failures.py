@@ -1,0 +1,98 @@
+"""What is reported of an error: lines for people, a document for programs, an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carvelwright.cli import INTERRUPTED
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.files import file_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carvelwright.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error in words: `error` has its parts, `lines` all of it for people."""
+
+    error: CarvelwrightError
+    lines: Sequence[str]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the command."""
+        return self.error.exit_code
+
+
+def explain(error: BaseException) -> Failure:
+    """Return what there is to say about any error that a command ended with."""
+    match error:
+        case CarvelwrightError():
+            known = error
+        case KeyboardInterrupt() | click.Abort():
+            known = CarvelwrightError(INTERRUPTED, exit_code=ExitCode.INTERRUPTED)
+        case click.UsageError():
+            usage = error.ctx.get_usage() if error.ctx else None
+            known = CarvelwrightError(error.format_message(), exit_code=ExitCode.USAGE, details=usage)
+        case click.ClickException():
+            known = CarvelwrightError(error.format_message(), exit_code=ExitCode.USAGE)
+        case OSError():
+            known = file_error(error, "read or write")
+        case _:
+            known = CarvelwrightError(
+                f"internal error: {type(error).__name__}: {error}",
+                exit_code=ExitCode.INTERNAL,
+                hint="please report it, with the output of --debug",
+            )
+    return Failure(known, known.lines())
+
+
+def report(failure: Failure) -> int:
+    """Write an error for people; returns the exit code."""
+    # What was written before stands before.
+    sys.stdout.flush()
+    click.echo("error: " + "\n".join(failure.lines), err=True)
+    return int(failure.exit_code)
+
+
+def document(failure: Failure) -> dict[str, Any]:
+    """Return an error as plain data."""
+    error = failure.error
+    location = error.location
+    return {
+        "message": error.message,
+        "exitCode": int(error.exit_code),
+        "details": error.details,
+        "hint": error.hint,
+        "file": str(location.file) if location else None,
+        "line": location.line if location else None,
+        "step": error.step,
+        "problems": [problem_document(problem) for problem in error.problems] if isinstance(error, ConfigError) else [],
+    }
+
+
+def as_json(failure: Failure) -> str:
+    """Return the document that takes the place of a result."""
+    return json.dumps({"error": document(failure)}, indent=2)
+
+
+def problem_document(problem: Problem) -> dict[str, str | int | None]:
+    """Return a problem of an input as plain data."""
+    location = problem.location
+    return {
+        "message": problem.message,
+        "file": str(location.file) if location else None,
+        "line": location.line if location else None,
+        "column": location.column if location else None,
+        "found": problem.found,
+        "expected": problem.expected,
+        "hint": problem.hint,
+    }
