@@ -238,7 +238,7 @@ def walk_files(root: Path) -> Iterator[Path]:
             raise CarvelwrightError(
                 f"{path} is a symbolic link or a special file",
                 exit_code=ExitCode.CONFIG,
-                hint="put a plain file there: imgpkg bundles hold files and directories only",
+                hint="put a plain file there: nothing here reads links, pipes, sockets or devices",
             )
         if path.is_file():
             yield path

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.names import DNS_LABEL, DNS_SUBDOMAIN, is_dns_label, is_dns_subdomain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,10 +54,31 @@ _RESOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class Installer:
-    """The service account that installs: its name, and the namespace of the PackageInstall it serves."""
+    """The service account that installs: its name, and the namespace of the PackageInstall it serves.
+
+    CarvelwrightError (USAGE) for names that the API server refuses.
+    """
 
     name: str
     namespace: str
+
+    def __post_init__(self) -> None:
+        """Check the names: what is printed is applied to a cluster."""
+        wrong = [
+            f"{what}: found {text!r}, expected {expected}"
+            for what, text, valid, expected in (
+                ("name", self.name, is_dns_subdomain, DNS_SUBDOMAIN),
+                ("namespace", self.namespace, is_dns_label, DNS_LABEL),
+            )
+            if not valid(text)
+        ]
+        if wrong:
+            raise CarvelwrightError(
+                "the service account cannot be called that",
+                exit_code=ExitCode.USAGE,
+                details="\n".join(wrong),
+                hint="give other names: carvelwright rbac --name NAME --namespace NAMESPACE",
+            )
 
 
 def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequence[Manifest] = ()) -> list[Manifest]:

@@ -238,7 +238,7 @@ CASES = [
         "values-schema.yaml",
         '"pattern"',
         '"patern"',
-        ["values-schema.yaml:18:1: name: 'patern' is no keyword of JSON Schema", "such as pattern"],
+        ["values-schema.yaml:17:1: name: 'patern' is no keyword of JSON Schema", "such as pattern"],
         command=["check"],
     ),
     Case(

@@ -154,3 +154,27 @@ def test_what_is_granted_everywhere_is_not_granted_again_in_a_namespace() -> Non
     granted = rbac.manifests(documents, INSTALLER)
     assert may(granted, "", "pods") == {"": ["list", "watch"], "one": ["get"]}
     assert may(granted, "kube-system", "pods") == {"": ["get"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "wrong"),
+    [
+        ("Web", "default", ["name: found 'Web'"]),
+        ("", "default", ["name: found ''"]),
+        ("a" * 254, "default", ["name: found"]),
+        ("web", "a.b", ["namespace: found 'a.b'"]),
+        ("web", "a" * 64, ["namespace: found"]),
+        ("-f", "kube system", ["name: found '-f'", "namespace: found 'kube system'"]),
+    ],
+)
+def test_names_that_the_server_refuses_are_refused(name: str, namespace: str, wrong: list[str]) -> None:
+    with pytest.raises(CarvelwrightError) as caught:
+        rbac.Installer(name, namespace)
+    assert caught.value.exit_code is ExitCode.USAGE
+    lines = str(caught.value.details).splitlines()
+    assert len(lines) == len(wrong)
+    assert all(line.startswith(start) for line, start in zip(lines, wrong, strict=True))
+
+
+def test_names_with_dots_are_fine_for_a_service_account() -> None:
+    assert rbac.Installer("web.installer", "my-packages").name == "web.installer"
