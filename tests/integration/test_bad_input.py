@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -342,7 +343,11 @@ def test_broken_input_is_told_and_nothing_is_touched(hello: PackageProject, case
 def refused(project: PackageProject, command: list[str], code: int, told: list[str], **environment: str) -> str:
     """Run what must fail: exit code, words, no traceback, dist/ as it was, nothing half-made."""
     (project.root / "dist").mkdir(exist_ok=True)
-    (project.root / "dist/kept").write_text("what was there before")
+    kept = b"what was there before"
+    (project.root / "dist/kept").write_bytes(kept)
+    # A build replaces only what a build made.
+    (project.root / "dist/SHA256SUMS").write_text(f"{hashlib.sha256(kept).hexdigest()}  kept\n")
+    before = snapshot(project.root / "dist")
     outcome = project.run(*command, environment=environment)
     assert outcome.code == code, outcome
     assert outcome.out == ""
@@ -350,7 +355,7 @@ def refused(project: PackageProject, command: list[str], code: int, told: list[s
     assert "error: " in outcome.err
     for words in told:
         assert words in outcome.err, outcome.err
-    assert snapshot(project.root / "dist") == {"kept": b"what was there before"}
+    assert snapshot(project.root / "dist") == before
     assert scraps(project) == []
     return outcome.err
 
