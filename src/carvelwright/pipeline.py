@@ -58,11 +58,16 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter)
     return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
 
 
-def build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
-    """Build a package project from source to dist/ and its registry, redoing only what changed."""
+def build(
+    root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter, *, wait: bool = False
+) -> BuildResult:
+    """Build a package project from source to dist/ and its registry, redoing only what changed.
+
+    Where another build is running in the project, `wait` for its end; otherwise that is a CarvelwrightError.
+    """
     config.require_project(root)
     workspace = Workspace(root)
-    with workspace.locked():
+    with workspace.locked(wait=wait):
         if (unchanged := _unchanged(root, options, environment, reporter)) is not None:
             return unchanged
         dist.require_own(workspace.dist)

@@ -94,21 +94,35 @@ class Workspace:
         """
         self._require_own(self.build)
         with files.reporting_file_errors("write"):
-            self.build.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.build / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            while not _lock(handle):
+            while (handle := self._take_lock()) is None:
                 if not wait:
                     raise CarvelwrightError(
                         f"another build is running in {self.root}",
                         exit_code=ExitCode.FILESYSTEM,
-                        hint="wait until it has ended",
+                        hint="wait until it has ended, or let carvelwright wait: carvelwright build --wait",
                     )
                 # Not left to the kernel: a signal just before such a wait would not end it.
                 time.sleep(_LOOK_SECONDS)
+        try:
             yield
         finally:
             os.close(handle)
+
+    def _take_lock(self) -> int | None:
+        """Return the lock's handle; None where another process holds it, or has removed the file with `remove_lock`."""
+        path = self.build / ".lock"
+        self.build.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if _lock(handle) and os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)
+        return None
+
+    def remove_lock(self) -> None:
+        """Remove the lock that the caller holds, and build/ if nothing else is in it."""
+        (self.build / ".lock").unlink()
+        with contextlib.suppress(OSError):
+            self.build.rmdir()
 
     def remove_leftovers(self) -> None:
         """Remove what killed runs left, of whatever they made; the caller holds the lock, without which dist/ is."""

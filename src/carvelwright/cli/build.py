@@ -50,6 +50,7 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
     show_default=True,
     help="Give up when one exchange with a registry takes longer.",
 )
+@options.option("--wait", is_flag=True, help="Wait for the end of another build of this project.")
 @options.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")
 @options.output_format
 @click.pass_obj
@@ -60,6 +61,7 @@ def command(
     to: Repository | None,
     registry_timeout: float,
     *,
+    wait: bool,
     dry_run: bool,
     form: str,
 ) -> None:
@@ -73,7 +75,7 @@ def command(
         click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
         return
     reporter, seconds = progress.reporter(context), stopwatch()
-    result = pipeline.build(context.root, asked, context.environment, reporter)
+    result = pipeline.build(context.root, asked, context.environment, reporter, wait=wait)
     if form == "json":
         click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
     elif not context.quiet:

@@ -87,7 +87,7 @@ def require_own(directory: Path) -> None:
         found = [f"{directory} is {'a symbolic link' if directory.is_symlink() else 'no directory'}"]
     else:
         with files.reporting_file_errors("read"):
-            found = list(_not_made(directory))
+            found = [f"{path}: {why}" for path, why in not_made(directory)]
     if found:
         raise CarvelwrightError(
             f"the build would replace what it did not make: {directory}",
@@ -106,21 +106,22 @@ def look(directory: Path) -> list[tuple[str, int, int, int]]:
     return entries
 
 
-def _not_made(directory: Path) -> Iterator[str]:
+def not_made(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what no build made or what was changed since, each with the reason."""
     made = _read_sums(directory)
     directories = {str(parent) for name in made for parent in PurePosixPath(name).parents}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_dir() and not path.is_symlink():
             if name not in directories and not any(path.iterdir()):
-                yield f"{path}: not made by a build"
+                yield path, "not made by a build"
         elif path.is_symlink() or not path.is_file() or (name not in made and name != SUMS_FILE):
-            yield f"{path}: not made by a build"
+            yield path, "not made by a build"
         elif name == SUMS_FILE:
             if path.read_bytes() != _sums_text(made).encode():
-                yield f"{path}: changed since the build made it"
+                yield path, "changed since the build made it"
         elif Digest.of_file(path).hex != made[name]:
-            yield f"{path}: changed since the build made it"
+            yield path, "changed since the build made it"
 
 
 def _sums_text(sums: Mapping[str, str]) -> str:

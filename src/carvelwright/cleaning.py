@@ -1,0 +1,83 @@
+"""Removes what builds made, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from carvelwright import config, files
+from carvelwright.steps import dist
+from carvelwright.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_KEY = "[0-9a-f]{24}"
+# What a directory of build/ holds when carvelwright made it.
+_MADE = {
+    **dict.fromkeys(("crds", "image", "layer", "payload"), re.compile(_KEY)),
+    **dict.fromkeys(("package", "validated"), re.compile(rf"{_KEY}\.json")),
+    "tools": re.compile(r".+-[0-9a-f]{16}(\.lock)?"),
+}
+# All in these belongs to the registry, or to a process.
+_WHOLE = ("registry", "registry.log", "state.json")
+
+
+def clean(root: Path) -> list[str]:
+    """Remove build/ and dist/ but for what carvelwright did not make; return what stays, each with the reason.
+
+    CarvelwrightError where a build is running.
+    """
+    config.require_project(root)
+    workspace = Workspace(root)
+    with workspace.locked(), files.reporting_file_errors("remove"):
+        workspace.remove_leftovers()
+        kept = [*_clean_dist(workspace.dist), *_clean_build(workspace.build)]
+        workspace.remove_lock()
+    return kept
+
+
+def _clean_dist(directory: Path) -> Iterator[str]:
+    if directory.is_symlink() or not directory.is_dir():
+        if directory.is_symlink() or directory.exists():
+            yield f"{directory}: not made by a build"
+        return
+    kept = dict(dist.not_made(directory))
+    for path in sorted(directory.rglob("*"), reverse=True):
+        if path in kept:
+            continue
+        if path.is_dir():
+            _remove_empty(path)
+        else:
+            path.unlink()
+    _remove_empty(directory)
+    yield from (f"{path}: {why}" for path, why in kept.items())
+
+
+def _clean_build(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.iterdir()):
+        made = _MADE.get(path.name)
+        if path.name in _WHOLE:
+            files.remove_tree(path)
+        elif made is not None and path.is_dir() and not path.is_symlink():
+            yield from _clean_kind(path, made)
+        elif path.name == "scratch":
+            _remove_empty(path)
+        elif path.name != ".lock":
+            yield f"{path}: not made by carvelwright"
+
+
+def _clean_kind(directory: Path, made: re.Pattern[str]) -> Iterator[str]:
+    for path in sorted(directory.iterdir()):
+        if made.fullmatch(path.name):
+            files.remove_tree(path)
+        elif not path.name.startswith("."):
+            yield f"{path}: not made by carvelwright"
+    _remove_empty(directory)
+
+
+def _remove_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
