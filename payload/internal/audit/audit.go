@@ -146,6 +146,12 @@ type wearer struct {
 	network string
 }
 
+// holding is a pod that an address is written down for.
+type holding struct {
+	ref  string
+	addr netip.Addr
+}
+
 type audit struct {
 	report      Report
 	allocations []allocation
@@ -154,8 +160,11 @@ type audit struct {
 	shown       map[string]map[netip.Addr]bool
 	unreadable  map[string]bool // pods whose network-status is missing or broken: nothing can be said about them
 	definitions map[string]networks.Definition
-	witnessed   map[string]bool // networks on which a pod shows an address that a pool holds for it
-	undecided   map[string]bool // lines on addresses of networks whose IPAM plugin is not known
+	// reservations by namespace/name and podref that stand for an allocation which the pool may have lost, and who has its address
+	proofs    map[string]bool
+	proven    map[holding]bool
+	witnessed map[string]bool // networks on which a pod shows an address that a pool holds for it
+	undecided map[string]bool // lines on addresses of networks whose IPAM plugin is not known
 }
 
 // Audit compares. It is pure; its findings are sorted.
@@ -164,6 +173,7 @@ func Audit(s Snapshot) Report {
 		report: Report{Pools: len(s.Pools), Reservations: len(s.Reservations), Pods: len(s.Pods), Findings: []Finding{}, Warnings: []string{}},
 		pods:   map[string]*ipam.Pod{}, worn: map[netip.Addr][]wearer{}, shown: map[string]map[netip.Addr]bool{}, unreadable: map[string]bool{},
 		definitions: map[string]networks.Definition{}, witnessed: map[string]bool{}, undecided: map[string]bool{},
+		proofs: map[string]bool{}, proven: map[holding]bool{},
 	}
 	for _, d := range s.Networks {
 		a.definitions[d.Metadata.Ref()] = d
@@ -179,6 +189,7 @@ func Audit(s Snapshot) Report {
 		reserved[r.Metadata.Ref()] = true
 	}
 	a.witness()
+	a.prove(s)
 	a.leaks()
 	a.reservationLeaks(s.Reservations)
 	a.duplicateAllocations(reserved)
@@ -258,7 +269,7 @@ func (a *audit) leaks() {
 
 // reservationLeaks finds reservations to which no allocation belongs.
 func (a *audit) reservationLeaks(reservations []ipam.Reservation) {
-	backed := map[string]bool{}
+	backed := maps.Clone(a.proofs)
 	for _, al := range a.allocations {
 		for _, name := range al.pool.ReservationNames(al.addr) {
 			backed[al.pool.Metadata.Namespace+"/"+name+" "+al.owner.PodRef] = true
@@ -325,11 +336,7 @@ func (a *audit) duplicateWearers(pools []ipam.Pool) {
 
 // losses finds addresses on running pods that lie in a pool's range and that no pool holds for the pod.
 func (a *audit) losses(pools []ipam.Pool) {
-	type holding struct {
-		ref  string
-		addr netip.Addr
-	}
-	held := map[holding]bool{}
+	held := maps.Clone(a.proven)
 	for _, al := range a.allocations {
 		held[holding{al.owner.PodRef, al.addr}] = true
 	}
@@ -353,6 +360,29 @@ func (a *audit) witness() {
 		for _, w := range a.worn[al.addr] {
 			if w.pod.Metadata.Ref() == al.owner.PodRef {
 				a.witnessed[w.network] = true
+			}
+		}
+	}
+}
+
+// prove takes the reservation for the allocation where the pool cannot keep that: far out in wide IPv6 ranges.
+func (a *audit) prove(s Snapshot) {
+	owners := map[string]string{}
+	for _, r := range s.Reservations {
+		owners[r.Metadata.Ref()] = r.Spec.PodRef
+	}
+	for addr, wearers := range a.worn {
+		pool := poolOf(s.Pools, addr)
+		if pool == nil || pool.Lasts(addr) {
+			continue
+		}
+		for _, w := range wearers {
+			ref := w.pod.Metadata.Ref()
+			for _, name := range pool.ReservationNames(addr) {
+				at := pool.Metadata.Namespace + "/" + name
+				if owner, there := owners[at]; there && owner == ref {
+					a.proofs[at+" "+ref], a.proven[holding{ref, addr}] = true, true
+				}
 			}
 		}
 	}

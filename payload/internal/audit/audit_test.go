@@ -114,6 +114,19 @@ func TestAudit(t *testing.T) {
 			reservation("red-192.168.20.10", "default/a"), reservation("blue-192.168.20.10", "default/b"),
 			podOn("x/red", "a", "Running", "192.168.20.10"), podOn("x/blue", "b", "Running", "192.168.20.10"),
 		}, nil},
+		"far out in a wide range, kept by the pool": {[]string{
+			network("mac", "whereabouts"), pool("2001-db8----32", "2001:db8::/32", "9223372036854775808=default/a", "18446744073709551621=default/b"),
+			reservation("2001-db8-0-0-8000--0", "default/a"), reservation("2001-db8-0-1--5", "default/b"),
+			pod("a", "Running", "2001:db8:0:0:8000::"), pod("b", "Running", "2001:db8:0:1::5"),
+		}, nil},
+		"far out in a wide range, dropped from the pool by upstream's control loop": {[]string{
+			network("mac", "whereabouts"), pool("2001-db8----32", "2001:db8::/32"), reservation("2001-db8-0-1--5", "default/b"),
+			pod("b", "Running", "2001:db8:0:1::5"), pod("c", "Running", "2001:db8:0:1::6"),
+		}, []string{"loss 2001:db8:0:1::6 no pool holds"}},
+		"far out, and the reservation is another pod's": {[]string{
+			network("mac", "whereabouts"), pool("2001-db8----32", "2001:db8::/32"), reservation("2001-db8-0-1--5", "default/b"),
+			pod("b", "Pending"), pod("c", "Running", "2001:db8:0:1::5"),
+		}, []string{"leak  no allocation", "loss 2001:db8:0:1::5 no pool holds"}},
 		"node slices": {[]string{
 			pool("node-1-10.0.0.0-26", "10.0.0.0/26", "3=default/a"), reservation("10.0.0.3", "default/a"), pod("a", "Running", "10.0.0.3"),
 		}, nil},

@@ -2,12 +2,10 @@
 package ipam
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math/bits"
+	"math/big"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -101,8 +99,8 @@ func (p Pool) Address(key string) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	offset, err := strconv.ParseUint(key, 10, 64)
-	if err != nil {
+	offset, ok := new(big.Int).SetString(key, 10)
+	if !ok || !decimal(key) {
 		return netip.Addr{}, fmt.Errorf("allocation %q is not a number", key)
 	}
 	addr, ok := add(prefix.Addr(), offset)
@@ -112,20 +110,26 @@ func (p Pool) Address(key string) (netip.Addr, error) {
 	return addr, nil
 }
 
-func add(addr netip.Addr, offset uint64) (netip.Addr, bool) {
-	wide := addr.As16()
-	low, carry := bits.Add64(binary.BigEndian.Uint64(wide[8:]), offset, 0)
-	high, carry := bits.Add64(binary.BigEndian.Uint64(wide[:8]), 0, carry)
-	binary.BigEndian.PutUint64(wide[8:], low)
-	binary.BigEndian.PutUint64(wide[:8], high)
-	sum := netip.AddrFrom16(wide)
-	if addr.Is4() {
-		if !sum.Is4In6() {
-			return netip.Addr{}, false
-		}
-		sum = sum.Unmap()
+// Lasts tells whether the pool keeps an allocation of the address whichever program writes it: upstream's drop those whose distance
+// from the range's first address has more than 63 bits. The address's reservation is then what says who has it.
+func (p Pool) Lasts(addr netip.Addr) bool {
+	prefix, err := p.Range()
+	return err == nil && new(big.Int).Sub(number(addr), number(prefix.Addr())).IsInt64()
+}
+
+// decimal tells whether the text is digits and no more of them than the greatest distance has.
+func decimal(text string) bool {
+	return len(text) <= len("340282366920938463463374607431768211455") && strings.Trim(text, "0123456789") == ""
+}
+
+func number(addr netip.Addr) *big.Int { return new(big.Int).SetBytes(addr.AsSlice()) }
+
+func add(addr netip.Addr, offset *big.Int) (netip.Addr, bool) {
+	sum := new(big.Int).Add(number(addr), offset)
+	if sum.BitLen() > addr.BitLen() {
+		return netip.Addr{}, false
 	}
-	return sum, carry == 0
+	return netip.AddrFromSlice(sum.FillBytes(make([]byte, addr.BitLen()/8)))
 }
 
 // normalize spells an address or range as Whereabouts does in object names.
