@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @options.command("clean")
 @click.pass_obj
 def command(context: Context) -> None:
-    """Remove what carvelwright made in build/ and dist/.
+    """Remove what builds made in build/ and dist/.
 
-    Files that it did not make, or that were changed since, stay and are listed. The tools in the user's cache stay.
+    Files that no build made, or that were changed since, stay and are listed. The tools in the user's cache stay.
     """
     kept = clean(context.root)
     for line in kept:

@@ -28,7 +28,7 @@ _COMMANDS = {
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
     "rbac": "Print the least rights that a service account needs to install the package.",
     "doctor": "List the tools and their versions; --install builds the missing ones.",
-    "clean": "Remove what carvelwright made in build/ and dist/.",
+    "clean": "Remove what builds made in build/ and dist/.",
 }
 
 
