@@ -8,9 +8,11 @@ import (
 	"os"
 	"time"
 
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	nadclient "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned"
 	nadinformers "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/informers/externalversions"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -28,6 +30,7 @@ import (
 
 const (
 	controlLoopName   = "pod-ip-controlloop"
+	nodeSlicesName    = "node-slice-controller"
 	nodeSliceResync   = 30 * time.Second
 	namespaceVariable = "WHEREABOUTS_NAMESPACE"
 )
@@ -76,7 +79,14 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 	events.StartLogging(logging.Verbosef)
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.core.CoreV1().Events(corev1.NamespaceAll)})
 	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: controlLoopName})
-	controller := controlloop.NewPodController(api.core, api.whereabouts, pods, pools, networks, events, recorder)
+	ignored := func(attachment *nadv1.NetworkAttachmentDefinition, why error) {
+		_ = logging.Errorf("the network attachment %s/%s is ignored: %v", attachment.Namespace, attachment.Name, why)
+	}
+	attachments := networks.K8sCniCncfIo().V1().NetworkAttachmentDefinitions().Informer()
+	if err := attachments.SetTransform(screen(controllersConf, anyNetwork, ignored)); err != nil {
+		return err
+	}
+	controller := controlloop.NewPodController(api.core, keeping{api.whereabouts}, pods, pools, networks, events, recorder)
 	pods.Start(ctx.Done())
 	networks.Start(ctx.Done())
 	pools.Start(ctx.Done())
@@ -101,15 +111,33 @@ func nodeSlices(ctx context.Context, flags *flag.FlagSet, arguments []string) er
 	if err != nil {
 		return err
 	}
+	return divide(ctx, api, namespace, controllersConf)
+}
+
+// divide runs upstream's controller on the networks that it can divide. The others get an Event that says why not.
+func divide(ctx context.Context, api clients, namespace, conf string) error {
 	nodes := informers.NewSharedInformerFactory(api.core, nodeSliceResync)
 	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, nodeSliceResync)
 	networks := nadinformers.NewSharedInformerFactory(api.networks, nodeSliceResync)
+	known := runtime.NewScheme()
+	if err := nadv1.AddToScheme(known); err != nil {
+		return err
+	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.core.CoreV1().Events(corev1.NamespaceAll)})
+	recorder := events.NewRecorder(known, corev1.EventSource{Component: nodeSlicesName})
+	refused := func(attachment *nadv1.NetworkAttachmentDefinition, why error) {
+		klog.FromContext(ctx).Info("a network attachment is ignored", "attachment", klog.KObj(attachment), "why", why)
+		recorder.Event(attachment, corev1.EventTypeWarning, "Ignored", why.Error())
+	}
+	attachments := networks.K8sCniCncfIo().V1().NetworkAttachmentDefinitions()
+	if err := attachments.Informer().SetTransform(screen(conf, divisible, refused)); err != nil {
+		return err
+	}
 	const sortResults = false
 	controller := nodecontroller.NewController(
 		ctx, api.core, api.whereabouts, api.networks,
-		nodes.Core().V1().Nodes(),
-		pools.Whereabouts().V1alpha1().NodeSlicePools(),
-		networks.K8sCniCncfIo().V1().NetworkAttachmentDefinitions(),
+		nodes.Core().V1().Nodes(), pools.Whereabouts().V1alpha1().NodeSlicePools(), attachments,
 		sortResults, namespace,
 	)
 	nodes.Start(ctx.Done())
