@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"carvelwright.dev/payload/internal/ipam"
@@ -124,13 +125,13 @@ func (s settings) problems() (problems []string) {
 		all = append([]bounds{s.Range}, all...)
 	}
 	for _, each := range all {
-		r, found, ok := each.read()
+		r, found, ok := each.read(s.SliceSize != "")
 		if !ok {
 			continue // every ADD of the network fails with what is wrong with it
 		}
 		problems = append(problems, found...)
 		if gateway, err := netip.ParseAddr(s.Gateway); err == nil {
-			problems = append(problems, r.gateway(gateway.Unmap(), s.SliceSize != "")...)
+			problems = append(problems, r.gateway(gateway.Unmap())...)
 		}
 	}
 	return problems
@@ -144,8 +145,8 @@ type span struct {
 }
 
 // read gives the addresses that Whereabouts really allocates, and what it ignores in silence. ok is false for a range that it
-// refuses.
-func (b bounds) read() (s span, problems []string, ok bool) {
+// refuses. In a range that is divided into slices the slices alone are the bounds.
+func (b bounds) read(sliced bool) (s span, problems []string, ok bool) {
 	text, start, end := b.Range, b.Start, b.End
 	if from, rest, both := strings.Cut(text, "-"); both {
 		start, text = from, rest
@@ -161,6 +162,15 @@ func (b bounds) read() (s span, problems []string, ok bool) {
 	ignored := func(name, value, why string) {
 		problems = append(problems, fmt.Sprintf("%s %s %s and is ignored: addresses are allocated from %s to %s; correct it or remove it",
 			name, value, why, s.first, s.last))
+	}
+	if sliced {
+		for name, value := range map[string]string{"range_start": start, "range_end": end} {
+			if value != "" {
+				ignored(name, value, "does not hold with node_slice_size")
+			}
+		}
+		slices.Sort(problems)
+		return s, problems, true
 	}
 	// The network's own first and last address are never allocated: as a bound each means what happens anyway.
 	from, err := netip.ParseAddr(start)
@@ -187,13 +197,9 @@ func (b bounds) read() (s span, problems []string, ok bool) {
 }
 
 // gateway warns of a gateway that a pod may get as its own address.
-func (s span) gateway(gateway netip.Addr, sliced bool) []string {
+func (s span) gateway(gateway netip.Addr) []string {
 	if gateway.Less(s.first) || s.last.Less(gateway) || gateway.BitLen() != s.first.BitLen() {
 		return nil
-	}
-	if sliced {
-		return []string{fmt.Sprintf("the gateway %s lies in the range %s and can be allocated to a pod: with node_slice_size, exclude is ignored; "+
-			"choose a range without it", gateway, s.prefix)}
 	}
 	for _, prefix := range s.exclude {
 		if prefix.Contains(gateway) {
