@@ -60,6 +60,10 @@ class PackageVersion:
         """The version as an image tag, where `+` is not allowed."""
         return str(self).replace("+", "_")
 
+    def equals(self, other: PackageVersion) -> bool:
+        """Tell whether Carvel takes two versions for the same, as it does with +01 and +1."""
+        return self._key()[:-1] == other._key()[:-1]
+
     def __str__(self) -> str:
         pre = f"-{'.'.join(self.pre)}" if self.pre else ""
         build = f"+{'.'.join(self.build)}" if self.build else ""

@@ -434,9 +434,12 @@ def test_check_finds_what_only_tools_and_the_server_see(hello: PackageProject) -
     for revision, day in (("example.9-x.1", "2026-11-02"), ("example.10-x.1", "2026-11-03")):
         text = first.replace("example.1", revision).replace("2026-11-01", day)
         (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(text)
+    twin = hello.root / "package/releases/1.0.0+example.01.yaml"
+    twin.write_text(first.replace("example.1", "example.01"))
     hello.replace(BASE, "image: hello", "image: other")
     hello.replace(TEMPLATE, "{{ upstream }}", "{{ nothing }}")
     told = ["1.0.0+example.10-x.1.yaml: 1.0.0+example.10-x.1 was released after 1.0.0+example.9-x.1", "sorts below it"]
+    told += ["1.0.0+example.1 and 1.0.0+example.01 are the same version to Carvel"]
     told += ["package.yaml.j2:5: 'nothing' is undefined", "image 'other'", "no manifest asks for image 'hello'"]
     refused(hello, ["check"], 3, told)
 

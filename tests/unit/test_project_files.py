@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import schema, yamldoc
+from carvelwright import pipeline, schema, yamldoc
 from carvelwright.config import load_project
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.formats import FORMATS
 from carvelwright.platform import LINUX_ARCHITECTURES
+from carvelwright.report import StreamReporter
 from carvelwright.steps import package
 
 if TYPE_CHECKING:
@@ -203,6 +205,15 @@ def test_a_special_file_is_not_read(hello: PackageProject) -> None:
     (problem,) = problems(hello)
     assert problem.location
     assert problem.location.file.name == "1.0.0+example.2.yaml"
+
+
+def test_a_special_file_is_no_matter_of_the_tools(hello: PackageProject) -> None:
+    os.mkfifo(hello.root / "package/releases/pipe")
+    with pytest.raises(CarvelwrightError) as caught:
+        pipeline.open_session(hello.root, hello.environment, StreamReporter(io.StringIO()))
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert "package/releases/pipe" in caught.value.message
+    assert "imgpkg" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_everything_that_is_missing_is_named_at_once(hello: PackageProject) -> None:

@@ -141,3 +141,10 @@ def test_refuses_what_is_too_long_for_a_tag() -> None:
 def test_any_text_is_read_back_the_same_or_refused_by_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert str(parse(text)) == text
+
+
+def test_leading_zeros_of_build_metadata_make_no_other_version_for_carvel() -> None:
+    one = PackageVersion.parse("1.0.0+vmware.1")
+    assert one.equals(PackageVersion.parse("1.0.0+vmware.01"))
+    assert not one.equals(PackageVersion.parse("1.0.0+vmware.2"))
+    assert not one.equals(PackageVersion.parse("1.0.0"))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The cheap ones first; the last two run ytt.
 RULES: tuple[Rule, ...] = (
     project.release_order,
+    project.equal_releases,
     project.server_names,
     project.package_template,
     pins.upstream_pins,

@@ -30,6 +30,19 @@ def release_order(session: Session, _tools: Toolchain) -> list[Problem]:
     ]
 
 
+def equal_releases(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find releases that Carvel takes for one version: the server would offer either."""
+    return [
+        Problem(
+            f"{higher.version} and {lower.version} are the same version to Carvel",
+            Location(higher.file),
+            hint="leave out leading zeros in the revision",
+        )
+        for lower, higher in itertools.pairwise(session.project.releases)
+        if lower.version.equals(higher.version)
+    ]
+
+
 def server_names(session: Session, _tools: Toolchain) -> list[Problem]:
     """Find names that the API server refuses."""
     names = [(release, f"{session.project.ref_name}.{release.version}") for release in session.project.releases]
