@@ -234,6 +234,7 @@ def walk_files(root: Path) -> Iterator[Path]:
     A symlink or a special file is an error: a bundle cannot hold one.
     """
     for path in sorted(root.rglob("*"), key=lambda item: item.relative_to(root).as_posix()):
+        encoded_name(path, root)
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise CarvelwrightError(
                 f"{path} is a symbolic link or a special file",
@@ -244,6 +245,19 @@ def walk_files(root: Path) -> Iterator[Path]:
             yield path
 
 
+def encoded_name(path: Path, root: Path) -> bytes:
+    """Return a file's name below `root`, in UTF-8; a name in another encoding is an error."""
+    name = path.relative_to(root).as_posix()
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise CarvelwrightError(
+            f"{name!a} in {root}: the file's name is not UTF-8",
+            exit_code=ExitCode.CONFIG,
+            hint="rename the file: its name has to be the same everywhere",
+        ) from None
+
+
 def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:
     """Return a hex digest over names and contents of files (all below `root`, sorted, unless `paths` names them).
 
@@ -251,8 +265,8 @@ def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:
     """
     total = hashlib.sha256()
     for path in walk_files(root) if paths is None else paths:
-        name = path.relative_to(root).as_posix()
-        total.update(f"{len(name)}:{name}:".encode())
+        name = encoded_name(path, root)
+        total.update(f"{len(name.decode())}:".encode() + name + b":")
         total.update(hashlib.sha256(read_bytes(path)).digest())
     return total.hexdigest()
 

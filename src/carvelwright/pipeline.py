@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import zlib
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from carvelwright.errors import CarvelwrightError
 from carvelwright.oci import layout as layouts
 from carvelwright.plan import LATEST, make_plan
 from carvelwright.process import in_parallel, stopwatch
+from carvelwright.record import BuildState, ReleaseRecord
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
 from carvelwright.resources import BundleLock
@@ -105,7 +105,7 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
         if dist.look(workspace.dist) != seen:
             dist.require_own(workspace.dist)
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
-    files.write_atomic(workspace.build / _STATE, json.dumps({"key": key, "inputs": inputs}))
+    files.write_atomic(workspace.build / _STATE, BuildState(key, tuple(inputs)).text())
     return BuildResult(release, unchanged=False)
 
 
@@ -240,31 +240,30 @@ def _unchanged(
     """Return the former result when inputs and dist/ are, by content, what they were; None when there is work to do."""
     workspace = Workspace(root)
     try:
-        state = json.loads((workspace.build / _STATE).read_bytes())
-        release = json.loads((workspace.dist / dist.RELEASE_FILE).read_bytes())
-        if state["key"] != _state_key(root, state["inputs"], options, environment):
+        state = BuildState.parse(files.read_bytes(workspace.build / _STATE))
+        release = ReleaseRecord.parse(files.read_bytes(workspace.dist / dist.RELEASE_FILE))
+        if state.key != _state_key(root, state.inputs, options, environment):
             return None
-    except (OSError, ValueError, KeyError, TypeError, CarvelwrightError):
+    except (OSError, ValueError, CarvelwrightError):
         return None
     if not dist.is_whole(workspace.dist):
         return None
     if options.to is not None and not _still_published(root, release, options, environment, reporter):
         return None
-    return BuildResult(release, unchanged=True)
+    return BuildResult(release.document, unchanged=True)
 
 
 def _still_published(
-    root: Path, release: Mapping[str, Any], options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
+    root: Path, release: ReleaseRecord, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
 ) -> bool:
     session = open_session(root, environment, reporter)
-    reference = Reference.parse(release["repository"])
-    latest = reference.repository.tagged(LATEST)
+    latest = release.repository.repository.tagged(LATEST)
     with reporter.step("look at the registry") as step:
         found = crane.digest(
             session.tools().crane, latest, step="look at the registry", timeout=options.registry_timeout
         )
         step.reuse()
-    return found == reference.digest
+    return found == release.repository.digest
 
 
 def _inputs(project: Project, plan: BuildPlan) -> list[str]:

@@ -22,7 +22,14 @@ PARTS = {
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),
-    "package": ("steps/package.py", "resources.py", "schema.py", "schemas/package.json", "yamldoc.py"),
+    "package": (
+        "steps/package.py",
+        "steps/template.py",
+        "resources.py",
+        "schema.py",
+        "schemas/package.json",
+        "yamldoc.py",
+    ),
 }
 # Modules that refuse bytes and names, or hand them on as they are: a change there makes nothing anew.
 NEUTRAL = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carvelwright import files, pipeline
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
 from carvelwright.process import in_parallel
+from carvelwright.record import ReleaseRecord
 from carvelwright.reference import Reference, Repository
 from carvelwright.steps import dist
 from carvelwright.tools import crane, imgpkg
@@ -46,14 +46,14 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
         yield yielded
 
 
-def _take(workspace: Workspace, archive: Path) -> Mapping[str, Any]:
+def _take(workspace: Workspace, archive: Path) -> ReleaseRecord:
     """Return the release and put its archive at a place of our own: a build may replace dist/ at any time."""
     while True:
         seen = dist.look(workspace.dist)
         try:
             release = _release(workspace)
             archive.unlink(missing_ok=True)
-            _link(workspace.dist / release["archive"], archive)
+            _link(workspace.dist / release.archive, archive)
         except (CarvelwrightError, OSError):
             if dist.look(workspace.dist) == seen:
                 raise
@@ -70,11 +70,11 @@ def _link(source: Path, target: Path) -> None:
         files.copy_file(source, target)
 
 
-def _load(release: Mapping[str, Any], host: str, archive: Path, lock: Path, tools: Toolchain) -> Reference:
+def _load(release: ReleaseRecord, host: str, archive: Path, lock: Path, tools: Toolchain) -> Reference:
     """Copy the archive in, then give each image the path and tag it was built with."""
-    repository = _moved(release["repository"], host)
+    repository = _moved(release.repository, host)
     imgpkg.copy_from_tar(tools.imgpkg, archive, repository.repository, lock, step=_STEP, timeout=_SECONDS)
-    others = [_moved(text, host) for text in [release["bundle"], *(image["reference"] for image in release["images"])]]
+    others = [_moved(reference, host) for reference in (release.bundle, *release.images)]
 
     def put(reference: Reference) -> None:
         source = Reference(repository.repository, digest=reference.digest)
@@ -85,8 +85,7 @@ def _load(release: Mapping[str, Any], host: str, archive: Path, lock: Path, tool
     return Reference(repository.repository, digest=repository.digest)
 
 
-def _moved(text: str, host: str) -> Reference:
-    reference = Reference.parse(text)
+def _moved(reference: Reference, host: str) -> Reference:
     return Reference(Repository(host, reference.repository.path), reference.tag, reference.digest)
 
 
@@ -95,11 +94,18 @@ def _require_release(workspace: Workspace) -> None:
         raise _nothing_to_serve(workspace)
 
 
-def _release(workspace: Workspace) -> Mapping[str, Any]:
+def _release(workspace: Workspace) -> ReleaseRecord:
+    path = workspace.dist / dist.RELEASE_FILE
     try:
-        release: Mapping[str, Any] = json.loads((workspace.dist / dist.RELEASE_FILE).read_bytes())
-    except (OSError, ValueError):
+        release = ReleaseRecord.parse(files.read_bytes(path))
+    except CarvelwrightError:
         raise _nothing_to_serve(workspace) from None
+    except ValueError as error:
+        raise CarvelwrightError(
+            f"{path} is not what a build writes: {error}",
+            exit_code=ExitCode.FILESYSTEM,
+            hint=f"remove {workspace.dist}, then run `carvelwright build`",
+        ) from None
     if not dist.is_whole(workspace.dist):
         raise CarvelwrightError(
             f"{workspace.dist} is not what was built: a file is missing, changed or added",

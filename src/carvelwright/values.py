@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 import textwrap
@@ -85,13 +86,14 @@ def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
     """Read the `#! jsonschema: {…}` lines of a values schema; ConfigError for one that is no JSON or above no key."""
     document = load_schema(path)
     keys = {place.line: pointer for pointer, place in _keys(document.data, document, ()) if place.line is not None}
+    lines = sorted(keys)
     extras: dict[Pointer, Mapping[str, Any]] = {}
     found = []
     for number, line in enumerate(document.text.splitlines(), 1):
         match = _EXTRA.match(line)
         if match is None:
             continue
-        following = min((at for at in keys if at > number), default=None)
+        following = next(iter(lines[bisect.bisect_right(lines, number) :][:1]), None)
         try:
             keywords = jsondoc.parse(match["json"])
         except ValueError as error:

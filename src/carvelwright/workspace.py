@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files
+from carvelwright import files, jsondoc
 from carvelwright.errors import CarvelwrightError, ExitCode
 
 if TYPE_CHECKING:
@@ -54,24 +54,28 @@ class Workspace:
         """
         final = self.build / kind / key
         self._require_own(final)
+        seals = self.build / "seals" / kind / key
         if final.is_dir():
+            _require_sealed(final, seals)
             if step is not None:
                 step.reuse()
             return final
         files.remove_leftovers(final.parent)
         with files.new_directory(final, replace=False) as staging:
             make(staging)
+            # A file for each digest that was ever made: of two processes at once, one's product stays.
+            files.write_atomic(seals / files.tree_digest(staging), "")
         return final
 
     def remember(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
         """Return a JSON value kept under build/KIND/KEY.json, computed if it is not there."""
         path = self.build / kind / f"{key}.json"
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            return json.loads(path.read_bytes())
+        with contextlib.suppress(CarvelwrightError, ValueError):
+            return _Remembered.parse(files.read_bytes(path)).value
         self._require_own(path.parent)
         value = compute()
         files.remove_leftovers(path.parent)
-        files.write_atomic(path, json.dumps(value))
+        files.write_atomic(path, _Remembered(value).text())
         return value
 
     @contextlib.contextmanager
@@ -142,6 +146,43 @@ class Workspace:
                     details="expected: nothing there, or a directory that carvelwright made",
                     hint="move it away, then run the same command again",
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A value with the digest of its text: what was changed since is no more taken for what was computed."""
+
+    value: Any
+
+    def text(self) -> str:
+        return json.dumps({"value": self.value, "sha256": self._digest()})
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Remembered:
+        document = jsondoc.parse(data)
+        if not isinstance(document, dict) or set(document) != {"value", "sha256"}:
+            raise ValueError("not a value with its digest")
+        found = cls(document["value"])
+        if found._digest() != document["sha256"]:
+            raise ValueError("changed since it was written")
+        return found
+
+    def _digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.value).encode()).hexdigest()
+
+
+def _require_sealed(product: Path, seals: Path) -> None:
+    """Refuse to reuse what is not what was made; another process may be reading it, so it is not replaced here."""
+    try:
+        whole = (seals / files.tree_digest(product)).is_file()
+    except CarvelwrightError:
+        whole = False
+    if not whole:
+        raise CarvelwrightError(
+            f"{product} is not what was made: something in it is missing, changed or added",
+            exit_code=ExitCode.FILESYSTEM,
+            hint=f"remove {product}, then run the same command again",
+        )
 
 
 def _lock(handle: int) -> bool:

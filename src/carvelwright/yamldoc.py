@@ -70,22 +70,6 @@ class Document:
         location = self.locate(pointer, key=key)
         return Problem(message, location, found, expected, hint, self.excerpt(location))
 
-    def plain_keys(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the path of every key that stands without quotes, and its text: readers differ in what it means."""
-        todo: list[tuple[tuple[str, ...], Any]] = [((), self._positions)]
-        while todo:
-            at, node = todo.pop()
-            if node is None or node.id == "scalar":
-                continue
-            if node.id == "sequence":
-                todo += [(at, item) for item in node.value]
-                continue
-            for key, value in node.value:
-                text = str(key.value)
-                if key.id == "scalar" and not key.style:
-                    yield (*at, text), text
-                todo.append(((*at, text), value))
-
     @cached_property
     def _lines(self) -> list[str]:
         return self.text.splitlines()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import jsonschema
+import pytest
 
 from carvelwright import resources, yamldoc
 from carvelwright.client import Client, default_values_file
@@ -371,6 +374,31 @@ def test_a_damaged_layer_is_told(built: PackageProject) -> None:
     assert "is not what was made" in outcome.err
     assert "hint: remove " in outcome.err
     assert snapshot(built.root / "dist") == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"archive": "../x", "repository": 5}'])
+def test_a_release_record_of_another_shape_is_built_again_and_not_served(built: PackageProject, content: str) -> None:
+    dist = built.root / "dist"
+    old = hashlib.sha256((dist / "release.json").read_bytes()).hexdigest()
+    (dist / "release.json").write_text(content)
+    sums = (dist / "SHA256SUMS").read_text()
+    (dist / "SHA256SUMS").write_text(sums.replace(old, hashlib.sha256(content.encode()).hexdigest()))
+    outcome = built.run("serve")
+    assert outcome.code == 8
+    assert "release.json is not what a build writes: " in outcome.err
+    assert built.run("build").ok().out.startswith("built, ")
+    assert unchanged(built)
+
+
+def test_a_damaged_image_is_told(built: PackageProject) -> None:
+    (image,) = (built.root / "build/image").iterdir()
+    (image / "index.json").write_text("[]")
+    (built.root / "build/state.json").unlink()
+    outcome = built.run("build")
+    assert outcome.code == 8
+    assert f"{image.relative_to(built.root)} is not what was made" in outcome.err
+    shutil.rmtree(image)
+    built.run("build").ok()
 
 
 # Options

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
+import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, recipe, resources, schema, yamldoc
-from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright import bounds, config, process, recipe, resources, schema, yamldoc
+from carvelwright.errors import ConfigError, ExitCode, Location, Problem
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from carvelwright.config import Project, Release
     from carvelwright.plan import BuildPlan
     from carvelwright.resources import BundleLock
+
+
+# A template of a package takes a fraction of a second.
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +69,19 @@ def static_part(project: Project, release: Release) -> dict[str, Any]:
 
 
 def _render(text: str, path: Path, known: Mapping[str, str]) -> str:
-    import jinja2  # noqa: PLC0415 - slow to import, not always needed
-
+    """Render the template in a process that can be ended, and whose memory is bounded."""
+    asked = {"template": text, "known": dict(known), "limit": bounds.FILE.size}
+    argv = [sys.executable, "-P", "-m", "carvelwright.steps.template"]
     try:
-        # The output is YAML, which has no markup to escape; it is parsed and checked before it is used.
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
-        return environment.from_string(text).render(known)
-    except jinja2.TemplateSyntaxError as error:
-        raise ConfigError([Problem(f"not a jinja2 template: {error.message}", Location(path, error.lineno))]) from None
-    except jinja2.UndefinedError as error:
-        problem = Problem(str(error), _place(error, path), expected=f"one of {', '.join(known)}")
+        output = process.run(argv, step="render package template", stdin=json.dumps(asked).encode(), timeout=_SECONDS)
+    except process.ToolFailedError as error:
+        if error.exit_code is ExitCode.FILESYSTEM:
+            raise
+        problem = Problem("the template does not end, or makes too much", Location(path), found=error.message)
         raise ConfigError([problem]) from None
-    except Exception as error:  # noqa: BLE001 - an expression of the template may raise anything
-        problem = Problem(f"the template fails: {type(error).__name__}: {error}", _place(error, path))
-        raise ConfigError([problem]) from None
-
-
-def _place(error: Exception, path: Path) -> Location:
-    """Find the line of a template where it failed: jinja2 gives templates frames of their own."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return Location(path, next((frame.lineno for frame in reversed(frames) if frame.filename == "<template>"), None))
+    answer = json.loads(output.stdout)
+    if "text" in answer:
+        rendered: str = answer["text"]
+        return rendered
+    expected = f"one of {', '.join(known)}" if answer["unknown"] else None
+    raise ConfigError([Problem(answer["fault"], Location(path, answer["line"]), expected=expected)])

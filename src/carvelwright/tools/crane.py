@@ -29,7 +29,7 @@ def push_layout(tool: Tool, layout: ImageLayout, target: Reference, *, step: str
     with registryerror.reporting(target.repository):
         argv = tool.argv("push", layout.directory, str(target))
         output = process.run(argv, step=step, env=tool.environment, timeout=timeout)
-    pushed = output.stdout.decode().strip().rpartition("@")[2]
+    pushed = output.stdout.decode(errors="replace").strip().rpartition("@")[2]
     if pushed != str(layout.digest):
         raise CarvelwrightError(
             f"step {step}: registry {target.repository.registry} stored another digest than ours",
@@ -49,7 +49,16 @@ def digest(tool: Tool, reference: Reference, *, step: str, timeout: float) -> Di
             if registryerror.is_absent(error):
                 return None
             raise
-    return Digest.parse(output.stdout.decode().strip())
+    try:
+        return Digest.parse(output.stdout.decode(errors="replace").strip())
+    except ValueError as error:
+        raise CarvelwrightError(
+            f"step {step}: the registry names {reference} by something else than a digest",
+            exit_code=ExitCode.REGISTRY,
+            details=str(error),
+            hint="check with `crane digest` what answers there",
+            step=step,
+        ) from None
 
 
 def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import process, yamldoc
+from carvelwright import process
 from carvelwright.resources import BundleLock
-from carvelwright.tools import registryerror
+from carvelwright.tools import lockfile, registryerror
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def push_bundle(tool: Tool, directory: Path, target: Reference, lock: Path, *, s
     argv = tool.argv("push", "-b", str(target), "-f", directory, "--lock-output", lock, *_QUIET)
     with registryerror.reporting(target.repository):
         process.run(argv, step=step, env=tool.environment, timeout=timeout)
-    return BundleLock.parse(yamldoc.load(lock).data)
+    return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)
 
 
 def pull_bundle(tool: Tool, source: Reference, directory: Path, *, step: str, timeout: float) -> bool:
@@ -52,4 +52,4 @@ def copy_from_tar(
     argv = tool.argv("copy", "--tar", archive, "--to-repo", str(target), "--lock-output", lock, *_QUIET)
     with registryerror.reporting(target):
         process.run(argv, step=step, env=tool.environment, timeout=timeout)
-    return BundleLock.parse(yamldoc.load(lock).data)
+    return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from carvelwright import process, yamldoc
+from carvelwright import process
 from carvelwright.resources import ImagesLock
+from carvelwright.tools import lockfile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,4 +41,4 @@ def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], director
         stdin=manifests,
         timeout=_SECONDS,
     )
-    return ImagesLock.parse(yamldoc.load(target).data)
+    return lockfile.read(ImagesLock.parse, target, "kbld", step=step)

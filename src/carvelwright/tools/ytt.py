@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import process, yamldoc
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, ExitCode, Location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +35,19 @@ def values_schema(tool: Tool, schema: Path, *, step: str) -> dict[str, Any]:
     output = _run(
         tool, ["-f", str(schema), "--data-values-schema-inspect", "-o", "openapi-v3"], step=step, timeout=_SECONDS
     )
-    (document,) = yamldoc.load_all_text(output.decode(), schema)
-    exported: dict[str, Any] = document["components"]["schemas"]["dataValues"]
-    return exported
+    # Strictly: what JSON cannot hold cannot be in a Package either.
+    node = yamldoc.parse(output.decode(), schema).data
+    for key in ("components", "schemas", "dataValues"):
+        node = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise CarvelwrightError(
+            f"step {step}: ytt exports no schema of data values",
+            exit_code=ExitCode.CONFIG,
+            location=Location(schema),
+            hint="begin the schema's document with `#@data/values-schema`",
+            step=step,
+        )
+    return node
 
 
 def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float) -> bytes:

@@ -1,0 +1,227 @@
+"""What a command reads that another left, or that people and tools wrote, is a result or an error that explains it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+
+from carvelwright import client, config, files, resources, values
+from carvelwright.cli import options
+from carvelwright.errors import CarvelwrightError
+from carvelwright.record import BuildState, ReleaseRecord
+from carvelwright.steps import published
+from carvelwright.steps.template import render
+from carvelwright.tools import lockfile
+from carvelwright.workspace import Workspace
+from tests.helpers import hostile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DIGEST = "sha256:" + "1" * 64
+RELEASE = {
+    "package": "x.example.com.1.0.0",
+    "refName": "x.example.com",
+    "version": "1.0.0",
+    "registry": {"address": "127.0.0.1:5000/p", "embedded": True},
+    "images": [
+        {
+            "name": "x",
+            "reference": f"127.0.0.1:5000/p/x:1.0.0@{DIGEST}",
+            "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "compressedBytes": 1}],
+        }
+    ],
+    "bundle": f"127.0.0.1:5000/p/x.example.com:1.0.0@{DIGEST}",
+    "repository": f"127.0.0.1:5000/p/package-repository:1.0.0@{DIGEST}",
+    "archive": "x.tar",
+    "defaultValues": "x.yaml",
+    "files": [{"name": "x.tar", "size": 1, "digest": DIGEST}],
+}
+LOCK = {"kind": "ImagesLock", "images": [{"image": f"r.example.com/a@{DIGEST}", "annotations": {"a": "b"}}]}
+BUNDLE = {"kind": "BundleLock", "bundle": {"image": f"r.example.com/a@{DIGEST}", "tag": "t"}}
+
+
+def test_records_are_read() -> None:
+    record = ReleaseRecord.parse(hostile.as_json(RELEASE))
+    assert record.document == RELEASE
+    assert str(record.bundle) == RELEASE["bundle"]
+    state = BuildState("k", ("a", "b"))
+    assert BuildState.parse(state.text().encode()) == state
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"archive": "../x.tar"}, "no file of dist/"),
+        ({"archive": "y.tar"}, "no file of dist/"),
+        ({"bundle": "127.0.0.1:5000/p/x:1"}, "not pinned"),
+        ({"images": [{}]}, r"images\[0\] has no key 'name'"),
+        ({"files": {}}, "release.files is no list"),
+        ({"registry": {"address": "a", "embedded": 1}}, "embedded is no bool"),
+        ({"files": [{"name": "x.tar", "size": True}]}, "size is no int"),
+    ],
+)
+def test_a_wrong_release_record_says_what_is_wrong(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ReleaseRecord.parse(hostile.as_json({**RELEASE, **change}))
+
+
+@hostile.QUICK
+@given(hostile.mutated(RELEASE).map(hostile.as_json) | hostile.texts)
+def test_any_release_record_is_read_or_refused(data: bytes) -> None:
+    hostile.answer(lambda: ReleaseRecord.parse(data), ValueError)
+
+
+@hostile.QUICK
+@given(hostile.mutated({"key": "k", "inputs": ["a"]}).map(hostile.as_json) | hostile.texts)
+def test_any_state_is_read_or_refused(data: bytes) -> None:
+    hostile.answer(lambda: BuildState.parse(data), ValueError)
+
+
+@pytest.mark.parametrize(
+    ("parse", "document"), [(resources.ImagesLock.parse, LOCK), (resources.BundleLock.parse, BUNDLE)]
+)
+def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
+    tmp_path: Path, parse: Callable[[object], object], document: dict[str, Any]
+) -> None:
+    path = tmp_path / "lock.yml"
+
+    @hostile.QUICK
+    @given(hostile.mutated(document).map(hostile.as_json) | hostile.texts)
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        error = hostile.answer(lambda: lockfile.read(parse, path, "imgpkg", step="s"))
+        assert not isinstance(error, CarvelwrightError) or error.exit_code == 5
+
+    read()
+    path.write_bytes(hostile.as_json(document))
+    assert lockfile.read(parse, path, "imgpkg", step="s") == parse(document)
+    path.unlink()
+    with pytest.raises(CarvelwrightError, match="imgpkg ended well but wrote no lock"):
+        lockfile.read(parse, path, "imgpkg", step="s")
+
+
+@hostile.QUICK
+@given(hostile.texts)
+def test_any_published_file_is_carried_or_refused(tmp_path: Path, content: bytes) -> None:
+    name = "x.example.com"
+    for file in ("packages/a.yml", f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", published.LOCK):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(content if file != "packages/a.yml" else content + name.encode())
+        hostile.answer(lambda: published.read(tmp_path, name, "1.0.0"))
+        if file != "packages/a.yml":
+            (tmp_path / file).unlink()
+    assert "packages/a.yml" in published.read(tmp_path, name, "1.0.0").files
+
+
+@hostile.QUICK
+@given(hostile.texts)
+def test_any_values_schema_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "values-schema.yaml"
+    path.write_bytes(content)
+    hostile.answer(lambda: values.read_extras(path))
+    schema = hostile.answer(lambda: client.load_schema(content, path))
+    if isinstance(schema, client.Schema):
+        hostile.answer(lambda: client.default_values_file(schema, client.Client.KCTRL_0_46))
+        hostile.answer(lambda: client.schema_table(schema))
+
+
+@hostile.QUICK
+@given(hostile.texts)
+def test_any_project_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    for name in (config.BUILD_FILE, config.METADATA_FILE, f"{config.RELEASES_DIRECTORY}/1.0.0.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CarvelwrightError):
+        config.load_project(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-inf", "0", "-1", "0.5", "1e9", "x", ""])
+def test_a_time_limit_is_a_number_of_seconds(text: str) -> None:
+    with pytest.raises(ValueError, match=r"range|could not convert"):
+        options.seconds(text)
+    assert options.seconds("900") == 900
+
+
+# what is kept below build/
+
+
+def damage_index(product: Path) -> None:
+    (product / "index.json").write_text("[]")
+
+
+def damage_missing(product: Path) -> None:
+    (product / "index.json").unlink()
+
+
+def damage_added(product: Path) -> None:
+    (product / "more").write_text("")
+
+
+def damage_no_seal(product: Path) -> None:
+    files.remove_tree(product.parents[1] / "seals")
+
+
+@pytest.mark.parametrize("damage", [damage_index, damage_missing, damage_added, damage_no_seal])
+def test_a_product_that_was_changed_is_not_reused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    workspace = Workspace(tmp_path)
+
+    def make(target: Path) -> None:
+        (target / "index.json").write_text("{}")
+
+    product = workspace.product("image", "key", None, make)
+    assert workspace.product("image", "key", None, make) == product
+    damage(product)
+    with pytest.raises(CarvelwrightError) as caught:
+        workspace.product("image", "key", None, make)
+    assert caught.value.exit_code == 8
+    assert caught.value.hint == f"remove {product}, then run the same command again"
+    files.remove_tree(product)
+    assert (workspace.product("image", "key", None, make) / "index.json").read_text() == "{}"
+    assert workspace.product("image", "key", None, make) == product
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"value": {"a": 2}, "sha256": "x"}'])
+def test_a_remembered_value_that_was_changed_is_computed_again(tmp_path: Path, content: bytes) -> None:
+    workspace = Workspace(tmp_path)
+    assert workspace.remember("package", "key", lambda: {"a": 1}) == {"a": 1}
+    assert workspace.remember("package", "key", lambda: {"a": 2}) == {"a": 1}
+    path = tmp_path / "build/package/key.json"
+    path.write_bytes(content)
+    assert workspace.remember("package", "key", lambda: {"a": 3}) == {"a": 3}
+    path.write_text(path.read_text().replace('"a": 3', '"a": 4'))
+    assert workspace.remember("package", "key", lambda: {"a": 5}) == {"a": 5}
+
+
+def test_a_file_name_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.yaml")
+    path.write_text("")
+    for read in (lambda: list(files.walk_files(tmp_path)), lambda: files.tree_digest(tmp_path, [path])):
+        with pytest.raises(CarvelwrightError, match=r"'caf\\udce9\.yaml' in .*: the file's name is not UTF-8"):
+            read()
+
+
+# the package's template
+
+
+def test_a_template_is_rendered() -> None:
+    text = "{% for n in range(3) %}{{ version }}{{ n }}\n{% endfor %}"
+    assert render(text, {"version": "v"}, 100) == {"text": "v0\nv1\nv2\n"}
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for i in range(10**9) %}{% endfor %}", "Range too big"),
+        ("{% for i in range(1000) %}{{ version * 10 }}{% endfor %}", "more than 5000 characters"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ '\\ud800' }}", "surrogates"),
+        ("\n{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_a_template_that_makes_too_much_is_refused(template: str, words: str) -> None:
+    assert words in render(template, {"version": "v"}, 5000)["fault"]
