@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 
 from carvelwright import client, config, files, resources, values
-from carvelwright.cli import options
 from carvelwright.errors import CarvelwrightError
 from carvelwright.record import BuildState, ReleaseRecord
 from carvelwright.steps import published
@@ -138,13 +137,6 @@ def test_any_project_file_is_read_or_refused(tmp_path: Path, content: bytes) -> 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CarvelwrightError):
         config.load_project(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-inf", "0", "-1", "0.5", "1e9", "x", ""])
-def test_a_time_limit_is_a_number_of_seconds(text: str) -> None:
-    with pytest.raises(ValueError, match=r"range|could not convert"):
-        options.seconds(text)
-    assert options.seconds("900") == 900
 
 
 # what is kept below build/
