@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from carvelwright import client, config, files, resources, values
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, ConfigError, Location
 from carvelwright.record import BuildState, ReleaseRecord
-from carvelwright.steps import published
+from carvelwright.steps import package, published
 from carvelwright.steps.template import render
 from carvelwright.tools import lockfile
 from carvelwright.workspace import Workspace
@@ -217,3 +217,31 @@ def test_a_template_is_rendered() -> None:
 )
 def test_a_template_that_makes_too_much_is_refused(template: str, words: str) -> None:
     assert words in render(template, {"version": "v"}, 5000)["fault"]
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "words"),
+    [
+        ("a: 1\nb: {{ nothing }}\n", 2, "'nothing' is undefined"),
+        ("a: {{ 'x' * 10**10 }}\n", 1, "MemoryError"),
+        ("a: 1\n{% for %}\n", 2, "not a jinja2 template"),
+        ("a: {{ 'x' * 5 * 10**6 }}\n", None, "makes more than"),
+    ],
+)
+def test_a_template_that_fails_is_told_with_its_line(
+    tmp_path: Path, template: str, line: int | None, words: str
+) -> None:
+    path = tmp_path / config.PACKAGE_TEMPLATE
+    with pytest.raises(ConfigError) as caught:
+        package._render(template, path, {"version": "1"})
+    (problem,) = caught.value.problems
+    assert problem.location == Location(path, line)
+    assert words in problem.message
+
+
+def test_a_template_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package, "_SECONDS", 2.0)
+    loop = "{% set l = 'x' * 9999 %}" + "{% for i in l %}" * 4 + "{% endfor %}" * 4
+    with pytest.raises(ConfigError) as caught:
+        package._render(loop, tmp_path, {})
+    assert caught.value.problems[0].message == "the template does not end, or makes too much"
