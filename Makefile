@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify bench docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify bench bench-reconcile docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -82,6 +82,9 @@ root:
 
 bench: build ## the packaging part and a no-change run against a plain shell script, side by side
 	@$(BIN)/python scripts/bench.py
+
+bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
+	@$(RUN) tests.cluster.bench_reconcile
 
 docs: tools ## generated pages of docs/reference
 	@$(BIN)/python scripts/docs.py

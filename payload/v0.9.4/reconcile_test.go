@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,145 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
 	kt "k8s.io/client-go/testing"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
-	wbfake "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned/fake"
 )
-
-const namespace = "kube-system"
-
-func pool(name, within string, allocations map[string]v1alpha1.IPAllocation) *v1alpha1.IPPool {
-	return &v1alpha1.IPPool{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec:       v1alpha1.IPPoolSpec{Range: within, Allocations: allocations},
-	}
-}
-
-func reservation(name, podRef string) *v1alpha1.OverlappingRangeIPReservation {
-	return &v1alpha1.OverlappingRangeIPReservation{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec:       v1alpha1.OverlappingRangeIPReservationSpec{PodRef: podRef, IfName: "net1"},
-	}
-}
-
-func pod(name, address string, phase corev1.PodPhase) *corev1.Pod {
-	made := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-		Status:     corev1.PodStatus{Phase: phase},
-	}
-	announce(made, address)
-	return made
-}
-
-// announce makes a pod's network-status name these addresses, one for each network.
-func announce(pod *corev1.Pod, addresses ...string) {
-	var networks []string
-	for i, each := range addresses {
-		networks = append(networks, fmt.Sprintf(`{"name": "default/net%d", "interface": "net%d", "ips": [%q]}`, i+1, i+1, each))
-	}
-	pod.Annotations = map[string]string{"k8s.v1.cni.cncf.io/network-status": "[" + strings.Join(networks, ",") + "]"}
-}
-
-// A bench is a cluster with a reconciler and a clock that only the test moves.
-type bench struct {
-	t    *testing.T
-	core *fake.Clientset
-	wb   *wbfake.Clientset
-	at   time.Time
-	*reconciler
-}
-
-// newBench makes a cluster of pods, nodes, pools and reservations.
-func newBench(t *testing.T, objects ...runtime.Object) *bench {
-	t.Helper()
-	var core, whereabouts []runtime.Object
-	for _, each := range objects {
-		switch each := each.(type) {
-		case *corev1.Pod, *corev1.Node:
-			core = append(core, each)
-		case *v1alpha1.IPPool:
-			each.ResourceVersion = "1"
-			whereabouts = append(whereabouts, each)
-		default:
-			whereabouts = append(whereabouts, each)
-		}
-	}
-	made := &bench{t: t, core: fake.NewClientset(core...), wb: wbfake.NewSimpleClientset(whereabouts...)}
-	made.at = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	made.restart()
-	return made
-}
-
-func (b *bench) restart() {
-	b.reconciler = newReconciler(clients{core: b.core, whereabouts: b.wb}, func() time.Time { return b.at })
-}
-
-// after lets time pass and runs the reconciler, which must not fail.
-func (b *bench) after(passed time.Duration) report {
-	b.t.Helper()
-	b.at = b.at.Add(passed)
-	done, err := b.run(b.t.Context())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return done
-}
-
-func (b *bench) update(pod *corev1.Pod) {
-	b.t.Helper()
-	if err := b.core.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), pod, pod.Namespace); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// expect compares what the pools hold, as POOL:KEY, and the reservations.
-func (b *bench) expect(when string, held []string, reserved ...string) {
-	b.t.Helper()
-	pools, err := b.wb.WhereaboutsV1alpha1().IPPools("").List(b.t.Context(), metav1.ListOptions{})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	var found []string
-	for _, pool := range pools.Items {
-		for key := range pool.Spec.Allocations {
-			found = append(found, pool.Name+":"+key)
-		}
-	}
-	slices.Sort(found)
-	if !slices.Equal(found, held) {
-		b.t.Errorf("%s: allocated %q, want %q", when, found, held)
-	}
-	reservations, err := b.wb.WhereaboutsV1alpha1().OverlappingRangeIPReservations("").List(b.t.Context(), metav1.ListOptions{})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	var names []string
-	for _, each := range reservations.Items {
-		names = append(names, each.Name)
-	}
-	slices.Sort(names)
-	if !slices.Equal(names, reserved) {
-		b.t.Errorf("%s: reserved %q, want %q", when, names, reserved)
-	}
-}
-
-// add is an ADD of the plugin; it returns the address.
-func (b *bench) add(podName, ifName, container string, within string) string {
-	b.t.Helper()
-	a := attached(clients{core: b.core, whereabouts: b.wb}, podName, ifName, within)
-	a.container = container
-	allocated, err := allocate(b.t.Context(), a)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return allocated[0].IP.String()
-}
-
-func held(podName, container string) v1alpha1.IPAllocation {
-	return v1alpha1.IPAllocation{PodRef: "default/" + podName, ContainerID: container, IfName: "net1"}
-}
 
 func TestReservationsWithoutAnAllocationAreDropped(t *testing.T) {
 	a := pod("a", "192.168.1.5", corev1.PodRunning)
@@ -262,21 +126,6 @@ func TestAnOrphanOfARunningPodIsReleasedWhenItWasOneForAMinute(t *testing.T) {
 	}
 }
 
-// writePool is another writer of a pool.
-func (b *bench) writePool(name string, change func(map[string]v1alpha1.IPAllocation)) {
-	resource := v1alpha1.SchemeGroupVersion.WithResource("ippools")
-	found, err := b.wb.Tracker().Get(resource, namespace, name)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	changed := found.(*v1alpha1.IPPool).DeepCopy()
-	changed.ResourceVersion += "1"
-	change(changed.Spec.Allocations)
-	if err := b.wb.Tracker().Update(resource, changed, namespace); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
 func TestAnInterfaceAddedToARunningPodKeepsItsAddress(t *testing.T) {
 	const within = "10.0.0.0/29"
 	vm := pod("vm", "10.9.9.9", corev1.PodRunning)
@@ -294,13 +143,6 @@ func TestAnInterfaceAddedToARunningPodKeepsItsAddress(t *testing.T) {
 		cluster.after(time.Hour)
 	}
 	cluster.expect("announced", []string{"10.0.0.0-29:1", "10.0.0.0-29:2"}, "10.0.0.1", "10.0.0.2")
-}
-
-func (b *bench) create(pod *corev1.Pod) {
-	b.t.Helper()
-	if err := b.core.Tracker().Add(pod); err != nil {
-		b.t.Fatal(err)
-	}
 }
 
 func TestAnAddressThatIsAnnouncedLateIsNotAllocatedAgain(t *testing.T) {
@@ -430,21 +272,31 @@ func TestWithoutTheListOfNodesNoneIsLost(t *testing.T) {
 }
 
 func TestAPoolThatIsWrittenMeanwhileIsStillReleasedFrom(t *testing.T) {
-	cluster := newBench(t, pool("p", "10.0.0.0/24", map[string]v1alpha1.IPAllocation{
-		"1": held("gone", "c1"), "2": held("again", "c2"), "3": held("given-back", "c3"),
-	}), reservation("10.0.0.2", "default/again"), reservation("10.0.0.3", "default/given-back"))
-	// While the pods are listed: one allocation becomes that of a new pod of the name, one is given back, one is new.
-	cluster.core.PrependReactor("list", "pods", func(kt.Action) (bool, runtime.Object, error) {
-		cluster.writePool("p", func(all map[string]v1alpha1.IPAllocation) {
-			all["2"], all["4"] = held("again", "c5"), held("new", "c4")
-			delete(all, "3")
+	for name, each := range map[string]struct {
+		write    func(map[string]v1alpha1.IPAllocation)
+		released int
+		kept     []string
+		reserved []string
+	}{
+		"an allocation of another pod": {func(all map[string]v1alpha1.IPAllocation) { all["4"] = held("new", "c4") }, 2, []string{"p:4"}, nil},
+		"a new container of a new pod of the name": {func(all map[string]v1alpha1.IPAllocation) { all["2"] = held("gone", "c5") },
+			1, []string{"p:2"}, []string{"10.0.0.2"}},
+		"an allocation given back": {func(all map[string]v1alpha1.IPAllocation) { delete(all, "2") }, 1, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := newBench(t, pool("p", "10.0.0.0/24", map[string]v1alpha1.IPAllocation{
+				"1": held("gone", "c1"), "2": held("gone", "c2"),
+			}), reservation("10.0.0.1", "default/gone"), reservation("10.0.0.2", "default/gone"))
+			cluster.core.PrependReactor("list", "pods", func(kt.Action) (bool, runtime.Object, error) {
+				cluster.writePool("p", each.write)
+				return false, nil, nil
+			})
+			done := cluster.after(0)
+			cluster.expect("after one run", each.kept, each.reserved...)
+			if done.released != each.released {
+				t.Errorf("%d were reported, want %d", done.released, each.released)
+			}
 		})
-		return false, nil, nil
-	})
-	done := cluster.after(0)
-	cluster.expect("after one run", []string{"p:2", "p:4"}, "10.0.0.2")
-	if done.released != 1 {
-		t.Errorf("%d were reported, want 1", done.released)
 	}
 }
 
@@ -487,7 +339,7 @@ func TestAReservationIsDeletedOnlyAsItWasRead(t *testing.T) {
 	cluster := newBench(t, stale)
 	cluster.wb.PrependReactor("delete", "overlappingrangeipreservations", func(action kt.Action) (bool, runtime.Object, error) {
 		only := action.(kt.DeleteActionImpl).DeleteOptions.Preconditions
-		if only == nil || *only.UID != "u" || *only.ResourceVersion != "7" {
+		if only == nil || only.UID == nil || *only.UID != "u" || only.ResourceVersion == nil || *only.ResourceVersion != "7" {
 			t.Errorf("preconditions %+v", only)
 		}
 		return true, nil, apierrors.NewConflict(schema.GroupResource{}, "10.0.0.1", errors.New("another one by now"))

@@ -62,10 +62,10 @@ class Authority:
             argv += ["-addext", extension]
         _openssl(argv)
 
-    def kubeconfig(self, name: str, target: Path) -> Path:
-        """Write a kubeconfig in which the user is the holder of the certificate `name`."""
+    def kubeconfig(self, name: str, target: Path, server: str = "") -> Path:
+        """Write a kubeconfig in which the user is the holder of the certificate `name`; `server` is the cluster's."""
         cluster = {
-            "server": f"https://{layout.CONTROL_PLANE_IP}:{layout.API_PORT}",
+            "server": server or f"https://{layout.CONTROL_PLANE_IP}:{layout.API_PORT}",
             "certificate-authority-data": _base64(self.crt()),
         }
         user = {"client-certificate-data": _base64(self.crt(name)), "client-key-data": _base64(self.key(name))}
