@@ -284,6 +284,20 @@ func TestPreflightWarningsPass(t *testing.T) {
 	}
 }
 
+func TestPreflightWarnsOfLowLimits(t *testing.T) {
+	w := nodetest.New(t, t.TempDir(), "v1")
+	s := inCluster(t, &w)
+	fit(s)
+	args := append(preflightArgs(w, ""), "--limit=whereabouts.config.resources.limits.memory=50Mi", "--limit=ip_reconciler.config.resources.limits.memory=1Gi")
+	code, _, errs := run(t, w, "", args...)
+	if code != fault.OK || !strings.Contains(errs, "warning: whereabouts.config.resources.limits.memory is 50Mi") || !strings.Contains(errs, "1 warnings") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, _, errs := run(t, w, "", append(args, "--limit=50Mi")...); code != fault.Usage || !strings.Contains(errs, "KEY=QUANTITY") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
 // fit gives the API server the CRDs that this version needs.
 func fit(s *kubetest.Server) {
 	for name, schema := range map[string]string{

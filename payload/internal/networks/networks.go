@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"carvelwright.dev/payload/internal/ipam"
@@ -157,43 +156,45 @@ func (b bounds) read(sliced bool) (s span, problems []string, ok bool) {
 		return s, nil, false
 	}
 	s = span{prefix: prefix.Masked(), exclude: prefixes(b.Exclude)}
-	lowest, highest := s.prefix.Addr(), last(s.prefix)
-	s.first, s.last = lowest.Next(), highest.Prev()
-	ignored := func(name, value, why string) {
-		problems = append(problems, fmt.Sprintf("%s %s %s and is ignored: addresses are allocated from %s to %s; correct it or remove it",
-			name, value, why, s.first, s.last))
-	}
+	s.first, s.last = s.prefix.Addr().Next(), last(s.prefix).Prev()
+	whyStart, whyEnd := s.bound(start, end)
 	if sliced {
-		for name, value := range map[string]string{"range_start": start, "range_end": end} {
-			if value != "" {
-				ignored(name, value, "does not hold with node_slice_size")
-			}
+		s.first, s.last = s.prefix.Addr().Next(), last(s.prefix).Prev()
+		whyStart, whyEnd = "does not hold with node_slice_size", "does not hold with node_slice_size"
+	}
+	for _, each := range []struct{ name, value, why string }{{"range_start", start, whyStart}, {"range_end", end, whyEnd}} {
+		if each.value != "" && each.why != "" {
+			problems = append(problems, fmt.Sprintf("%s %s %s and is ignored: addresses are allocated from %s to %s; correct it or remove it",
+				each.name, each.value, each.why, s.first, s.last))
 		}
-		slices.Sort(problems)
-		return s, problems, true
-	}
-	// The network's own first and last address are never allocated: as a bound each means what happens anyway.
-	from, err := netip.ParseAddr(start)
-	outsideStart := err == nil && (!s.prefix.Contains(from) || from == highest)
-	if err == nil && !outsideStart && from != lowest {
-		s.first = from
-	}
-	to, err := netip.ParseAddr(end)
-	outsideEnd := err == nil && !s.prefix.Contains(to)
-	backwards := err == nil && !outsideEnd && to.Less(s.first)
-	if err == nil && !outsideEnd && !backwards && to != highest {
-		s.last = to
-	}
-	if outsideStart {
-		ignored("range_start", start, "is no address for pods of "+s.prefix.String())
-	}
-	if outsideEnd {
-		ignored("range_end", end, "is no address for pods of "+s.prefix.String())
-	}
-	if backwards {
-		ignored("range_end", end, "lies before the first address "+s.first.String())
 	}
 	return s, problems, true
+}
+
+// bound narrows the span as Whereabouts does, and says why it ignores a bound. The network's own first and last address are never
+// allocated: as a bound each means what happens anyway.
+func (s *span) bound(start, end string) (whyStart, whyEnd string) {
+	lowest, highest := s.prefix.Addr(), last(s.prefix)
+	outside := "is no address for pods of " + s.prefix.String()
+	if from, err := netip.ParseAddr(start); err == nil {
+		switch {
+		case !s.prefix.Contains(from) || from == highest:
+			whyStart = outside
+		case from != lowest:
+			s.first = from
+		}
+	}
+	if to, err := netip.ParseAddr(end); err == nil {
+		switch {
+		case !s.prefix.Contains(to):
+			whyEnd = outside
+		case to.Less(s.first):
+			whyEnd = "lies before the first address " + s.first.String()
+		case to != highest:
+			s.last = to
+		}
+	}
+	return whyStart, whyEnd
 }
 
 // gateway warns of a gateway that a pod may get as its own address.
