@@ -246,11 +246,12 @@ CASES = [
         "object that the server refuses",
         BASE,
         "          image: hello",
-        "          image: hello\n          env: [{}]\n          ports:\n            - containerPort: 99999",
+        "          image: helo\n          env: [{}]\n          ports:\n            - containerPort: 99999",
         [
             "deployment.yaml:21: Deployment hello: containerPort is no port\n",
             "found: 99999",
             "Deployment hello: an environment variable without a name",
+            "a manifest asks for image 'helo'",
         ],
         command=["check"],
     ),

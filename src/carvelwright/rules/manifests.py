@@ -30,8 +30,7 @@ def manifests(session: Session, tools: Toolchain) -> list[Problem]:
     try:
         rendered = render(session, tools)
         found = document_problems(yamldoc.load_all_text(rendered.decode(), where), where)
-        # Images are looked for in objects only.
-        return found or bundle.image_problems(session.project, rendered)
+        return [*found, *bundle.image_problems(session.project, rendered)]
     except CarvelwrightError as error:
         return refusal(error, Location(where))
 
