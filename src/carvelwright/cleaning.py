@@ -21,8 +21,8 @@ _MADE = {
     **dict.fromkeys(("package", "validated"), re.compile(rf"{_KEY}\.json")),
     "tools": re.compile(r".+-[0-9a-f]{16}(\.lock)?"),
 }
-# All in these belongs to the registry, or to a process.
-_WHOLE = ("registry", "registry.log", "state.json")
+# All in these belongs to the registry, to the workspace or to a process.
+_WHOLE = ("registry", "registry.log", "seals", "state.json")
 
 
 def clean(root: Path) -> list[str]:

@@ -282,4 +282,4 @@ def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environ
 
 def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
     trees = [root / name for name in names]
-    return [files.tree_digest(tree) if tree.is_dir() else Digest.of_file(tree).hex for tree in trees]
+    return [files.tree_digest(tree) if tree.is_dir() else Digest.of_bytes(files.read_bytes(tree)).hex for tree in trees]

@@ -390,6 +390,14 @@ def test_a_release_record_of_another_shape_is_built_again_and_not_served(built: 
     assert unchanged(built)
 
 
+def test_a_named_pipe_among_the_inputs_is_told(built: PackageProject) -> None:
+    (built.root / "values-schema.yaml").unlink()
+    os.mkfifo(built.root / "values-schema.yaml")
+    outcome = built.run("build", timeout=60)
+    assert outcome.code == 3
+    assert "values-schema.yaml: a special file" in outcome.err
+
+
 def test_a_damaged_image_is_told(built: PackageProject) -> None:
     (image,) = (built.root / "build/image").iterdir()
     (image / "index.json").write_text("[]")
