@@ -136,8 +136,8 @@ func (s *snapshot) judge(each claim, within netip.Prefix, w *watch) (orphan, rel
 	case gone:
 		return true, true
 	case running:
-		offset, known := parseKey(each.key)
-		if !known || !within.IsValid() || announces(pod, within, offset) {
+		// A key that stands for no address may stand for any of the pod's.
+		if each.address == nil || announces(pod, within, each.key) {
 			return false, false
 		}
 		return true, w.lasting(each.name(pod))
@@ -145,11 +145,10 @@ func (s *snapshot) judge(each claim, within netip.Prefix, w *watch) (orphan, rel
 	return false, false
 }
 
-// announces tells whether one of a pod's addresses is what an allocation with this offset in the range stands for.
-// Offsets have 64 bits, so that beyond the first 2^64 addresses of a range one offset stands for several.
-func announces(pod *podView, within netip.Prefix, offset uint64) bool {
+// announces tells whether one of a pod's addresses is what an allocation with this key in the range stands for.
+func announces(pod *podView, within netip.Prefix, key string) bool {
 	return slices.ContainsFunc(pod.announced, func(each netip.Addr) bool {
-		return within.Contains(each) && offsetIn(within, each) == offset
+		return within.Contains(each) && slices.Contains(keysOf(within, each), key)
 	})
 }
 
@@ -189,8 +188,7 @@ func (s *snapshot) heldFor(podRef string, address netip.Addr, ranges []netip.Pre
 		if !within.Contains(address) {
 			continue
 		}
-		offset := offsetIn(within, address)
-		for _, key := range []string{strconv.FormatUint(offset, 10), strconv.FormatInt(int64(offset), 10)} {
+		for _, key := range keysOf(within, address) {
 			if s.pools[i].Spec.Allocations[key].PodRef == podRef {
 				return true
 			}
@@ -296,28 +294,21 @@ func rangesOf(pools []v1alpha1.IPPool) []netip.Prefix {
 	return ranges
 }
 
-// parseKey reads the offset of an allocation. Upstream writes it unsigned and reads it signed.
-func parseKey(key string) (uint64, bool) {
-	if unsigned, err := strconv.ParseUint(key, 10, 64); err == nil {
-		return unsigned, true
+// keysOf are the keys under which a pool may hold an address: the plugin's, and upstream's, which cuts offsets to 64 bits.
+func keysOf(within netip.Prefix, address netip.Addr) []string {
+	first, ip := net.IP(within.Addr().AsSlice()), net.IP(address.AsSlice())
+	keys := []string{entryKey(first, ip)}
+	if offset, err := iphelpers.IPGetOffset(ip, first); err == nil {
+		keys = append(keys, strconv.FormatUint(offset, 10))
 	}
-	signed, err := strconv.ParseInt(key, 10, 64)
-	return uint64(signed), err == nil
+	return keys
 }
 
-// offsetIn is the offset of an address in its range, by upstream's arithmetic.
-func offsetIn(within netip.Prefix, address netip.Addr) uint64 {
-	offset, err := iphelpers.IPGetOffset(net.IP(address.AsSlice()), net.IP(within.Addr().AsSlice()))
-	if err != nil {
-		return 0 // of two families, which Contains has ruled out
-	}
-	return offset
-}
-
+// addressOf is the address that a key stands for, or nil.
 func addressOf(within netip.Prefix, key string) net.IP {
-	offset, known := parseKey(key)
-	if !known || !within.IsValid() {
+	if !within.IsValid() {
 		return nil
 	}
-	return iphelpers.IPAddOffset(net.IP(within.Addr().AsSlice()), offset)
+	network := net.IPNet{IP: within.Masked().Addr().AsSlice(), Mask: net.CIDRMask(within.Bits(), within.Addr().BitLen())}
+	return entryIP(net.IP(within.Addr().AsSlice()), &network, key)
 }
