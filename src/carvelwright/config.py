@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import schema, yamldoc
+from carvelwright import clashes, schema, yamldoc
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
+from carvelwright.files import is_junk
 from carvelwright.platform import Platform
 from carvelwright.reference import Repository
 from carvelwright.version import PackageVersion
@@ -137,7 +138,7 @@ def load_project(root: Path, *, validate: bool = True) -> Project:
     releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
     found += [*_missing_parts(root), *_unread_files(root)]
     if build is not None and not found:
-        found += _missing_modules(root, build, releases)
+        found += [*_missing_modules(root, build, releases), *clashes.problems(build, root / BUNDLE_CONFIG)]
     if found or build is None or metadata is None:
         raise ConfigError(found)
     return _project(root, build.data, metadata.data, releases)
@@ -257,7 +258,7 @@ def _unread_files(root: Path) -> list[Problem]:
         )
         for directory, words in expected.items()
         for path in _entries(directory)
-        if path not in read and not _is_note(path)
+        if path not in read and not _is_note(path) and not is_junk(path.name)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import glob
 import hashlib
 import os
@@ -228,12 +229,33 @@ def remove_unheld(parent: Path, pattern: str) -> None:
                     os.close(handle)
 
 
-def walk_files(root: Path) -> Iterator[Path]:
+# What editors, desktops and version control leave beside sources: a digest must not depend on who has what open.
+_JUNK = (
+    *("*~", "#*#", ".#*", "*.sw[a-p]", "*.kate-swp", ".~lock.*", "*.bak", "*.orig", "*.rej", "*.tmp"),
+    *(".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".idea", ".vscode", "__pycache__"),
+    *(".git", ".hg", ".svn"),
+)
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file or directory of that name belongs to an editor, a desktop or version control."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _JUNK)
+
+
+def is_no_content(name: str) -> bool:
+    """Tell whether a file or directory of that name is left out of a bundle: junk, and whatever is hidden."""
+    return name.startswith(".") or is_junk(name)
+
+
+def walk_files(root: Path, skip: Callable[[str], bool] = lambda _: False) -> Iterator[Path]:
     """Yield the files below `root` sorted by their relative POSIX names, so that no order of a file system shows.
 
-    A symlink or a special file is an error: a bundle cannot hold one.
+    What `skip` says of a name, of a file or of a directory on the way, is left out. A symlink or a special file is an
+    error, and a name that is not UTF-8: a bundle cannot hold one.
     """
     for path in sorted(root.rglob("*"), key=lambda item: item.relative_to(root).as_posix()):
+        if any(map(skip, path.relative_to(root).parts)):
+            continue
         encoded_name(path, root)
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise CarvelwrightError(
@@ -256,6 +278,15 @@ def encoded_name(path: Path, root: Path) -> bytes:
             exit_code=ExitCode.CONFIG,
             hint="rename the file: its name has to be the same everywhere",
         ) from None
+
+
+def left_out(root: Path, skip: Callable[[str], bool]) -> list[Path]:
+    """Return what `walk_files` leaves out below `root`: the topmost files and directories, sorted."""
+    found = []
+    for parent, directories, names in os.walk(root):
+        found += [Path(parent, name) for name in [*directories, *names] if skip(name)]
+        directories[:] = [name for name in directories if not skip(name)]
+    return sorted(found)
 
 
 def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:

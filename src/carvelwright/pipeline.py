@@ -8,9 +8,9 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, files, recipe
+from carvelwright import config, files, recipe, rules
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.oci import layout as layouts
 from carvelwright.plan import LATEST, make_plan
 from carvelwright.process import in_parallel, stopwatch
@@ -68,10 +68,9 @@ def build(
     config.require_project(root)
     workspace = Workspace(root)
     with workspace.locked(wait=wait):
+        bundle.note_left_out(root, reporter)
         if (unchanged := _unchanged(root, options, environment, reporter)) is not None:
             return unchanged
-        dist.require_own(workspace.dist)
-        workspace.remove_leftovers()
         return _build(root, options, environment, reporter)
 
 
@@ -80,14 +79,17 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
     session = open_session(root, environment, reporter)
     project = session.project
     plan = make_plan(project, options, environment)
+    workspace = Workspace(root)
+    dist.require_own(workspace.dist)
+    workspace.remove_leftovers()
     inputs = _inputs(project, plan)
     key = _state_key(root, inputs, options, environment)
     tools = session.tools()
+    _keep_rules(session, tools, key)
     before = PublishedRepository()
     if not plan.embedded:
         before = repository.published(plan, tools=tools, reporter=reporter)
     images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
-    workspace = Workspace(root)
     seen = dist.look(workspace.dist)
     with _registry(plan, tools), files.new_directory(workspace.dist) as target:
         made = _package(session, plan, images, before, target, tools=tools)
@@ -107,6 +109,18 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
     files.write_atomic(workspace.build / _STATE, BuildState(key, tuple(inputs)).text())
     return BuildResult(release, unchanged=False)
+
+
+def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:
+    """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again."""
+
+    def check() -> bool:
+        if found := rules.problems(session, tools):
+            raise ConfigError(found)
+        return True
+
+    with session.reporter.step("check"):
+        Workspace(session.project.root).remember("checked", content_key(key, tools.versions()), check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +167,8 @@ def _package(
             lambda: export_schema(session.project.root, tools),
             lambda: package.static_part(plan.project, plan.release),
         )
+        # All that can fail here fails before anything is pushed.
+        dist.write_values(plan, schema, target)
         if before.package is not None:
             would_be = _try_push(session, plan, staged, tools=tools)
             documents = package.make_documents(plan, would_be, schema.openapi)
@@ -166,7 +182,6 @@ def _package(
         pushed = repository.push(plan, scratch / "repository", tools=tools, reporter=reporter)
         in_parallel(
             lambda: airgap.archive(plan, pushed, target / plan.archive_name, tools=tools, reporter=reporter),
-            lambda: dist.write_values(plan, schema, target),
             lambda: dist.write_repository(plan, pushed, packages, target),
         )
     return _Made(lock.image, pushed, tuple(references.values()))
@@ -282,4 +297,9 @@ def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environ
 
 def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
     trees = [root / name for name in names]
-    return [files.tree_digest(tree) if tree.is_dir() else Digest.of_bytes(files.read_bytes(tree)).hex for tree in trees]
+    return [
+        files.tree_digest(tree, files.walk_files(tree, files.is_no_content))
+        if tree.is_dir()
+        else Digest.of_bytes(files.read_bytes(tree)).hex
+        for tree in trees
+    ]

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from carvelwright.clashes import REPOSITORY_NAME
 from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from carvelwright.platform import Platform
     from carvelwright.reference import Reference, Repository
 
-_REPOSITORY_NAME = "package-repository"
 LATEST = "latest"
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LAST_SECOND = 253_402_300_799
@@ -129,7 +129,7 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
         embedded=options.to is None,
         images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.images),
         bundle=target.child(project.ref_name).tagged(tag),
-        repository=target.child(_REPOSITORY_NAME).tagged(tag),
+        repository=target.child(REPOSITORY_NAME).tagged(tag),
         registry_timeout=options.registry_timeout,
     )
 

@@ -22,6 +22,8 @@ PARTS = {
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),
+    "manifests": ("steps/rendered.py", "tools/ytt.py", "yamldoc.py"),
+    "schema": ("steps/rendered.py", "tools/ytt.py", "yamldoc.py"),
     "package": (
         "steps/package.py",
         "steps/template.py",
@@ -34,10 +36,12 @@ PARTS = {
 # Modules that refuse bytes and names, or hand them on as they are: a change there makes nothing anew.
 NEUTRAL = (
     "bounds.py",
+    "clashes.py",
     "config.py",
     "digest.py",
     "errors.py",
     "files.py",
+    "formats.py",
     "jsondoc.py",
     "platform.py",
     "process.py",

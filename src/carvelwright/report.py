@@ -55,6 +55,9 @@ class Reporter(Protocol):
     def step(self, name: str) -> contextlib.AbstractContextManager[Step]:
         """Report that a step starts, and when the block ends that it ended; safe from several threads."""
 
+    def note(self, text: str) -> None:
+        """Report what the user should know besides."""
+
     @property
     def records(self) -> Sequence[StepRecord]:
         """The steps that ended well, in the order of their ends."""
@@ -89,6 +92,9 @@ class Recorder:
                     self._records.append(record)
                 self._ended(step, record, "failed" if not ended else "reused" if step.reused else "done")
 
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
     def _started(self, step: Step) -> None:
         """Show that a step runs."""
 
@@ -107,6 +113,11 @@ class StreamReporter(Recorder):
         self._stream = stream
         self._interval = interval
         self._timers: dict[Step, threading.Timer] = {}
+
+    def note(self, text: str) -> None:
+        """Write a line."""
+        with self._lock:
+            self._write(f"  {text}")
 
     def _started(self, step: Step) -> None:
         self._watch(step, stopwatch())

@@ -28,6 +28,10 @@ class TerminalReporter(Recorder):
         self._progress: Progress | None = None
         self._tasks: dict[Step, TaskID] = {}
 
+    def note(self, text: str) -> None:
+        """Write a line above those of the running steps."""
+        self._console.print(Text(f"  {text}"), soft_wrap=True)
+
     def _started(self, step: Step) -> None:
         if self._progress is None:
             self._progress = _progress(self._console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ import click
 from carvelwright.check import check
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ConfigError, ExitCode
+from carvelwright.report import StreamReporter
+from carvelwright.steps import bundle
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -23,6 +26,8 @@ def command(context: Context, form: str) -> int:
 
     The rules are those of the project's files, of the server that takes the package, and of the client that shows it.
     """
+    if not context.quiet:
+        bundle.note_left_out(context.root, StreamReporter(sys.stderr))
     problems = check(context.root, context.environment, progress.reporter(context, quiet=True))
     failure = failures.explain(ConfigError(problems)) if problems else None
     if form == "json":

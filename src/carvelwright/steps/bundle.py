@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from carvelwright import config, files, resources, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.report import readable_size
-from carvelwright.steps import crds
-from carvelwright.tools import imgpkg, kbld, ytt
+from carvelwright.steps import crds, rendered
+from carvelwright.tools import imgpkg, kbld
 from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,24 +54,19 @@ def stage_config(
     `platforms` are those that the images are built for (default: the project's).
     """
     source = project.root / config.BUNDLE_CONFIG
-    for path in files.walk_files(source):
+    for path in files.walk_files(source, files.is_no_content):
         files.copy_file(path, target / path.relative_to(source))
     files.copy_file(project.root / config.VALUES_SCHEMA, target / config.VALUES_SCHEMA)
-    library = target / RELEASE_LIBRARY
-    if library.exists():
-        raise ConfigError(
-            [
-                Problem(
-                    "this name is the build's own",
-                    Location(source / RELEASE_LIBRARY),
-                    hint=f"rename the file: templates load from {RELEASE_LIBRARY} what the build writes",
-                )
-            ]
-        )
-    files.write_atomic(library, release_library(release, platforms or project.platforms))
+    files.write_atomic(target / RELEASE_LIBRARY, release_library(release, platforms or project.platforms))
     for wanted in project.crds:
         for path in crds.stage(project, release, wanted, find_go=find_go, reporter=reporter):
             files.copy_file(path, target / "crds" / path.name)
+
+
+def note_left_out(root: Path, reporter: Reporter) -> None:
+    """Report what lies in bundle/config and does not become part of the bundle."""
+    if found := files.left_out(root / config.BUNDLE_CONFIG, files.is_no_content):
+        reporter.note(f"left out of the bundle: {', '.join(str(path.relative_to(root)) for path in found)}")
 
 
 def release_library(release: Release, platforms: Sequence[Platform]) -> bytes:
@@ -103,7 +98,7 @@ def stage(
             find_go=find_go,
             reporter=reporter,
         )
-        manifests = ytt.render(tools.ytt, target / "config", step="render")
+        manifests = rendered.manifests(plan.project.root, tools, target / "config")
         _check_images(plan.project, manifests, images)
         with Workspace(plan.project.root).scratch("kbld") as scratch:
             lock = kbld.lock(tools.kbld, manifests, images, scratch, step="lock images")

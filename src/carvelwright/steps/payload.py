@@ -63,7 +63,7 @@ def compile_module(
     with reporter.step(name) as step:
 
         def make(target: Path) -> None:
-            what = compiler.Compilation(directory, module.binaries, variables)
+            what = compiler.Compilation(directory, module.binaries, variables, tuple(_junk_files(directory)))
             compiler.build(find_go(), what, target / _BINARIES, platform, step=name, progress=step.count_packages)
             digests = {name: str(Digest.of_file(target / _BINARIES / name)) for name in module.binaries}
             (target / _RECORD).write_text(json.dumps(digests))
@@ -74,10 +74,23 @@ def compile_module(
     return PayloadModule(platform, binaries, module.links)
 
 
+def _junk_files(module: Path) -> Iterator[Path]:
+    """Yield what no product may depend on, though a `//go:embed` pattern may match it."""
+    for path in files.left_out(module, files.is_junk):
+        if path.is_dir() and not path.is_symlink():
+            yield from (inner for inner in sorted(path.rglob("*")) if not inner.is_dir())
+        else:
+            yield path
+
+
 def source_files(module: Path) -> Iterator[Path]:
-    """Yield what a Go build of a module reads, sorted: no tests, no test data, no modules nested within."""
+    """Yield what a Go build of a module reads, sorted: no tests, no test data, no modules nested within, no junk."""
     for parent, directories, names in os.walk(module):
         directories[:] = sorted(
-            name for name in directories if name != "testdata" and not (Path(parent) / name / "go.mod").exists()
+            name
+            for name in directories
+            if name != "testdata" and not files.is_junk(name) and not (Path(parent) / name / "go.mod").exists()
         )
-        yield from (Path(parent) / name for name in sorted(names) if not name.endswith("_test.go"))
+        yield from (
+            Path(parent) / name for name in sorted(names) if not name.endswith("_test.go") and not files.is_junk(name)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carvelwright import config, values
-from carvelwright.steps import bundle
+from carvelwright.steps import bundle, rendered
 from carvelwright.tools import ytt
 from carvelwright.values import ValuesSchema
 from carvelwright.workspace import Workspace
@@ -23,7 +23,7 @@ def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
     path = root / config.VALUES_SCHEMA
     # What ytt would panic on is found first.
     extras = values.read_extras(path)
-    return ValuesSchema(ytt.values_schema(tools.ytt, path, step="export values schema"), extras)
+    return ValuesSchema(rendered.openapi(root, tools, path), extras)
 
 
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
@@ -34,4 +34,6 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
         bundle.stage_config(
             project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
         )
+        if not values_files:
+            return rendered.manifests(project.root, tools, config_directory)
         return ytt.render(tools.ytt, config_directory, values_files, step="render")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from carvelwright.platform import Platform
@@ -23,11 +26,15 @@ _IN_CACHE = "not installed but available in build cache"
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What to compile: packages of a module, by the file name each becomes, and linker variables."""
+    """What to compile: packages of a module, by the file name each becomes, and linker variables.
+
+    For the compiler the files of `hidden` are not there.
+    """
 
     module: Path
     binaries: Mapping[str, str]
     variables: Mapping[str, str]
+    hidden: tuple[Path, ...] = ()
 
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:
@@ -58,27 +65,43 @@ def build(
     variables = " ".join(f"-X={name}={value}" for name, value in sorted(what.variables.items()))
     target = {"GOOS": platform.os, "GOARCH": platform.architecture} if platform else {}
     tool = replace(tool, environment={**tool.environment, **target})
-    waiting = _not_compiled(tool, what, step) if progress else frozenset()
-    compiled: set[str] = set()
+    with _overlay(what.hidden) as overlay:
+        waiting = _not_compiled(tool, what, overlay, step) if progress else frozenset()
+        compiled: set[str] = set()
 
-    def watch(line: str) -> None:
-        if line in waiting and progress:
-            compiled.add(line)
-            progress(len(compiled), len(waiting))
+        def watch(line: str) -> None:
+            if line in waiting and progress:
+                compiled.add(line)
+                progress(len(compiled), len(waiting))
 
-    for name, package in what.binaries.items():
-        flags = ("-v", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name)
-        argv = tool.argv("build", *flags, package)
-        try:
-            process.run(argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch)
-        except process.ToolFailedError as error:
-            words = "\n".join(line for line in error.stderr.splitlines() if line not in waiting)
-            raise process.ToolFailedError(argv, error.code, words, step=step, timeout=_COMPILE_SECONDS) from None
+        for name, package in what.binaries.items():
+            flags = ("-v", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name)
+            argv = tool.argv("build", *overlay, *flags, package)
+            try:
+                process.run(
+                    argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch
+                )
+            except process.ToolFailedError as error:
+                words = "\n".join(line for line in error.stderr.splitlines() if line not in waiting)
+                raise process.ToolFailedError(argv, error.code, words, step=step, timeout=_COMPILE_SECONDS) from None
 
 
-def _not_compiled(tool: Tool, what: Compilation, step: str) -> frozenset[str]:
+@contextlib.contextmanager
+def _overlay(hidden: Iterable[Path]) -> Iterator[tuple[str, ...]]:
+    """Yield the flags with which Go does not see some files."""
+    replaced = {str(path.absolute()): "" for path in hidden}
+    if not replaced:
+        yield ()
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"Replace": replaced}, file)
+        file.flush()
+        yield ("-overlay", file.name)
+
+
+def _not_compiled(tool: Tool, what: Compilation, overlay: Iterable[str], step: str) -> frozenset[str]:
     """Return the packages that the compiler does not find in its cache; none where Go cannot tell."""
-    argv = tool.argv("list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}")
+    argv = tool.argv("list", *overlay, "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}")
     try:
         listed = process.run(
             [*argv, *what.binaries.values()],

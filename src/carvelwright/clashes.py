@@ -1,0 +1,81 @@
+"""Names that two things of a project would have at one place, where one would overwrite the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from carvelwright.errors import Location, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from carvelwright.yamldoc import Document
+
+REPOSITORY_NAME = "package-repository"
+# What the build itself puts into the bundle's config/, and where its content is to be written instead.
+_STAGED = {
+    "values-schema.yaml": "rename the file: the project's values schema is put there",
+    "release.star": "rename the file: templates load from release.star what the build writes",
+}
+_CRDS = "crds"
+
+# A name, where build.yaml gives it, and what has it.
+_Named = tuple[str, list[str | int], str]
+
+
+def problems(build: Document, bundle: Path) -> list[Problem]:
+    """Return every clash of names: of images, of the files in an image, of the files in the bundle (`bundle`)."""
+    data = build.data
+    images = data.get("images", [])
+    taken = {REPOSITORY_NAME: "the package repository", data["refName"]: "the bundle"}
+    found = _clashes(build, _images(images), taken, key=False)
+    for number, image in enumerate(images):
+        found += _clashes(build, _programs(image, number), {}, key=True)
+    return [*found, *_clashes(build, _crds(data), _bundled_crds(bundle), key=False), *_staged(data, bundle)]
+
+
+def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str], *, key: bool) -> list[Problem]:
+    owners, found = dict(taken), []
+    for name, pointer, what in named:
+        if name in owners:
+            message = f"{what} has the name of {owners[name]}: one would overwrite the other"
+            found.append(build.problem(pointer, message, key=key, found=name, expected="another name"))
+        else:
+            owners[name] = what
+    return found
+
+
+def _images(images: Iterable[Mapping[str, Any]]) -> Iterator[_Named]:
+    for number, image in enumerate(images):
+        yield image["name"], ["images", number, "name"], f"image {number + 1}"
+
+
+def _programs(image: Mapping[str, Any], number: int) -> Iterator[_Named]:
+    for index, module in enumerate(image["modules"]):
+        for kind, word in (("binaries", "a binary"), ("links", "a link")):
+            for name in module.get(kind, {}):
+                yield name, ["images", number, "modules", index, kind, name], f"{word} of {module['directory']}"
+
+
+def _crds(data: Mapping[str, Any]) -> Iterator[_Named]:
+    for number, source in enumerate(data.get("crds", [])):
+        for index, file in enumerate(source["files"]):
+            yield file.rpartition("/")[2], ["crds", number, "files", index], f"{file} of {source['goModule']}"
+
+
+def _bundled_crds(bundle: Path) -> dict[str, str]:
+    directory = bundle / _CRDS
+    return {path.name: str(path) for path in directory.iterdir()} if directory.is_dir() else {}
+
+
+def _staged(data: Mapping[str, Any], bundle: Path) -> list[Problem]:
+    found = [
+        Problem("this name is the build's own", Location(bundle / name), hint=hint)
+        for name, hint in _STAGED.items()
+        if (bundle / name).exists() or (bundle / name).is_symlink()
+    ]
+    crds = bundle / _CRDS
+    if data.get("crds") and crds.exists() and not crds.is_dir():
+        found.append(Problem("not a directory", Location(crds), expected="the directory to which CRDs are staged"))
+    return found

@@ -1,0 +1,38 @@
+"""What ytt makes of a project, kept by content: the rules and the build look at the same, which is made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from carvelwright import files, recipe
+from carvelwright.digest import Digest
+from carvelwright.tools import ytt
+from carvelwright.workspace import Workspace, content_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from carvelwright.tools.toolchain import Toolchain
+
+
+def manifests(root: Path, tools: Toolchain, config: Path) -> bytes:
+    """Render a staged config directory with its default values."""
+    key = content_key(files.tree_digest(config), tools.ytt.version, recipe.of("manifests"))
+
+    def compute() -> str:
+        return ytt.render(tools.ytt, config, step="render").decode()
+
+    text: str = Workspace(root).remember("manifests", key, compute)
+    return text.encode()
+
+
+def openapi(root: Path, tools: Toolchain, schema: Path) -> dict[str, Any]:
+    """Export a values schema as OpenAPI v3."""
+    with files.reporting_file_errors("read"):
+        key = content_key(Digest.of_file(schema).hex, tools.ytt.version, recipe.of("schema"))
+
+    def compute() -> dict[str, Any]:
+        return ytt.values_schema(tools.ytt, schema, step="export values schema")
+
+    exported: dict[str, Any] = Workspace(root).remember("schema", key, compute)
+    return exported
