@@ -169,8 +169,8 @@ func (r *reconciler) drop(ctx context.Context, taken *snapshot, stale map[string
 	return dropped, errors.Join(append(failed, ctx.Err())...)
 }
 
-// dropOf deletes the reservations of one pod, unless the pod has come back or announces the address by now. The plugin
-// takes over a reservation of its pod without writing it, so that the reservation's version does not tell.
+// dropOf deletes the reservations of one pod, unless the pod has come back or announces the address by now. Upstream's
+// plugin, which nodes may have during a rollout, takes over a reservation of its pod without a write: its version does not tell.
 func (r *reconciler) dropOf(ctx context.Context, taken *snapshot, podRef string, stale []v1alpha1.OverlappingRangeIPReservation) (int, error) {
 	pod, err := r.podNow(ctx, podRef)
 	if err != nil {
