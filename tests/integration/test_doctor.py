@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +15,6 @@ import pytest
 from tests.helpers.tools import Proxy
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import PackageProject
 
 
@@ -38,3 +41,23 @@ def test_doctor_install_builds_what_is_missing(pinning: PackageProject) -> None:
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("ytt ")]
     assert line.split()[1:3] == ["ok", "1.2.3"]
     assert pinning.run("doctor").ok().out == outcome.out
+
+
+def test_the_hint_can_be_followed_to_the_letter(pinning: PackageProject, tmp_path: Path) -> None:
+    # As in a clone, whose environment is on no PATH, and for a project in another directory.
+    program = Path(sys.executable).parent / "carvelwright"
+    (tmp_path / "desk").mkdir()
+    kept = [part for part in pinning.environment["PATH"].split(os.pathsep) if Path(part) != program.parent]
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**pinning.environment, "PATH": os.pathsep.join(kept)}
+        return subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path / "desk", env=environment, capture_output=True, text=True, check=False
+        )
+
+    missing = run(f"{program} -C ../hello doctor")
+    assert missing.returncode == 4
+    (command,) = re.findall("`([^`]+)`", missing.stderr.partition("hint: ")[2])
+    done = run(command)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert run(f"{program} -C ../hello doctor").returncode == 0

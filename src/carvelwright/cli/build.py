@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from carvelwright import config, pipeline
-from carvelwright.cli import completion, options, progress
+from carvelwright.cli import completion, failures, options, progress
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
@@ -137,7 +135,7 @@ def _row(name: str, place: str, size: str, column: int, width: int | None) -> li
 
 
 def _next(release: Mapping[str, Any]) -> list[str]:
-    program = _program()
+    program = failures.program()
     if not release["registry"]["embedded"]:
         return [
             "next:",
@@ -153,11 +151,3 @@ def _next(release: Mapping[str, Any]) -> list[str]:
         "or, on this machine alone:",
         f"  {program} serve",
     ]
-
-
-def _program() -> str:
-    """Return how this program was called, for people to copy; it need not be on their PATH."""
-    called = Path(sys.argv[0])
-    # A shell that finds a program on PATH calls it by its absolute path.
-    found = called.name != "carvelwright" or (called.is_absolute() and shutil.which(called.name) == str(called))
-    return "carvelwright" if found else os.path.relpath(called) if called.is_absolute() else str(called)

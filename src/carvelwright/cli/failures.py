@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +55,17 @@ def explain(error: BaseException) -> Failure:
                 exit_code=ExitCode.INTERNAL,
                 hint="please report it, with the output of --debug",
             )
+    if known.hint:
+        known.hint = known.hint.replace("`carvelwright ", f"`{program()} ")
     return Failure(known, known.lines())
+
+
+def program() -> str:
+    """Return how this program was called, for people to copy; it need not be on their PATH."""
+    called = Path(sys.argv[0])
+    # A shell that finds a program on PATH calls it by its absolute path.
+    found = called.name != "carvelwright" or (called.is_absolute() and shutil.which(called.name) == str(called))
+    return "carvelwright" if found else os.path.relpath(called) if called.is_absolute() else str(called)
 
 
 def report(failure: Failure) -> int:

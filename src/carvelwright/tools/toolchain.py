@@ -295,7 +295,8 @@ def _remedies(search: Search, names: Sequence[str]) -> Iterator[str]:
             "the versions that it pins"
         )
     elif others:
-        yield "run `carvelwright doctor --install`: it builds the pinned tools"
+        where = "" if search.root == Path() else f"-C {shlex.quote(str(search.root))} "
+        yield f"run `carvelwright {where}doctor --install`: it builds the pinned tools"
 
 
 def _go_installer(version: str) -> str:
