@@ -227,6 +227,24 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         time.sleep(0.01)
 
 
+def wait_until_gone(alive: Callable[[], list[Any]]) -> None:
+    deadline = time.monotonic() + 60
+    while found := alive():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+
+
+def pids(place: Path) -> list[int]:
+    """Return the tools that `blocking` held up."""
+    return [int(pid) for pid in (place / "pids").read_text().split()]
+
+
+def running(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def alive_below(root: Path) -> list[str]:
     """Return the command lines of processes that work in or on a directory."""
     found = []
@@ -234,8 +252,9 @@ def alive_below(root: Path) -> list[str]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z" and (str(root) in command or os.readlink(entry / "cwd").startswith(str(root))):  # noqa: PTH115
+                if running(int(entry.name)) and (
+                    str(root) in command or os.readlink(entry / "cwd").startswith(str(root))
+                ):  # noqa: PTH115
                     found.append(command)
     return found
 
@@ -271,15 +290,8 @@ def test_ends_in_the_middle_of_a_tool(
         _, err = build.communicate(timeout=60)
         ended_well(built, build, err.decode(), number)
         assert snapshot(built.root / "dist") == before
-    # Nobody is left to end the tool that hangs after a kill -9; here its hang is of the test's own making.
-    for pid in (tmp_path / "pids").read_text().split():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(pid), signal.SIGKILL)
-    # Real tools that ran beside it end by themselves: their registry is gone.
-    deadline = time.monotonic() + 60
-    while alive := alive_below(built.root):
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.05)
+        wait_until_gone(lambda: [pid for pid in pids(tmp_path) if running(pid)])
+        wait_until_gone(lambda: alive_below(built.root))
     built.run("build").ok()
     assert scraps(built) == []
     assert digests(built) == undisturbed
@@ -294,8 +306,8 @@ def test_an_end_while_the_payload_is_compiled(built: PackageProject, tmp_path: P
         wait_for(lambda: any("compile" in command for command in alive_below(built.root / "payload")), build)
         build.send_signal(number)
         _, err = build.communicate(timeout=60)
-        if number == signal.SIGINT:
-            ended_well(built, build, err.decode(), number)
+        ended_well(built, build, err.decode(), number)
+        wait_until_gone(lambda: alive_below(built.root))
         assert snapshot(built.root / "dist") == before
     built.run("build").ok()
     assert scraps(built) == []
