@@ -253,8 +253,8 @@ def alive_below(root: Path) -> list[str]:
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 if running(int(entry.name)) and (
-                    str(root) in command or os.readlink(entry / "cwd").startswith(str(root))
-                ):  # noqa: PTH115
+                    str(root) in command or str((entry / "cwd").readlink()).startswith(str(root))
+                ):
                     found.append(command)
     return found
 
