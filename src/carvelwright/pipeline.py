@@ -193,7 +193,8 @@ def _push_images(session: Session, plan: BuildPlan, images: Mapping[str, ImageLa
         with session.reporter.step(name) as step:
             layout = images[planned.config.name]
             step.describe(readable_size(sum(entry["compressedBytes"] for entry in layouts.platform_sizes(layout))))
-            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=plan.registry_timeout)
+            timeout, note = plan.registry_timeout, session.reporter.note
+            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=timeout, note=note)
 
 
 def _try_push(session: Session, plan: BuildPlan, staged: bundle.StagedBundle, *, tools: Toolchain) -> BundleLock:
@@ -275,7 +276,11 @@ def _still_published(
     latest = release.repository.repository.tagged(LATEST)
     with reporter.step("look at the registry") as step:
         found = crane.digest(
-            session.tools().crane, latest, step="look at the registry", timeout=options.registry_timeout
+            session.tools().crane,
+            latest,
+            step="look at the registry",
+            timeout=options.registry_timeout,
+            note=reporter.note,
         )
         step.reuse()
     return found == release.repository.digest

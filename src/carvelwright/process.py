@@ -418,6 +418,7 @@ def _start(
     stdout: Any,
     cwd: Path | None = None,
 ) -> _Child:
+    _require_temporary_directory(env, cwd, step)
     try:
         return scope.start(
             argv,
@@ -427,6 +428,14 @@ def _start(
             stdout=stdout,
             stderr=subprocess.PIPE if stdout == subprocess.PIPE else subprocess.STDOUT,
         )
+    except ValueError as error:
+        raise CarvelwrightError(
+            f"step {step}: cannot start {argv[0]}: {error}",
+            exit_code=ExitCode.CONFIG,
+            details=f"command: {' '.join(argv)!r}",
+            hint="remove the NUL character, or what is no UTF-8, from what the command line is made of",
+            step=step,
+        ) from error
     except OSError as error:
         missing = error.errno in _CANNOT_RUN
         raise CarvelwrightError(
@@ -435,6 +444,18 @@ def _start(
             hint="run `carvelwright doctor` to see which tools are missing" if missing else None,
             step=step,
         ) from error
+
+
+def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None, step: str) -> None:
+    """Refuse a TMPDIR that is no directory: each tool words that in its own way, some as a fault of the registry."""
+    named = env.get("TMPDIR") if env else None
+    if named and not os.access(f"{cwd}/{named}/" if cwd and named[0] != "/" else f"{named}/", os.W_OK | os.X_OK):
+        raise CarvelwrightError(
+            f"step {step}: TMPDIR is {named}: not a directory that can be written to",
+            exit_code=ExitCode.FILESYSTEM,
+            hint="create that directory, or set TMPDIR to another one",
+            step=step,
+        )
 
 
 def stopwatch() -> Callable[[], float]:

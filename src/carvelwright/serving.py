@@ -42,7 +42,7 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
             host = address or session.project.registry.registry
             running.enter_context(crane.serve(tools.crane, host, workspace.build / "registry", step="serve"))
             with reporter.step(_STEP):
-                yielded = _load(release, host, scratch / "archive.tar", scratch / "lock.yml", tools)
+                yielded = _load(release, host, scratch / "archive.tar", scratch / "lock.yml", tools, reporter)
         yield yielded
 
 
@@ -70,18 +70,21 @@ def _link(source: Path, target: Path) -> None:
         files.copy_file(source, target)
 
 
-def _load(release: ReleaseRecord, host: str, archive: Path, lock: Path, tools: Toolchain) -> Reference:
+def _load(
+    release: ReleaseRecord, host: str, archive: Path, lock: Path, tools: Toolchain, reporter: Reporter
+) -> Reference:
     """Copy the archive in, then give each image the path and tag it was built with."""
-    repository = _moved(release.repository, host)
-    imgpkg.copy_from_tar(tools.imgpkg, archive, repository.repository, lock, step=_STEP, timeout=_SECONDS)
+    repository, note = _moved(release.repository, host), reporter.note
+    imgpkg.copy_from_tar(tools.imgpkg, archive, repository.repository, lock, step=_STEP, timeout=_SECONDS, note=note)
     others = [_moved(reference, host) for reference in (release.bundle, *release.images)]
 
     def put(reference: Reference) -> None:
         source = Reference(repository.repository, digest=reference.digest)
-        crane.copy(tools.crane, source, Reference(reference.repository, reference.tag), step=_STEP, timeout=_SECONDS)
+        target = Reference(reference.repository, reference.tag)
+        crane.copy(tools.crane, source, target, step=_STEP, timeout=_SECONDS, note=note)
 
     in_parallel(*[lambda reference=reference: put(reference) for reference in [*others, repository]])
-    crane.tag(tools.crane, repository, LATEST, step=_STEP, timeout=_SECONDS)
+    crane.tag(tools.crane, repository, LATEST, step=_STEP, timeout=_SECONDS, note=note)
     return Reference(repository.repository, digest=repository.digest)
 
 

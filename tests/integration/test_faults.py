@@ -103,7 +103,7 @@ REGISTRIES: dict[str, tuple[Callable[[socket.socket], None] | None, str]] = {
     "no HTTP": (nonsense, "malformed HTTP"),
     "500": (answer("500 Internal Server Error", "broken"), "500 Internal Server Error"),
     "401": (answer("401 Unauthorized", error_body("UNAUTHORIZED"), LOGIN), "docker login 127.0.0.1:"),
-    "403": (answer("403 Forbidden", error_body("DENIED")), "hint: these credentials may not push to 127.0.0.1:"),
+    "403": (answer("403 Forbidden", error_body("DENIED")), "hint: these credentials may not pull from 127.0.0.1:"),
     "hangs": (None, "did not end within 3 s and was stopped"),
 }  # fmt: skip
 
@@ -133,6 +133,15 @@ def test_no_registry_at_all_is_told_and_the_next_run_works(built: PackageProject
     assert "hint: start the registry, or check the host and port of --to" in outcome.err
     assert snapshot(built.root / "dist") == before
     assert built.run("build").ok().out.startswith("nothing changed")
+
+
+def test_a_temporary_directory_that_is_not_there_is_named(built: PackageProject, tmp_path: Path) -> None:
+    built.replace(*CHANGE)
+    for command in (["build", "--to", f"{free_address()}/p"], ["render"], ["doctor"]):
+        outcome = built.run(*command, environment={"TMPDIR": str(tmp_path / "none")})
+        assert outcome.code == 8, outcome
+        assert f"TMPDIR is {tmp_path}/none: not a directory that can be written to" in outcome.err
+        assert "registry" not in outcome.err
 
 
 def test_a_registry_that_dies_in_the_middle_is_told_and_the_next_run_works(

@@ -233,14 +233,15 @@ def test_serve_gives_what_dist_names_and_ends_when_told(
         call(crane, "validate", "--remote", text)
     address = Reference.parse(reference).repository.registry
     assert set(content_of(crane, address)) >= {f"{address}/packages/package-repository:latest"}
-    (registry,) = children_of(serving.pid)
+    children = children_of(serving.pid)
+    assert children
     serving.send_signal(number)
     started = time.monotonic()
     out, err = serving.communicate(timeout=30)
     assert serving.returncode == 0
     assert "Traceback" not in err
     assert "error" not in err + out
-    assert registry not in children_of(1)
+    assert not set(children) & set(children_of(1))
     assert time.monotonic() - started < 20
     host, _, port = address.rpartition(":")
     with socket.create_server((host, int(port))):

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.tools import ytt
+from carvelwright import config, process, yamldoc
+from carvelwright.digest import Digest
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.oci.layout import ImageLayout
+from carvelwright.reference import Reference
+from carvelwright.resources import ImagesLock
+from carvelwright.tools import crane, go, imgpkg, kbld, toolchain, ytt
+from carvelwright.tools.toolchain import Search
+from tests.conftest import ROOT
+from tests.integration.test_faults import answer, error_body, reset, server
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
+
+Handle = Callable[[socket.socket], None]
+
+
+@pytest.fixture(scope="module")
+def go_tool() -> Tool:
+    return toolchain.find_go(Search(ROOT, None, config.DEFAULT_GO, dict(os.environ)))
+
 
 ENDLESS = """
 #@ def spin():
@@ -32,3 +53,192 @@ def test_a_template_that_does_not_end_is_stopped_and_told(toolset: Toolchain, tm
     assert caught.value.exit_code is ExitCode.CONFIG
     assert caught.value.hint
     assert "loop" in caught.value.hint
+
+
+# What a registry answers to `GET /v2/p/x/manifests/latest`; `/v2/` itself answers well.
+MISSING = [
+    answer("404 Not Found", error_body("MANIFEST_UNKNOWN")),
+    answer("404 Not Found", error_body("NAME_UNKNOWN")),
+    answer("404 Not Found", error_body("NOT_FOUND")),
+    answer("404 Not Found"),
+]
+OTHER = {
+    "page": (answer("404 Not Found", "<html>404 Not Found: MANIFEST_UNKNOWN</html>"), "run the same command again"),
+    "denied": (answer("403 Forbidden", error_body("DENIED")), "these credentials may not pull from 127.0.0.1:"),
+    "page 403": (answer("403 Forbidden", "<html>401 UNAUTHORIZED</html>"), "these credentials may not pull from 127."),
+    "limit": (answer("429 Too Many Requests", error_body("TOOMANYREQUESTS")), "wait, then run"),
+    "other": (answer("418 I'm a teapot", "404 Not Found MANIFEST_UNKNOWN"), "run the same command again"),
+}
+
+
+def only_manifests(handle: Handle) -> Handle:
+    """Answer as a registry does, but for manifests."""
+
+    def select(connection: socket.socket) -> None:
+        if connection.recv(65536, socket.MSG_PEEK).startswith(b"GET /v2/ "):
+            answer("200 OK")(connection)
+        else:
+            handle(connection)
+
+    return select
+
+
+def pull(toolset: Toolchain, address: str, target: Path, notes: list[str], timeout: float = 60) -> bool:
+    source = Reference.parse(f"{address}/p/x:latest")
+    return imgpkg.pull_bundle(toolset.imgpkg, source, target, step="read", timeout=timeout, note=notes.append)
+
+
+@pytest.mark.parametrize("handle", MISSING, ids=["manifest", "name", "harbor", "nothing said"])
+def test_a_manifest_that_is_not_there_is_known_by_the_registrys_code(
+    toolset: Toolchain, tmp_path: Path, handle: Handle
+) -> None:
+    with server(only_manifests(handle)) as address:
+        assert pull(toolset, address, tmp_path / "pulled", []) is False
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_answer_is_told_by_its_code_not_by_words_in_a_page(toolset: Toolchain, tmp_path: Path, name: str) -> None:
+    handle, hint = OTHER[name]
+    with server(only_manifests(handle)) as address, pytest.raises(CarvelwrightError) as caught:
+        pull(toolset, address, tmp_path / "pulled", [])
+    assert caught.value.exit_code is ExitCode.REGISTRY
+    assert caught.value.message == f"step read: imgpkg failed with exit code 1 at registry {address}"
+    assert caught.value.hint
+    assert hint in caught.value.hint
+
+
+def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> None:
+    with server(answer("403 Forbidden", error_body("DENIED"))) as address:
+        target = Reference.parse(f"{address}/p/x:latest")
+        with pytest.raises(CarvelwrightError) as caught:
+            crane.tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
+    assert caught.value.hint == f"these credentials may not push to {address}/p/x: use others, or another --to"
+
+
+def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain, tmp_path: Path) -> None:
+    notes: list[str] = []
+    with server(None) as address, pytest.raises(CarvelwrightError) as caught:
+        pull(toolset, address, tmp_path / "pulled", notes, timeout=6)
+    (note,) = notes
+    assert note.startswith(f"step read: registry {address} does not answer yet or takes long, failed requests are ")
+    assert "(5 s of 6 s)" in note
+    assert caught.value.hint == "check that the registry answers, or allow more time: --registry-timeout SECONDS"
+
+
+def test_who_waits_for_a_registry_that_resets_is_told_why(toolset: Toolchain) -> None:
+    notes: list[str] = []
+    with server(reset) as address:
+        source = Reference.parse(f"{address}/p/x:latest")
+        with pytest.raises(CarvelwrightError):
+            crane.digest(toolset.crane, source, step="look", timeout=60, note=notes.append)
+    assert len(notes) == 1
+    assert "connection reset by peer" in notes[0]
+
+
+def test_a_file_of_this_machine_is_not_blamed_on_the_registry(
+    toolset: Toolchain, tmp_path: Path, registry: str
+) -> None:
+    source = Reference.parse(f"{registry}/p/x:latest")
+    tool = replace(toolset.imgpkg, environment={**toolset.imgpkg.environment, "TMPDIR": str(tmp_path / "none")})
+    with pytest.raises(CarvelwrightError) as caught:
+        imgpkg.pull_bundle(tool, source, tmp_path / "pulled", step="read", timeout=60, note=print)
+    assert caught.value.message == f"step read: TMPDIR is {tmp_path}/none: not a directory that can be written to"
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    archive, target = tmp_path / "none/archive.tar", source.repository
+    with pytest.raises(CarvelwrightError) as caught:
+        imgpkg.copy_from_tar(toolset.imgpkg, archive, target, tmp_path / "lock", step="copy", timeout=60, note=print)
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert registry not in caught.value.message
+
+
+ODD = ["-x", "a=b", "a,b", 'a"b', "a b", "-", "--help"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_tools_take_paths_of_any_name(
+    hello: PackageProject, toolset: Toolchain, monkeypatch: pytest.MonkeyPatch, registry: str, name: str
+) -> None:
+    monkeypatch.chdir(hello.root)
+    odd = Path(name)
+    (odd / "content").mkdir(parents=True)
+    (odd / "content/template.yaml").write_text('#@ load("@ytt:data", "data")\na: #@ data.values.a\n')
+    (odd / "content/schema.yaml").write_text("#@data/values-schema\n---\na: 1\n")
+    (odd / "-").write_text("a: 2\n")
+    assert ytt.render(toolset.ytt, odd / "content", [odd / "-"], step="render") == b"a: 2\n"
+    assert ytt.values_schema(toolset.ytt, odd / "content/schema.yaml", step="schema")["type"] == "object"
+    target = Reference.parse(f"{registry}/p/x:latest")
+    (odd / "content/.imgpkg").mkdir()
+    lock = kbld.lock(toolset.kbld, b"image: x\n", {"x": target.with_digest(Digest.of_bytes(b""))}, odd, step="lock")
+    (odd / "content/.imgpkg/images.yml").write_text(yamldoc.dump(ImagesLock(()).document()))
+    assert [image.asked_as for image in lock.images] == ["x"]
+    pushed = imgpkg.push_bundle(
+        toolset.imgpkg, odd / "content", target, odd / "lock", step="push", timeout=60, note=print
+    )
+    assert pushed.image.repository == target.repository
+    assert imgpkg.pull_bundle(toolset.imgpkg, target, odd / "pulled", step="pull", timeout=60, note=print)
+    assert (odd / "pulled/schema.yaml").is_file()
+    layout = ImageLayout(odd / "none", Digest.of_bytes(b""))
+    with pytest.raises(CarvelwrightError, match="crane failed with exit code 1") as caught:
+        crane.push_layout(toolset.crane, layout, target, step="push", timeout=60, note=print)
+    assert "no such file or directory" in str(caught.value.details)
+
+
+def test_a_values_file_called_minus_is_a_file(
+    toolset: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("a: 2\n")
+    Path("config").mkdir()
+    Path("config/schema.yaml").write_text("#@data/values-schema\n---\na: 1\n")
+    Path("config/template.yaml").write_text('#@ load("@ytt:data", "data")\na: #@ data.values.a\n')
+    assert ytt.render(toolset.ytt, Path("config"), [Path("-")], step="render") == b"a: 2\n"
+
+
+def test_a_values_file_that_ytt_cannot_name_is_refused(toolset: Toolchain, tmp_path: Path) -> None:
+    (tmp_path / "a=b.yaml").write_text("a: 1\n")
+    with pytest.raises(CarvelwrightError, match="ytt takes no path that holds `=`"):
+        ytt.render(toolset.ytt, tmp_path, [tmp_path / "a=b.yaml"], step="render")
+
+
+PROGRAM = 'package main\n\nvar Text = "none"\n\nfunc main() { print(Text) }\n'
+
+
+@pytest.mark.parametrize("text", ["a b", "it's", 'say "hi"', "-X=main.Text=other", "a\tb\nc", "", "$HOME\\"])
+def test_a_linker_variable_may_hold_any_text(go_tool: Tool, tmp_path: Path, text: str) -> None:
+    (tmp_path / "go.mod").write_text("module example.com/m\n")
+    (tmp_path / "main.go").write_text(PROGRAM)
+    compilation = go.Compilation(tmp_path, {"program": "."}, {"main.Text": text, "main.other": "x"})
+    go.build(go_tool, compilation, tmp_path / "out", step="compile")
+    assert process.run([str(tmp_path / "out/program")], step="s", timeout=60).stderr == text
+
+
+def test_a_package_is_never_an_option(go_tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module example.com/m\n")
+    (tmp_path / "main.go").write_text(PROGRAM)
+    compilation = go.Compilation(tmp_path, {"program": "-toolexec=touch ran"}, {})
+    for progress in (None, print):
+        with pytest.raises(CarvelwrightError, match="go failed with exit code 1") as caught:
+            go.build(go_tool, compilation, tmp_path / "out", step="compile", progress=progress)
+        assert "leading dash" in str(caught.value.details)
+    with pytest.raises(CarvelwrightError, match="go failed with exit code 1"):
+        go.module_directory(go_tool, tmp_path, "-x", step="stage CRDs")
+    with pytest.raises(CarvelwrightError, match="both kinds of quotes"):
+        go.build(go_tool, go.Compilation(tmp_path, {"p": "."}, {"main.Text": "'\""}), tmp_path, step="compile")
+    assert not (tmp_path / "ran").exists()
+
+
+WRONG = {
+    "hello: .": ["hello: -toolexec=id", "hello: example.com/m@latest", "hello: ''"],
+    'main.version: "{version}"': ["-X: v", "main.a=b: v", "'main a': v", 'main.version: "\'\\""', 'main.v: "\\0"'],
+}
+
+
+@pytest.mark.parametrize(("good", "wrong"), [(good, wrong) for good in WRONG for wrong in WRONG[good]])
+def test_build_yaml_refuses_what_go_would_misread(hello: PackageProject, good: str, wrong: str) -> None:
+    hello.replace("package/build.yaml", good, wrong)
+    with pytest.raises(ConfigError) as caught:
+        config.load_project(hello.root)
+    (problem,) = caught.value.problems
+    assert problem.location
+    assert problem.location.line
+    assert problem.expected

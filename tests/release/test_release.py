@@ -78,7 +78,9 @@ def site(release: dict[str, Any], toolset: Toolchain, tmp_path_factory: pytest.T
     with registry_at(toolset, free_address(), directory / "registry") as address:
         target = Repository(address, "air/gapped")
         archive, lock = DIST / release["archive"], directory / "lock.yml"
-        lock_file = imgpkg_adapter.copy_from_tar(toolset.imgpkg, archive, target, lock, step="test", timeout=300)
+        lock_file = imgpkg_adapter.copy_from_tar(
+            toolset.imgpkg, archive, target, lock, step="test", timeout=300, note=print
+        )
         yield Site(toolset, lock_file.image, directory)
 
 

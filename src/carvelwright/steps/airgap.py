@@ -34,7 +34,9 @@ _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 def archive(plan: BuildPlan, repository: Reference, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
     """Copy the repository bundle, every package bundle and every image into one tar."""
     with reporter.step("archive") as step:
-        imgpkg.copy_to_tar(tools.imgpkg, repository, target, step="archive", timeout=plan.registry_timeout)
+        imgpkg.copy_to_tar(
+            tools.imgpkg, repository, target, step="archive", timeout=plan.registry_timeout, note=reporter.note
+        )
         step.describe(readable_size(target.stat().st_size))
 
 

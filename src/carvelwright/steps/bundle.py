@@ -118,7 +118,9 @@ def push_to(
     with reporter.step(step) as running, Workspace(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
         running.describe(readable_size(sum(path.stat().st_size for path in files.walk_files(directory))))
         lock = scratch / "bundle-lock.yml"
-        return imgpkg.push_bundle(tools.imgpkg, directory, target, lock, step=step, timeout=plan.registry_timeout)
+        return imgpkg.push_bundle(
+            tools.imgpkg, directory, target, lock, step=step, timeout=plan.registry_timeout, note=reporter.note
+        )
 
 
 def write_lock(lock: ImagesLock, bundle: Path) -> None:

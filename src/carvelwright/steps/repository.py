@@ -29,7 +29,12 @@ def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Publi
     with reporter.step("read published repository"), Workspace(plan.project.root).scratch("published") as scratch:
         target = scratch / "repository"
         if not imgpkg.pull_bundle(
-            tools.imgpkg, latest, target, step="read published repository", timeout=plan.registry_timeout
+            tools.imgpkg,
+            latest,
+            target,
+            step="read published repository",
+            timeout=plan.registry_timeout,
+            note=reporter.note,
         ):
             return PublishedRepository()
         return read(target, plan.project.ref_name, str(plan.release.version))
@@ -77,4 +82,6 @@ def push(plan: BuildPlan, directory: Path, *, tools: Toolchain, reporter: Report
 def release(plan: BuildPlan, repository: Reference, *, tools: Toolchain, reporter: Reporter) -> None:
     """Tag a repository bundle as the latest: from here on its users see the new version."""
     with reporter.step(f"tag {LATEST}"):
-        crane.tag(tools.crane, repository, LATEST, step=f"tag {LATEST}", timeout=plan.registry_timeout)
+        crane.tag(
+            tools.crane, repository, LATEST, step=f"tag {LATEST}", timeout=plan.registry_timeout, note=reporter.note
+        )

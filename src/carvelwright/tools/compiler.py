@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import process
+from carvelwright.errors import CarvelwrightError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,7 +64,7 @@ def build(
 
     `progress` is called with the number of Go packages that are compiled, and of those that have to be.
     """
-    variables = " ".join(f"-X={name}={value}" for name, value in sorted(what.variables.items()))
+    variables = " ".join(_quoted(f"-X={name}={value}") for name, value in sorted(what.variables.items()))
     target = {"GOOS": platform.os, "GOARCH": platform.architecture} if platform else {}
     tool = replace(tool, environment={**tool.environment, **target})
     with _overlay(what.hidden) as overlay:
@@ -76,7 +78,7 @@ def build(
 
         for name, package in what.binaries.items():
             flags = ("-v", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name)
-            argv = tool.argv("build", *overlay, *flags, package)
+            argv = tool.argv("build", *overlay, *flags, "--", package)
             try:
                 process.run(
                     argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch
@@ -84,6 +86,20 @@ def build(
             except process.ToolFailedError as error:
                 words = "\n".join(line for line in error.stderr.splitlines() if line not in waiting)
                 raise process.ToolFailedError(argv, error.code, words, step=step, timeout=_COMPILE_SECONDS) from None
+
+
+def _quoted(flag: str) -> str:
+    """Write one flag for -ldflags, which are split at spaces and know both quotes but no way to escape them."""
+    if not re.search(r"[\s'\"]", flag):
+        return flag
+    quote = '"' if "'" in flag else "'"
+    if quote in flag:
+        raise CarvelwrightError(
+            f"a linker variable cannot hold both kinds of quotes: {flag.removeprefix('-X=')}",
+            exit_code=ExitCode.CONFIG,
+            hint="leave one kind out of `variables` in package/build.yaml",
+        )
+    return f"{quote}{flag}{quote}"
 
 
 @contextlib.contextmanager
@@ -101,7 +117,7 @@ def _overlay(hidden: Iterable[Path]) -> Iterator[tuple[str, ...]]:
 
 def _not_compiled(tool: Tool, what: Compilation, overlay: Iterable[str], step: str) -> frozenset[str]:
     """Return the packages that the compiler does not find in its cache; none where Go cannot tell."""
-    argv = tool.argv("list", *overlay, "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}")
+    argv = tool.argv("list", *overlay, "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}", "--")
     try:
         listed = process.run(
             [*argv, *what.binaries.values()],

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from carvelwright import process
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.tools import registryerror
+from carvelwright.tools import registry
+from carvelwright.tools.registry import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from carvelwright.oci.layout import ImageLayout
@@ -24,11 +25,12 @@ _START_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
 
 
-def push_layout(tool: Tool, layout: ImageLayout, target: Reference, *, step: str, timeout: float) -> None:
+def push_layout(
+    tool: Tool, layout: ImageLayout, target: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+) -> None:
     """Push a layout's index under a tag; refused where the registry ends up with another digest than ours."""
-    with registryerror.reporting(target.repository):
-        argv = tool.argv("push", layout.directory, str(target))
-        output = process.run(argv, step=step, env=tool.environment, timeout=timeout)
+    exchange = Exchange(target.repository, "push to", step, timeout, note)
+    output = registry.run(tool, ["push", "--", str(layout.directory), str(target)], exchange)
     pushed = output.stdout.decode(errors="replace").strip().rpartition("@")[2]
     if pushed != str(layout.digest):
         raise CarvelwrightError(
@@ -40,15 +42,14 @@ def push_layout(tool: Tool, layout: ImageLayout, target: Reference, *, step: str
         )
 
 
-def digest(tool: Tool, reference: Reference, *, step: str, timeout: float) -> Digest | None:
+def digest(
+    tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+) -> Digest | None:
     """Return the digest a registry has for a reference; None where it does not have it."""
-    with registryerror.reporting(reference.repository):
-        try:
-            output = process.run(tool.argv("digest", str(reference)), step=step, env=tool.environment, timeout=timeout)
-        except process.ToolFailedError as error:
-            if registryerror.is_absent(error):
-                return None
-            raise
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    output = registry.run_if_there(tool, ["digest", "--", str(reference)], exchange)
+    if output is None:
+        return None
     try:
         return Digest.parse(output.stdout.decode(errors="replace").strip())
     except ValueError as error:
@@ -61,10 +62,10 @@ def digest(tool: Tool, reference: Reference, *, step: str, timeout: float) -> Di
         ) from None
 
 
-def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float) -> None:
+def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]) -> None:
     """Give an image that is in a registry one more tag."""
-    with registryerror.reporting(reference.repository):
-        process.run(tool.argv("tag", str(reference), name), step=step, env=tool.environment, timeout=timeout)
+    exchange = Exchange(reference.repository, "push to", step, timeout, note)
+    registry.run(tool, ["tag", "--", str(reference), name], exchange)
 
 
 @contextlib.contextmanager
@@ -126,7 +127,9 @@ def _refuse_taken(address: str, step: str) -> None:
         ) from None
 
 
-def copy(tool: Tool, source: Reference, target: Reference, *, step: str, timeout: float) -> None:
+def copy(
+    tool: Tool, source: Reference, target: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+) -> None:
     """Copy an image, all platforms, from one repository to another."""
-    with registryerror.reporting(target.repository):
-        process.run(tool.argv("copy", str(source), str(target)), step=step, env=tool.environment, timeout=timeout)
+    exchange = Exchange(target.repository, "push to", step, timeout, note)
+    registry.run(tool, ["copy", "--", str(source), str(target)], exchange)

@@ -32,9 +32,9 @@ def version(path: Path, base: Mapping[str, str]) -> str | None:
 
 def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:
     """Return the directory of a pinned module's files in the module cache, fetched if need be."""
-    argv = tool.argv("mod", "download", module)
+    argv = tool.argv("mod", "download", "--", module)
     process.run(argv, step=step, env=tool.environment, cwd=pinned_by, timeout=_DOWNLOAD_SECONDS)
-    argv = tool.argv("list", "-m", "-f", "{{.Dir}}", module)
+    argv = tool.argv("list", "-m", "-f", "{{.Dir}}", "--", module)
     listed = process.run(argv, step=step, env=tool.environment, cwd=pinned_by, timeout=_DOWNLOAD_SECONDS)
     output = listed.stdout.decode().strip()
     if not output:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import process
 from carvelwright.resources import BundleLock
-from carvelwright.tools import lockfile, registryerror
+from carvelwright.tools import lockfile, registry
+from carvelwright.tools.registry import Exchange
+from carvelwright.tools.tool import list_item
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from carvelwright.reference import Reference, Repository
@@ -17,39 +19,50 @@ if TYPE_CHECKING:
 _QUIET = ("--tty=false", "--color=false")
 
 
-def push_bundle(tool: Tool, directory: Path, target: Reference, lock: Path, *, step: str, timeout: float) -> BundleLock:
+def push_bundle(
+    tool: Tool,
+    directory: Path,
+    target: Reference,
+    lock: Path,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+) -> BundleLock:
     """Push a directory (with .imgpkg/images.yml) as a bundle under a tag; `lock` takes the BundleLock."""
-    argv = tool.argv("push", "-b", str(target), "-f", directory, "--lock-output", lock, *_QUIET)
-    with registryerror.reporting(target.repository):
-        process.run(argv, step=step, env=tool.environment, timeout=timeout)
+    arguments = ["push", "-b", str(target), "-f", list_item(directory), "--lock-output", str(lock), *_QUIET]
+    registry.run(tool, arguments, Exchange(target.repository, "push to", step, timeout, note))
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)
 
 
-def pull_bundle(tool: Tool, source: Reference, directory: Path, *, step: str, timeout: float) -> bool:
+def pull_bundle(
+    tool: Tool, source: Reference, directory: Path, *, step: str, timeout: float, note: Callable[[str], None]
+) -> bool:
     """Pull a bundle's files into a new directory; False where the registry does not have it."""
-    argv = tool.argv("pull", "-b", str(source), "-o", directory, *_QUIET)
-    with registryerror.reporting(source.repository):
-        try:
-            process.run(argv, step=step, env=tool.environment, timeout=timeout)
-        except process.ToolFailedError as error:
-            if registryerror.is_absent(error):
-                return False
-            raise
-    return True
+    arguments = ["pull", "-b", str(source), "-o", str(directory), *_QUIET]
+    exchange = Exchange(source.repository, "pull from", step, timeout, note)
+    return registry.run_if_there(tool, arguments, exchange) is not None
 
 
-def copy_to_tar(tool: Tool, source: Reference, archive: Path, *, step: str, timeout: float) -> None:
+def copy_to_tar(
+    tool: Tool, source: Reference, archive: Path, *, step: str, timeout: float, note: Callable[[str], None]
+) -> None:
     """Copy a bundle, the bundles within and all their images into one tar file."""
-    argv = tool.argv("copy", "-b", str(source), "--to-tar", archive, *_QUIET)
-    with registryerror.reporting(source.repository):
-        process.run(argv, step=step, env=tool.environment, timeout=timeout)
+    arguments = ["copy", "-b", str(source), "--to-tar", str(archive), *_QUIET]
+    registry.run(tool, arguments, Exchange(source.repository, "pull from", step, timeout, note))
 
 
 def copy_from_tar(
-    tool: Tool, archive: Path, target: Repository, lock: Path, *, step: str, timeout: float
+    tool: Tool,
+    archive: Path,
+    target: Repository,
+    lock: Path,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
 ) -> BundleLock:
     """Copy everything of an archive into a repository; returns where the outer bundle now lies."""
-    argv = tool.argv("copy", "--tar", archive, "--to-repo", str(target), "--lock-output", lock, *_QUIET)
-    with registryerror.reporting(target):
-        process.run(argv, step=step, env=tool.environment, timeout=timeout)
+    arguments = ["copy", "--tar", str(archive), "--to-repo", str(target), "--lock-output", str(lock), *_QUIET]
+    registry.run(tool, arguments, Exchange(target, "push to", step, timeout, note))
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)

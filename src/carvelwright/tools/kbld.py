@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from carvelwright import process
 from carvelwright.resources import ImagesLock
 from carvelwright.tools import lockfile
+from carvelwright.tools.tool import list_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], director
     (directory / "kbld.json").write_text(json.dumps(config))
     target = directory / "images.yml"
     process.run(
-        tool.argv("-f", "-", "-f", directory / "kbld.json", "--imgpkg-lock-output", target),
+        tool.argv("-f", "-", "-f", list_item(directory / "kbld.json"), "--imgpkg-lock-output", target),
         step=step,
         env=tool.environment,
         stdin=manifests,

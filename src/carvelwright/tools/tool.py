@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def list_item(path: str | os.PathLike[str]) -> str:
+    """Write a path for an option that takes comma-separated values, as CSV (`-f` of imgpkg and kbld)."""
+    text = os.fspath(path)
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"' if set(text) & set(',"\n\r') else text
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """An executable that was found and whose version was checked; `environment` is all it will see."""

@@ -263,7 +263,9 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
 def _version_of(path: Path, environment: Mapping[str, str]) -> str | None:
     try:
         output = process.run([str(path), "version"], step="versions of the tools", env=environment, timeout=20)
-    except CarvelwrightError:
+    except CarvelwrightError as error:
+        if error.exit_code is ExitCode.FILESYSTEM:
+            raise
         return None
     match = _VERSION.search(output.stdout.decode(errors="replace"))
     return match[0] if match else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,17 @@ def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str, 
 
     CarvelwrightError (CONFIG) carries ytt's own message, which names file, line and key.
     """
-    files = [argument for path in values for argument in ("--data-values-file", str(path))]
-    return _run(tool, ["-f", str(config), *files], step=step, timeout=timeout)
+    seen_from = _seen_from(config, config)
+    files = [argument for path in values for argument in ("--data-values-file", _named(path, seen_from, step))]
+    arguments = ["-f", _named(config, seen_from, step), *files]
+    return _run(tool, arguments, step=step, timeout=timeout, cwd=seen_from)
 
 
 def values_schema(tool: Tool, schema: Path, *, step: str) -> dict[str, Any]:
     """Return the OpenAPI v3 schema of the data values, as it stands under `valuesSchema.openAPIv3` of a Package."""
-    output = _run(
-        tool, ["-f", str(schema), "--data-values-schema-inspect", "-o", "openapi-v3"], step=step, timeout=_SECONDS
-    )
+    seen_from = _seen_from(schema, schema.parent)
+    arguments = ["-f", _named(schema, seen_from, step), "--data-values-schema-inspect", "-o", "openapi-v3"]
+    output = _run(tool, arguments, step=step, timeout=_SECONDS, cwd=seen_from)
     # Strictly: what JSON cannot hold cannot be in a Package either.
     node = yamldoc.parse(output.decode(), schema).data
     for key in ("components", "schemas", "dataValues"):
@@ -50,9 +53,29 @@ def values_schema(tool: Tool, schema: Path, *, step: str) -> dict[str, Any]:
     return node
 
 
-def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float) -> bytes:
+def _seen_from(path: Path, directory: Path) -> Path | None:
+    """Return where ytt has to work: it takes NAME=PATH for a renaming, so that no path may hold `=`."""
+    return directory if "=" in str(path) else None
+
+
+def _named(path: Path, seen_from: Path | None, step: str) -> str:
+    """Name a file for ytt as the user did; `-` is a file here, not standard input."""
+    if seen_from is None and "=" not in str(path):
+        return "./-" if str(path) == "-" else str(path)
+    name = os.path.relpath(path, seen_from)
+    if "=" in name:
+        raise CarvelwrightError(
+            f"step {step}: ytt takes no path that holds `=`: {path}",
+            exit_code=ExitCode.CONFIG,
+            hint="rename the file or directory, or work in a directory below it",
+            step=step,
+        )
+    return name
+
+
+def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float, cwd: Path | None = None) -> bytes:
     try:
-        return process.run(tool.argv(*arguments), step=step, env=tool.environment, timeout=timeout).stdout
+        return process.run(tool.argv(*arguments), step=step, env=tool.environment, timeout=timeout, cwd=cwd).stdout
     except process.ToolFailedError as error:
         if error.exit_code is ExitCode.FILESYSTEM:
             raise

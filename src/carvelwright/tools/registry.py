@@ -1,0 +1,165 @@
+"""Calls of tools that talk to a registry: who waits is told, and a failure is told as what it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from carvelwright import process
+from carvelwright.errors import CarvelwrightError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from carvelwright.reference import Repository
+    from carvelwright.tools.tool import Tool
+
+Access = Literal["pull from", "push to"]
+
+_FIRST_NOTE_SECONDS = 5.0
+_NOTES_GROW = 4
+# What a registry answered, in the words of go-containerregistry: the method, the address, and a code of the OCI
+# distribution specification or, where there is none, the status and the whole body. A body is not looked into.
+_ANSWER = re.compile(
+    r"\b(?:GET|HEAD|PUT|POST|PATCH) (?P<url>https?://\S+): "
+    r"(?:unexpected status code (?P<status>\d{3}) (?P<rest>.*)$|(?P<code>[A-Z][A-Z_]+): )",
+    re.MULTILINE,
+)
+_MANIFEST_URL = re.compile(r"https?://[^/]+/v2/\S+/manifests/\S+")
+# Harbor says NOT_FOUND.
+_ABSENT = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND")
+_STATUS_CODES = {"401": "UNAUTHORIZED", "403": "DENIED", "429": "TOOMANYREQUESTS"}
+_ANSWER_HINTS = {
+    "UNAUTHORIZED": "log in first: docker login {registry} (the tools use docker's own credentials)",
+    "DENIED": "these credentials may not {access} {repository}: use others, or another --to",
+    "TOOMANYREQUESTS": "the registry limits requests: wait, then run the same command again",
+}
+_WORD_HINTS = (
+    (re.compile(r"connection refused|no such host"), "start the registry, or check the host and port of --to"),
+    (
+        re.compile(r"http: server gave HTTP response to HTTPS client"),
+        "the registry speaks plain HTTP: only loopback and private addresses may",
+    ),
+    (
+        re.compile(r"x509:|tls: .*certificate"),
+        "the registry's certificate is not trusted on this machine: add its CA to the system's",
+    ),
+)
+_OTHER_HINT = "see the tool's words above; run the same command again once the registry has recovered"
+_TIME_HINT = "check that the registry answers, or allow more time: --registry-timeout SECONDS"
+# A file of this machine, as Go names it: no registry has a part in it.
+_FILE = re.compile(
+    r"\b(?:open|openat|stat|lstat|mkdir|mkdirat|chmod|write|rename|unlinkat) \S+: "
+    r"(?:no such file or directory|permission denied|read-only file system|not a directory|is a directory)"
+)
+_FILE_HINT = "create what is missing, or give the rights to it, then run the same command again"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a call is for: the repository, what is done to it, the step, the time limit in seconds, whom to tell."""
+
+    repository: Repository
+    access: Access
+    step: str
+    timeout: float
+    note: Callable[[str], None]
+
+
+def run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output:
+    """Run a tool; CarvelwrightError (REGISTRY) says what the registry did and what to do about it."""
+    try:
+        return _run(tool, arguments, exchange)
+    except process.ToolFailedError as error:
+        raise _explained(error, exchange) from error
+
+
+def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output | None:
+    """Run a tool as `run` does; None where the registry answered that it does not have the manifest."""
+    try:
+        return _run(tool, arguments, exchange)
+    except process.ToolFailedError as error:
+        if _is_absent(error.stderr):
+            return None
+        raise _explained(error, exchange) from error
+
+
+def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output:
+    patience = _Patience(exchange)
+    return process.run(
+        tool.argv(*arguments),
+        step=exchange.step,
+        env=tool.environment,
+        timeout=exchange.timeout,
+        watch=patience.watch,
+        waiting=patience.waiting,
+    )
+
+
+class _Patience:
+    """Says now and then that the registry is still waited for: the tools try again for minutes without a word."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._next = _FIRST_NOTE_SECONDS
+        self._reason = ""
+
+    def watch(self, line: str) -> None:
+        # crane says why it tries again; imgpkg does not.
+        _, retrying, reason = line.partition(" retrying ")
+        if retrying:
+            self._reason = f": {reason}"
+
+    def waiting(self, seconds: float) -> None:
+        if seconds >= self._next:
+            asked = self._exchange
+            self._next *= _NOTES_GROW
+            asked.note(
+                f"step {asked.step}: registry {asked.repository.registry} does not answer yet or takes long, "
+                f"failed requests are repeated ({seconds:.0f} s of {asked.timeout:g} s){self._reason}"
+            )
+
+
+def _is_absent(stderr: str) -> bool:
+    answers = list(_answers(stderr))
+    if not answers or not _MANIFEST_URL.fullmatch(answers[-1]["url"]):
+        return False
+    # A 404 with a page in it comes from a proxy or another server, which knows nothing of manifests.
+    return answers[-1]["code"] in _ABSENT or (answers[-1]["status"], answers[-1]["rest"]) == ("404", "Not Found")
+
+
+def _answers(stderr: str) -> list[re.Match[str]]:
+    # imgpkg breaks a line where it likes, and indents what goes on.
+    return list(_ANSWER.finditer(re.sub(r"\n\s+", " ", stderr)))
+
+
+def _explained(error: process.ToolFailedError, exchange: Exchange) -> CarvelwrightError:
+    if error.exit_code is ExitCode.FILESYSTEM:
+        return error
+    if not _answers(error.stderr) and _FILE.search(error.stderr):
+        return CarvelwrightError(
+            error.message,
+            exit_code=ExitCode.FILESYSTEM,
+            details=error.details,
+            hint=_FILE_HINT,
+            step=error.step,
+        )
+    repository = exchange.repository
+    return CarvelwrightError(
+        f"{error.message} at registry {repository.registry}",
+        exit_code=ExitCode.REGISTRY,
+        details=error.details,
+        hint=_hint(error).format(registry=repository.registry, repository=repository, access=exchange.access),
+        step=error.step,
+    )
+
+
+def _hint(error: process.ToolFailedError) -> str:
+    if error.code is None:
+        return _TIME_HINT
+    for answer in reversed(_answers(error.stderr)):
+        code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
+        if code in _ANSWER_HINTS:
+            return _ANSWER_HINTS[code]
+    return next((hint for pattern, hint in _WORD_HINTS if pattern.search(error.stderr)), _OTHER_HINT)
