@@ -12,6 +12,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -413,6 +414,26 @@ func TestAnAddressWhoseEntryUpstreamLosesIsNotGivenTwice(t *testing.T) {
 	_, err := allocate(t.Context(), a)
 	expectError(t, err, "fd00::8000:0:0:1", "enable_overlapping_ranges")
 	expectLeft(t, api)
+}
+
+func TestTheReconcilerReadsEntriesBeyondTheFirst64Bits(t *testing.T) {
+	const first, second = "fd00:0:0:5::10", "fd00:0:0:5::11"
+	running := pod("a", first, corev1.PodRunning)
+	cluster := newBench(t, running, pod("b", "fd00:0:0:5::99", corev1.PodRunning))
+	for name, start := range map[string]string{"a": first, "b": second} {
+		a := attached(clients{core: cluster.core, whereabouts: cluster.wb}, name, "net1", "fd00::/48")
+		a.config.IPRanges[0].RangeStart = net.ParseIP(start)
+		if got := mustAllocate(t, a); got[0] != start {
+			t.Fatalf("allocated %q", got)
+		}
+	}
+	cluster.after(0)
+	done := cluster.after(2 * time.Minute)
+	// b announces another address: its own is an orphan, and the one that it announces is a loss.
+	cluster.expect("b's is released", []string{"fd00---48:92233720368547758096"}, "fd00-0-0-5--10", "fd00-0-0-5--11")
+	if done.released != 1 || done.losses != 1 {
+		t.Errorf("%+v", done)
+	}
 }
 
 func TestANodeSliceThatIsMissingIsAnError(t *testing.T) {
