@@ -173,6 +173,7 @@ RECONCILER = (
     rights(CLUSTER, WB, "ippools", "list patch")
     | rights(CLUSTER, WB, "overlappingrangeipreservations", "list delete")
     | rights(CLUSTER, CORE, "pods", "get list")
+    | rights(CLUSTER, CORE, "nodes", "list")
     # Preflight and audit, which run with this account too.
     | rights(CLUSTER, NAD, "network-attachment-definitions", "list")
 )
