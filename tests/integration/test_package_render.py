@@ -197,6 +197,8 @@ NODE_SLICES = (
     rights(HERE, WB, "nodeslicepools", "create update delete")
     | rights(CLUSTER, WB, "nodeslicepools", "list watch")
     | rights(CLUSTER, CORE, "nodes", "list watch")
+    # What is wrong with a network attachment, told on it.
+    | rights(CLUSTER, CORE, "events", "create patch")
     | rights(CLUSTER, NAD, "network-attachment-definitions", "list watch")
     | rights(CLUSTER, NAD, "network-attachment-definitions/finalizers", "update")
 )
