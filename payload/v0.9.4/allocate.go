@@ -32,7 +32,7 @@ const (
 // rely on it. Each is written only if it is not there, so that both hold without the lease as well.
 func allocate(ctx context.Context, a *attachment) ([]net.IPNet, error) {
 	if a.config.PodName == "" {
-		return nil, errors.New("CNI_ARGS lacks K8S_POD_NAME: whose the address shall be is not known")
+		return nil, errors.New("CNI_ARGS has no K8S_POD_NAME: the pod of the address is unknown")
 	}
 	places, lease, err := a.places(ctx)
 	if err != nil || len(places) == 0 {
@@ -114,7 +114,7 @@ func (a *attachment) take(ctx context.Context, at place) (grant, error) {
 			return got, err
 		}
 	}
-	return grant{}, fmt.Errorf("the pool %s was changed by others %d times meanwhile", at.name(), tries)
+	return grant{}, fmt.Errorf("the pool %s was changed by others during each of %d attempts", at.name(), tries)
 }
 
 // choose returns the address that the interface has in the pool, or one that nobody has, and where the range begins.
@@ -124,7 +124,7 @@ func (a *attachment) choose(ctx context.Context, at place, foreign []types.IPRes
 		return grant{}, nil, err
 	}
 	if pool == nil {
-		return grant{}, nil, fmt.Errorf("the pool %s is made and deleted at the same time", at.name())
+		return grant{}, nil, fmt.Errorf("the pool %s is created and deleted at the same time", at.name())
 	}
 	held, first, err := entries(pool)
 	if err != nil {
@@ -267,7 +267,7 @@ func (a *attachment) giveBack(ctx context.Context, at place) error {
 			return ctx.Err()
 		}
 	}
-	return fmt.Errorf("the pool %s was changed by others %d times meanwhile", at.name(), tries)
+	return fmt.Errorf("the pool %s was changed by others during each of %d attempts", at.name(), tries)
 }
 
 // held returns this container's entry.

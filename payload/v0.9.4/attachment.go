@@ -90,7 +90,7 @@ func (a *attachment) sliceRange(ctx context.Context, node string) (string, error
 	slices, err := a.api.whereabouts.WhereaboutsV1alpha1().NodeSlicePools(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return "", fmt.Errorf("the network has node_slice_size, but there is no NodeSlicePool %s/%s: "+
-			"set node_slice_controller.enabled to true, and look at the events of the network attachment", a.namespace, name)
+			"set node_slice_controller.enabled to true, and check the events of the network attachment", a.namespace, name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the NodeSlicePool %s/%s: %w", a.namespace, name, err)

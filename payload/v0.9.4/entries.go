@@ -92,7 +92,7 @@ func (a *attachment) poolOrNew(ctx context.Context, at place) (*v1alpha1.IPPool,
 		return a.pool(ctx, at)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("making the pool %s: %w", at.name(), err)
+		return nil, fmt.Errorf("creating the pool %s: %w", at.name(), err)
 	}
 	return made, nil
 }
@@ -160,7 +160,7 @@ func (a *attachment) reserve(ctx context.Context, ip net.IP) (done bool, err err
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("making the reservation %s: %w", name, err)
+		return false, fmt.Errorf("creating the reservation %s: %w", name, err)
 	}
 	return true, nil
 }

@@ -75,7 +75,7 @@ func (a *attachment) holder(ctx context.Context, name string) string {
 	defer cancel()
 	lease, err := a.api.core.CoordinationV1().Leases(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Sprintf("who holds it is not known: %v", err)
+		return fmt.Sprintf("its holder is unknown: %v", err)
 	}
 	spec := lease.Spec
 	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" {

@@ -37,7 +37,7 @@ func (l logFlags) apply() (end func(), err error) {
 	case "json":
 		return logJSON()
 	}
-	return nil, fmt.Errorf("%w: -log-format is %q, and is text or json", errUsage, *l.format)
+	return nil, fmt.Errorf("%w: -log-format is %q, expected text or json", errUsage, *l.format)
 }
 
 // slogLevel is the least level that is logged, of upstream's.
@@ -95,7 +95,7 @@ func logJSON() (end func(), err error) {
 	stderr := os.Stderr
 	reader, writer, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("leading the log through a pipe: %w", err)
+		return nil, fmt.Errorf("piping the log: %w", err)
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: slogLevel()}))
 	slog.SetDefault(logger)

@@ -51,7 +51,7 @@ func main() {
 
 // parse reads a role's flags, among them -version; done says that there is nothing more to do.
 func parse(flags *flag.FlagSet, arguments []string) (done bool, err error) {
-	tell := flags.Bool("version", false, "print the version and end")
+	tell := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(arguments); errors.Is(err, flag.ErrHelp) {
 		return true, err
 	} else if err != nil {

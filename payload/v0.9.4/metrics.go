@@ -87,7 +87,7 @@ func newMetrics() *metrics {
 		perPool:  metricsOfPools(),
 		perRun:   metricsOfRuns(),
 		runsDesc: prometheus.NewDesc("whereabouts_reconciler_runs_total", "Runs by their result.", []string{"result"}, nil),
-		build: prometheus.NewDesc("whereabouts_build_info", "1, with what is built in.", nil,
+		build: prometheus.NewDesc("whereabouts_build_info", "1, labelled with the versions of the build.", nil,
 			prometheus.Labels{"version": version.Version, "go_version": runtime.Version()}),
 	}
 }
@@ -110,7 +110,7 @@ func metricsOfPools() []poolMetric {
 			func(each poolReport) float64 { return float64(each.losses) }),
 		ofPool("object_bytes", "Size of the pool's object as JSON.",
 			func(each poolReport) float64 { return float64(each.bytes) }),
-		ofPool("object_size_ratio", "Size of the pool's object against what etcd takes by default, 1.5 MiB.",
+		ofPool("object_size_ratio", "Size of the pool's object relative to etcd's default limit of 1.5 MiB.",
 			func(each poolReport) float64 { return float64(each.bytes) / objectLimit }),
 	}
 }

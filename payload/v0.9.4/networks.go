@@ -189,7 +189,7 @@ func (n network) nameProblem() error {
 		key, name = "name", n.name
 	}
 	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
-		return fmt.Errorf("with node_slice_size, %s %q has to be a name that an object can have: %s", key, name, problems[0])
+		return fmt.Errorf("with node_slice_size, %s %q must be a valid object name: %s", key, name, problems[0])
 	}
 	return nil
 }

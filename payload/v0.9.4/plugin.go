@@ -143,7 +143,7 @@ func (a *attachment) verify(ctx context.Context, at place, previous *current.Res
 		return fmt.Errorf("the pool %s has no address for %s of %s, container %s", at.name(), a.ifName, a.config.GetPodRef(), a.container)
 	}
 	if !names(previous, mine) {
-		return fmt.Errorf("the pool %s has %s for %s of %s, which prevResult lacks", at.name(), mine.ip, a.ifName, a.config.GetPodRef())
+		return fmt.Errorf("the pool %s has %s for %s of %s, which is not in prevResult", at.name(), mine.ip, a.ifName, a.config.GetPodRef())
 	}
 	if !a.config.OverlappingRanges {
 		return nil
@@ -175,7 +175,7 @@ func previousResult(data []byte) (*current.Result, error) {
 		return nil, err
 	}
 	if network.RawPrevResult == nil {
-		return nil, cnitypes.NewError(cnitypes.ErrInvalidNetworkConfig, "CHECK needs prevResult, the result of the ADD", "")
+		return nil, cnitypes.NewError(cnitypes.ErrInvalidNetworkConfig, "CHECK requires prevResult, the result of the ADD", "")
 	}
 	if err := cniversion.ParsePrevResult(&network); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ const (
 
 // reconcile gives back, on a schedule, the addresses of pods that are there no more.
 func reconcile(ctx context.Context, flags *flag.FlagSet, arguments []string) error {
-	metricsAddress := flags.String("metrics-address", "", "where to serve Prometheus' metrics, as :9100; empty for nowhere")
+	metricsAddress := flags.String("metrics-address", "", "address of the Prometheus metrics, such as :9100; empty: no metrics")
 	done, end, err := parseLogged(flags, arguments)
 	if done || err != nil {
 		return err
@@ -62,7 +62,7 @@ func onSchedule(ctx context.Context, task func()) error {
 	// A run that is due while another one goes on is left out.
 	scheduler, err := newScheduler()
 	if err != nil {
-		return fmt.Errorf("making the scheduler: %w", err)
+		return fmt.Errorf("creating the scheduler: %w", err)
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -95,7 +95,7 @@ func usable(file string) bool {
 		_, err = cron.ParseStandard(strings.TrimSpace(string(text)))
 	}
 	if err != nil {
-		slog.Error("the schedule stays as it was: " + err.Error())
+		slog.Error("the former schedule is kept: " + err.Error())
 	}
 	return err == nil
 }

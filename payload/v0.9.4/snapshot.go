@@ -73,7 +73,7 @@ func takeSnapshot(ctx context.Context, api clients) (*snapshot, error) {
 		return nil, fmt.Errorf("listing the pods: %w", err)
 	}
 	if err := taken.addNodes(ctx, api); err != nil {
-		return taken, fmt.Errorf("listing the nodes, without which none counts as lost: %w", err)
+		return taken, fmt.Errorf("listing the nodes (no node counts as lost without them): %w", err)
 	}
 	return taken, nil
 }
@@ -162,7 +162,7 @@ func (p *podView) readStatus(pod *corev1.Pod) error {
 		return err
 	}
 	if len(statuses) == 0 {
-		return errors.New("no network is in it")
+		return errors.New("it has no network")
 	}
 	for _, status := range statuses {
 		for _, text := range status.IPs {

@@ -277,5 +277,5 @@ def test_the_cleanup_leaves_nodes_as_they_were(
         package.remove()
         pods.wait_gone(cluster.api, namespace=walk.COMPONENTS, selector="name=whereabouts")
         ended = cleanup.run(cluster, image)
-        assert (ended.complete, ended.log.count("the node holds nothing of the package")) == (every, every)
+        assert (ended.complete, ended.log.count("the node has no files of the package")) == (every, every)
     assert {node.name: cleanup.listing(node) for node in cluster.nodes} == bare_nodes

@@ -253,7 +253,7 @@ func (a *audit) leaks() {
 		reason := ""
 		switch {
 		case ref == "":
-			reason = "is allocated without a podref: nothing will ever collect it"
+			reason = "is allocated without a podref, so nothing releases it"
 		case pod == nil:
 			reason = "is held for a pod that does not exist"
 		case pod.Finished():
@@ -277,7 +277,7 @@ func (a *audit) reservationLeaks(reservations []ipam.Reservation) {
 	}
 	for _, r := range reservations {
 		if ref := r.Metadata.Ref(); !backed[ref+" "+r.Spec.PodRef] {
-			a.found(Finding{Kind: Leak, Object: ref, Pods: refs(r.Spec.PodRef), Reason: "is a reservation to which no allocation belongs"})
+			a.found(Finding{Kind: Leak, Object: ref, Pods: refs(r.Spec.PodRef), Reason: "is a reservation without an allocation"})
 		}
 	}
 }
@@ -400,7 +400,7 @@ func (a *audit) ours(network string, addr netip.Addr, pool *ipam.Pool, pods []st
 		return true
 	}
 	a.undecided[fmt.Sprintf("%s on pod %s, network %s, lies in the range of pool %s, which does not hold it for the pod; "+
-		"the network's IPAM plugin is not known: look at its NetworkAttachmentDefinition",
+		"the network's IPAM plugin is unknown; check its NetworkAttachmentDefinition",
 		addr, strings.Join(pods, ","), network, pool.Metadata.Ref())] = true
 	return false
 }

@@ -87,9 +87,9 @@ func TestAudit(t *testing.T) {
 		"no podref":     {[]string{pool(a20, c20, "10=")}, []string{"leak 192.168.20.10 without a podref"}},
 		"from an earlier pod of that name": {[]string{pool(a20, c20, "10=default/a", "11=default/a"), pod("a", "Running", "192.168.20.11")},
 			[]string{"leak 192.168.20.10 runs without it"}},
-		"reservation alone": {[]string{reservation("192.168.20.10", "default/a"), pod("a", "Running", "172.16.0.1")}, []string{"leak  no allocation"}},
+		"reservation alone": {[]string{reservation("192.168.20.10", "default/a"), pod("a", "Running", "172.16.0.1")}, []string{"leak  without an allocation"}},
 		"reservation of another pod": {[]string{pool(a20, c20, "10=default/a"), reservation("192.168.20.10", "default/b"), pod("a", "Running", "192.168.20.10")},
-			[]string{"leak  no allocation"}},
+			[]string{"leak  without an allocation"}},
 		"address not written down": {[]string{network("mac", "whereabouts"), pool(a20, c20), pod("a", "Running", "192.168.20.10")},
 			[]string{"loss 192.168.20.10 no pool holds"}},
 		"address not written down, beside one that is": {[]string{pool(a20, c20, "11=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Running", "192.168.20.11")},
@@ -126,7 +126,7 @@ func TestAudit(t *testing.T) {
 		"far out, and the reservation is another pod's": {[]string{
 			network("mac", "whereabouts"), pool("2001-db8----32", "2001:db8::/32"), reservation("2001-db8-0-1--5", "default/b"),
 			pod("b", "Pending"), pod("c", "Running", "2001:db8:0:1::5"),
-		}, []string{"leak  no allocation", "loss 2001:db8:0:1::5 no pool holds"}},
+		}, []string{"leak  without an allocation", "loss 2001:db8:0:1::5 no pool holds"}},
 		"node slices": {[]string{
 			pool("node-1-10.0.0.0-26", "10.0.0.0/26", "3=default/a"), reservation("10.0.0.3", "default/a"), pod("a", "Running", "10.0.0.3"),
 		}, nil},

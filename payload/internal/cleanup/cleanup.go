@@ -53,7 +53,7 @@ func Holders(pools []ipam.Pool) error {
 		shown += ", ..."
 	}
 	return &fault.Error{Code: fault.Refused, What: fmt.Sprintf("refuse to clean up: %d addresses are still held, by %s", count, shown),
-		Do: "delete these pods first, or use --force: their DEL will then fail on this node"}
+		Do: "delete these pods first, or use --force (their DEL then fails on this node)"}
 }
 
 // Run removes the files and, last, the plugin: as long as it is there, a DEL fails for want of a file at worst and not with
@@ -86,11 +86,11 @@ func checkPlugin(bin hostfs.Dir, o Options) error {
 		return nil
 	}
 	if err != nil {
-		return node.HostError("look at", path, bin, values.BinDir, err)
+		return node.HostError("inspect", path, bin, values.BinDir, err)
 	}
 	if !info.Mode().IsRegular() {
 		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: hostfs.ErrNotRegular,
-			Do: "the package did not put it there: remove it by hand"}
+			Do: "remove it by hand: the package did not install it"}
 	}
 	if o.Force {
 		return nil
@@ -119,7 +119,7 @@ func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err er
 	}
 	if !info.IsDir() {
 		return nil, &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not a directory"),
-			Do: "the package did not put it there: remove it by hand"}
+			Do: "remove it by hand: the package did not install it"}
 	}
 	sub, err := conf.Sub(node.SubDir)
 	if err != nil {
@@ -164,12 +164,12 @@ func oursIn(sub hostfs.Dir) ([]string, error) {
 	names := []string{node.KubeconfigFile, node.ConfFile, node.NodeNameFile}
 	claims, err := claim.List(sub)
 	if err != nil {
-		return nil, node.HostError("look at the claims in", sub.Path(), sub, values.ConfDir, err)
+		return nil, node.HostError("inspect the claims in", sub.Path(), sub, values.ConfDir, err)
 	}
 	for _, c := range claims {
 		if held, err := sub.IsHeld(c.Name); err == nil && held {
 			return nil, &fault.Error{Code: fault.Refused, What: "refuse to clean up", Path: sub.Path(),
-				Err: errors.New("the package still runs on this node and would put the files back"),
+				Err: errors.New("the package still runs on this node and would install the files again"),
 				Do:  "delete the package (its DaemonSet whereabouts) first"}
 		}
 		names = append(names, c.Name)

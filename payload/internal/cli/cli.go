@@ -31,10 +31,10 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"install", "put the plugin and its files on the node, then end (init container)", install},
-		{"refresh", "keep the files right, above all the token, until SIGTERM (container)", runRefresh},
-		{"probe", "probe readiness|liveness: ask the refresh container how it is", runProbe},
-		{"preflight", "tell what in the cluster does not fit this version (init container)", runPreflight},
+		{"install", "install the plugin and its files on the node, then exit (init container)", install},
+		{"refresh", "keep the files and the token up to date until SIGTERM (container)", runRefresh},
+		{"probe", "probe readiness|liveness: report the state of the refresh container", runProbe},
+		{"preflight", "check that the cluster meets the requirements of this version (init container)", runPreflight},
 		{"cleanup", "remove the plugin and its files from the node", runCleanup},
 		{"audit", "compare address pools and reservations with the pods' addresses", runAudit},
 	}

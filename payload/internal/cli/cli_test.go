@@ -88,18 +88,18 @@ func TestBadCommandLines(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	good := nodeArgs("install", w)
 	for name, args := range map[string][]string{
-		"nothing":          {},
-		"unknown command":  {"instal"},
-		"unknown flag":     append(good, "--bindir=/x"),
-		"argument":         append(good, "more"),
-		"flag missing":     good[:len(good)-2][:3],
-		"empty value":      append(good, "--node-name="),
-		"relative path":    append(good, "--bin-dir=opt/cni/bin"),
-		"unknown question": {"probe", "health", "--state-dir", "/tmp"},
-		"no question":      {"probe", "--state-dir", "/tmp"},
-		"no state-dir":     {"probe", "readiness"},
-		"bad duration":     {"audit", "--settle", "soon"},
-		"negative settle":  {"audit", "--settle", "-1s"},
+		"nothing":         {},
+		"unknown command": {"instal"},
+		"unknown flag":    append(good, "--bindir=/x"),
+		"argument":        append(good, "more"),
+		"flag missing":    good[:len(good)-2][:3],
+		"empty value":     append(good, "--node-name="),
+		"relative path":   append(good, "--bin-dir=opt/cni/bin"),
+		"unknown probe":   {"probe", "health", "--state-dir", "/tmp"},
+		"no question":     {"probe", "--state-dir", "/tmp"},
+		"no state-dir":    {"probe", "readiness"},
+		"bad duration":    {"audit", "--settle", "soon"},
+		"negative settle": {"audit", "--settle", "-1s"},
 	} {
 		code, _, errs := run(t, w, "", args...)
 		if code != fault.Usage || strings.Count(errs, "whereabouts-installer: ") != 1 {

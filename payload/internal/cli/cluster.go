@@ -24,7 +24,7 @@ import (
 )
 
 func accountFlag(set *flag.FlagSet) *string {
-	return set.String("service-account-dir", "/var/run/secrets/kubernetes.io/serviceaccount", "holds token and ca.crt")
+	return set.String("service-account-dir", "/var/run/secrets/kubernetes.io/serviceaccount", "directory of token and ca.crt")
 }
 
 // client makes an API client from what the pod was given.
@@ -42,7 +42,7 @@ func client(env Env, accountDir string) (*kube.Client, error) {
 	server, err := kubeconfig.ServerURL(env.Getenv("KUBERNETES_SERVICE_HOST"), env.Getenv("KUBERNETES_SERVICE_PORT"))
 	if err != nil {
 		return nil, &fault.Error{Code: fault.Input, What: "the API server's address", Err: err,
-			Do: "look at KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod"}
+			Do: "check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod"}
 	}
 	return kube.New(server, token, ca)
 }
@@ -52,7 +52,7 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 	account := accountFlag(set)
 	namespace := set.String("namespace", "", "the namespace of the address pools")
 	config := set.String("config", "", "whereabouts.conf")
-	terminationLog := set.String("termination-log", "/dev/termination-log", "where the kubelet reads the container's last words; empty: nowhere")
+	terminationLog := set.String("termination-log", "/dev/termination-log", "file of the container's termination message; empty: none")
 	var limits []preflight.Limit
 	set.Func("limit", "a package value that limits a container, as KEY=QUANTITY: warn if it is too low; may be repeated", func(text string) error {
 		limit, err := preflight.ParseLimit(text)
@@ -76,7 +76,7 @@ func runPreflight(ctx context.Context, env Env, args []string) error {
 		problems = append([]preflight.Problem{{Text: oneLine(err), Blocks: true}}, problems...)
 	}
 	if len(problems) == 0 {
-		fmt.Fprintln(env.Stderr, "preflight: the cluster fits this version")
+		fmt.Fprintln(env.Stderr, "preflight: the cluster meets the requirements of this version")
 		return nil
 	}
 	tell(ctx, env, c, *terminationLog, problems)
@@ -95,7 +95,7 @@ func verdict(env Env, problems []preflight.Problem) error {
 		}
 	}
 	if blocking == 0 {
-		fmt.Fprintf(env.Stderr, "preflight: the cluster fits this version (%d warnings)\n", len(problems))
+		fmt.Fprintf(env.Stderr, "preflight: the cluster meets the requirements of this version (%d warnings)\n", len(problems))
 		return nil
 	}
 	return &fault.Error{Code: fault.Preflight, What: fmt.Sprintf("preflight: %d problems, %d warnings", blocking, len(problems)-blocking)}
@@ -133,8 +133,8 @@ func runCleanup(ctx context.Context, env Env, args []string) error {
 	var o cleanup.Options
 	set.StringVar(&o.ConfDir, "conf-dir", "", "the host's CNI configuration directory, as mounted here")
 	set.StringVar(&o.BinDir, "bin-dir", "", "the host's CNI binary directory, as mounted here")
-	set.StringVar(&o.Source, "source", "/usr/local/bin/whereabouts", "the image's plugin: the host's must be the same")
-	set.BoolVar(&o.Force, "force", false, "even if pods hold addresses, or the plugin is another; the API server is not asked")
+	set.StringVar(&o.Source, "source", "/usr/local/bin/whereabouts", "the image's plugin; the host's must be identical")
+	set.BoolVar(&o.Force, "force", false, "clean up even if pods hold addresses or the plugin differs; do not query the API server")
 	if err := parse(env, set, args, "service-account-dir", "conf-dir", "bin-dir", "source"); err != nil {
 		return err
 	}
@@ -161,17 +161,17 @@ func runCleanup(ctx context.Context, env Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Stderr, "cleanup: the node holds nothing of the package (%d removed)\n", len(removed))
+	fmt.Fprintf(env.Stderr, "cleanup: the node has no files of the package (%d removed)\n", len(removed))
 	return nil
 }
 
 func runAudit(ctx context.Context, env Env, args []string) error {
 	set := flag.NewFlagSet("audit", flag.ContinueOnError)
 	account := accountFlag(set)
-	input := set.String("input", "", "instead of asking the API server, read a file (- is stdin) with the output of: "+
+	input := set.String("input", "", "instead of querying the API server, read a file (- for stdin) with the output of: "+
 		audit.InputCommand)
 	asJSON := set.Bool("json", false, "print the report as JSON")
-	settle := set.Duration("settle", 5*time.Second, "look again after this time and report only what is still there; 0: look once")
+	settle := set.Duration("settle", 5*time.Second, "check again after this time and report only what remains; 0: check once")
 	if err := parse(env, set, args, "service-account-dir"); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func nodeFlags(env Env, set *flag.FlagSet) *node.Spec {
 	set.StringVar(&s.ConfigFile, "config", "", "whereabouts.conf to copy")
 	set.StringVar(&s.NodeName, "node-name", "", "the node's name in the cluster")
 	set.StringVar(&s.Namespace, "namespace", "", "the namespace of the address pools")
-	set.StringVar(&s.ServiceAccountDir, "service-account-dir", "/var/run/secrets/kubernetes.io/serviceaccount", "holds token and ca.crt")
+	set.StringVar(&s.ServiceAccountDir, "service-account-dir", "/var/run/secrets/kubernetes.io/serviceaccount", "directory of token and ca.crt")
 	return s
 }
 
@@ -38,7 +38,7 @@ var nodePaths = []string{"source", "conf-dir", "host-conf-dir", "config", "servi
 func runProbe(_ context.Context, env Env, args []string) error {
 	set := flag.NewFlagSet("probe", flag.ContinueOnError)
 	stateDir := set.String("state-dir", "", "the --state-dir of refresh")
-	timeout := set.Duration("timeout", 3*time.Second, "how long to wait for the answer")
+	timeout := set.Duration("timeout", 3*time.Second, "how long to wait for the response")
 	question := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		question, args = args[0], args[1:]
@@ -47,8 +47,8 @@ func runProbe(_ context.Context, env Env, args []string) error {
 		return err
 	}
 	if !slices.Contains(probe.Questions(), question) {
-		return &fault.Error{Code: fault.Usage, What: fmt.Sprintf("probe: %q is not a question", question),
-			Do: "ask one of: " + strings.Join(probe.Questions(), ", ")}
+		return &fault.Error{Code: fault.Usage, What: fmt.Sprintf("probe: unknown probe %q", question),
+			Do: "use one of: " + strings.Join(probe.Questions(), ", ")}
 	}
 	return probe.Ask(*stateDir, question, *timeout)
 }
@@ -85,8 +85,8 @@ const stopTimeout = 700 * time.Millisecond
 func runRefresh(ctx context.Context, env Env, args []string) error {
 	set := flag.NewFlagSet("refresh", flag.ContinueOnError)
 	spec := nodeFlags(env, set)
-	set.StringVar(&spec.BinDir, "bin-dir", "", "the host's CNI binary directory, as mounted here; when given, the plugin is kept right too")
-	stateDir := set.String("state-dir", "", "a volume of the pod for the socket that probe asks; without it there is none")
+	set.StringVar(&spec.BinDir, "bin-dir", "", "the host's CNI binary directory, as mounted here; if set, the plugin is kept up to date too")
+	stateDir := set.String("state-dir", "", "a volume of the pod for the socket of probe; if not set, there is no socket")
 	if err := parse(env, set, args, nodeRequired...); err != nil {
 		return err
 	}

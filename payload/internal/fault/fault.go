@@ -34,17 +34,17 @@ func Meanings() []struct {
 		Code Code
 		Text string
 	}{
-		{OK, "done; nothing to complain about"},
-		{Internal, "an error that no other code describes"},
-		{Usage, "unknown command, unknown flag or a flag's value is unusable"},
-		{Input, "what the pod was given is missing or broken: token, CA, API server address, whereabouts.conf"},
-		{Host, "the node's directory refuses: missing, a symbolic link, permission, read-only, full"},
+		{OK, "success"},
+		{Internal, "internal error"},
+		{Usage, "unknown command or flag, or a wrong value of a flag"},
+		{Input, "an input of the pod is missing or wrong: token, CA, API server address, whereabouts.conf"},
+		{Host, "a directory of the node cannot be used: missing, a symbolic link, no permission, read-only, full"},
 		{Plugin, "the plugin does not run on this node, or reports another version than the image's"},
-		{NotReady, "probe: not ready, or the refresh loop does not answer"},
-		{Preflight, "preflight: the cluster is not fit for this version"},
+		{NotReady, "probe: not ready, or the refresh loop does not respond"},
+		{Preflight, "preflight: the cluster does not meet the requirements of this version"},
 		{Refused, "cleanup: pods still hold addresses (--force overrides)"},
 		{Findings, "audit: duplicates, leaks or losses found"},
-		{API, "the API server cannot be reached or refuses"},
+		{API, "the API server cannot be reached or refused the request"},
 	}
 }
 

@@ -38,7 +38,7 @@ func New(server, token string, ca []byte) (*Client, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
 		return nil, &fault.Error{Code: fault.Input, What: "the cluster's CA certificate cannot be parsed",
-			Do: "look at the ConfigMap kube-root-ca.crt of the namespace"}
+			Do: "check the ConfigMap kube-root-ca.crt of the namespace"}
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	return &Client{Server: server, Token: token, HTTP: &http.Client{Transport: transport, Timeout: requestTimeout}}, nil
@@ -123,7 +123,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, into 
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, pageLimit+1))
 	if err == nil && len(text) > pageLimit {
-		err = errors.New("the answer is too large")
+		err = errors.New("the response is too large")
 	}
 	if err != nil {
 		return failed(err, "")
@@ -135,7 +135,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, into 
 		return nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return failed(fmt.Errorf("the answer is not what it should be: %w", err), "")
+		return failed(fmt.Errorf("unexpected response: %w", err), "")
 	}
 	return nil
 }

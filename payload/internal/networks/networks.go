@@ -160,7 +160,7 @@ func (b bounds) read(sliced bool) (s span, problems []string, ok bool) {
 	whyStart, whyEnd := s.bound(start, end)
 	if sliced {
 		s.first, s.last = s.prefix.Addr().Next(), last(s.prefix).Prev()
-		whyStart, whyEnd = "does not hold with node_slice_size", "does not hold with node_slice_size"
+		whyStart, whyEnd = "does not apply with node_slice_size", "does not apply with node_slice_size"
 	}
 	for _, each := range []struct{ name, value, why string }{{"range_start", start, whyStart}, {"range_end", end, whyEnd}} {
 		if each.value != "" && each.why != "" {

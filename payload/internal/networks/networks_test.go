@@ -68,7 +68,7 @@ func TestWarnings(t *testing.T) {
 		"gateway beside such a range":       {ipam(`"range":"10.0.0.5-10.0.0.9/24","gateway":"10.0.0.10"`), ""},
 		"gateway with node slices":          {ipam(`"range":"10.0.0.0/24","node_slice_size":"/26","gateway":"10.0.0.1"`), `add "10.0.0.1/32" to exclude`},
 		"gateway excluded with node slices": {ipam(`"range":"10.0.0.0/24","node_slice_size":"/26","exclude":["10.0.0.1/32"],"gateway":"10.0.0.1"`), ""},
-		"bounds with node slices":           {ipam(`"range":"10.0.0.0/24","range_start":"10.0.0.9","node_slice_size":"/26"`), "range_start 10.0.0.9 does not hold with node_slice_size and is ignored"},
+		"bounds with node slices":           {ipam(`"range":"10.0.0.0/24","range_start":"10.0.0.9","node_slice_size":"/26"`), "range_start 10.0.0.9 does not apply with node_slice_size and is ignored"},
 		"start outside":                     {ipam(`"range":"10.0.0.0/24","range_start":"10.0.1.10"`), "range_start 10.0.1.10 is no address for pods of 10.0.0.0/24 and is ignored: addresses are allocated from 10.0.0.1 to 10.0.0.254"},
 		"start at the last":                 {ipam(`"range":"10.0.0.0/24","range_start":"10.0.0.255"`), "range_start 10.0.0.255 is no address"},
 		"end outside":                       {ipam(`"range":"10.0.0.0/24","range_start":"10.0.0.9","range_end":"10.1.0.0"`), "range_end 10.1.0.0 is no address for pods of 10.0.0.0/24 and is ignored: addresses are allocated from 10.0.0.9 to 10.0.0.254"},

@@ -41,7 +41,7 @@ func OpenSubDir(open hostfs.Opener, confDir string) (hostfs.Dir, error) {
 		}
 	}
 	if err != nil {
-		return nil, HostError("make the directory", path, parent, values.ConfDir, err)
+		return nil, HostError("create the directory", path, parent, values.ConfDir, err)
 	}
 	if !info.IsDir() {
 		return nil, notPlain(path, info, "directory", values.ConfDir)
@@ -90,7 +90,7 @@ func Matches(dir hostfs.Dir, file File) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, HostError("look at", path, dir, values.ConfDir, err)
+		return false, HostError("inspect", path, dir, values.ConfDir, err)
 	}
 	if !info.Mode().IsRegular() {
 		return false, notPlain(path, info, "file", values.ConfDir)
@@ -137,11 +137,11 @@ func HostError(what, path string, dir hostfs.Dir, key string, err error) *fault.
 	case errors.Is(err, fs.ErrPermission):
 		e.Do = permissionAdvice(dir.Path())
 	case errors.Is(err, syscall.EROFS):
-		e.Do = fmt.Sprintf("the host's directory is read-only: set the package value %s to a writable one", key)
+		e.Do = fmt.Sprintf("set the package value %s to a writable directory: this one is read-only", key)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Do = "free space on the node's disk; the file that was there is untouched"
 	case errors.Is(err, fs.ErrNotExist):
-		e.Do = fmt.Sprintf("the directory vanished: set the package value %s to one that stays", key)
+		e.Do = fmt.Sprintf("set the package value %s to a directory that remains: this one was removed", key)
 	}
 	return e
 }
@@ -154,7 +154,7 @@ func notPlain(path string, info fs.FileInfo, want, key string) *fault.Error {
 		found = "is a directory"
 	}
 	return &fault.Error{Code: fault.Host, What: "refuse to write to", Path: path, Err: errors.New(found),
-		Do: fmt.Sprintf("something else manages it: remove it, or set the package value %s to another directory", key)}
+		Do: fmt.Sprintf("remove it (something else manages it), or set the package value %s to another directory", key)}
 }
 
 // cause strips the operation and path that the os package puts before the reason: the message has its own.

@@ -286,7 +286,7 @@ func TestBadInputs(t *testing.T) {
 	}{
 		"no token":       {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/token") }, []string{"token", "no such file"}},
 		"empty token":    {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte(" \n"), 0o600) }, []string{"token", "empty"}},
-		"broken token":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte("token-1 b"), 0o600) }, []string{"token", "one word"}},
+		"broken token":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/token", []byte("token-1 b"), 0o600) }, []string{"token", "single word"}},
 		"no CA":          {func(w *nodetest.World) { os.Remove(w.Spec.ServiceAccountDir + "/ca.crt") }, []string{"ca.crt"}},
 		"CA is no PEM":   {func(w *nodetest.World) { os.WriteFile(w.Spec.ServiceAccountDir+"/ca.crt", []byte("x"), 0o600) }, []string{"ca.crt", "PEM"}},
 		"no address":     {func(w *nodetest.World) { w.Spec.APIHost = "" }, []string{"KUBERNETES_SERVICE_HOST"}},
@@ -353,7 +353,7 @@ func TestPluginThatDoesNotRunNeverTakesThePlace(t *testing.T) {
 func TestPluginThatSaysAnotherVersion(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	nodetest.Write(t, w.Spec.Source, "#!/bin/sh\necho \"$0\" >&2\n", 0o755)
-	refused(t, w, fault.Plugin, "says", "second packaging")
+	refused(t, w, fault.Plugin, "reports", "another installation")
 	if _, err := os.Stat(w.Plugin()); err == nil {
 		t.Error("installed")
 	}

@@ -64,7 +64,7 @@ func PluginMatches(dir hostfs.Dir, source string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, HostError("look at", path, dir, values.BinDir, err)
+		return false, HostError("inspect", path, dir, values.BinDir, err)
 	}
 	if !info.Mode().IsRegular() {
 		return false, notPlain(path, info, "file", values.BinDir)
@@ -113,7 +113,7 @@ func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.
 
 func sourceError(source string, err error) *fault.Error {
 	return &fault.Error{Code: fault.Input, What: "read the image's plugin", Path: source, Err: cause(err),
-		Do: "the image is broken or --source is wrong"}
+		Do: "check the image and --source"}
 }
 
 // compareVersions runs the plugin on the host and compares what it says with what the image's said.
@@ -122,15 +122,15 @@ func compareVersions(ctx context.Context, source, installed string, expected *ru
 	want, wantErr := expected.version()
 	if wantErr != nil {
 		return &fault.Error{Code: fault.Plugin, What: "run the image's plugin", Path: source, Err: wantErr,
-			Do: runAdvice(wantErr, "the image does not fit this node: look at its platform")}
+			Do: runAdvice(wantErr, "check that the image's platform is that of this node")}
 	}
 	if err != nil {
-		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err, "look at the node's memory and security profile")}
+		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err, "check the node's memory and security profile")}
 	}
 	if found != want {
 		return &fault.Error{Code: fault.Plugin, What: "the plugin on the host", Path: installed,
-			Err: fmt.Errorf("says %q, the image's says %q", found, want),
-			Do:  "another program writes the same file: look for a second packaging of Whereabouts on this node"}
+			Err: fmt.Errorf("reports %q, the image's reports %q", found, want),
+			Do:  "look for another installation of Whereabouts on this node that writes the same file"}
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func runAdvice(err error, otherwise string) string {
 	case errors.Is(err, context.Canceled):
 		return "the container was stopped: nothing is wrong with the plugin's file"
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("the directory's file system is probably mounted noexec: set the package value %s to another one", values.BinDir)
+		return fmt.Sprintf("set the package value %s to another directory: the file system is probably mounted noexec", values.BinDir)
 	case errors.Is(err, syscall.ENOEXEC):
 		return "the image was built for another CPU than this node's"
 	}

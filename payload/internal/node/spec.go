@@ -62,8 +62,8 @@ func (s Spec) Files() ([]File, error) {
 		return nil, err
 	}
 	if s.NodeName == "" || strings.ContainsAny(s.NodeName, " \t\r\n/") {
-		return nil, &fault.Error{Code: fault.Input, What: fmt.Sprintf("the node's name %q is unusable", s.NodeName),
-			Do: "--node-name must be spec.nodeName of the pod (downward API)"}
+		return nil, &fault.Error{Code: fault.Input, What: fmt.Sprintf("the node name %q is invalid", s.NodeName),
+			Do: "set --node-name to spec.nodeName of the pod (downward API)"}
 	}
 	return []File{
 		{ConfFile, 0o600, conf},
@@ -81,7 +81,7 @@ func (s Spec) kubeconfig() ([]byte, error) {
 	ca, err := readInput(caFile)
 	if err != nil {
 		return nil, &fault.Error{Code: fault.Input, What: "read the cluster's CA certificate", Path: caFile, Err: err,
-			Do: "the pod needs a projected service account volume with ca.crt"}
+			Do: "mount a projected service account volume with ca.crt"}
 	}
 	return s.render(token, ca, caFile)
 }
@@ -91,7 +91,7 @@ func (s Spec) render(token string, ca []byte, caFile string) ([]byte, error) {
 	// As the plugin does when it reads the kubeconfig: with none that can be parsed it refuses every call.
 	if !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		return nil, &fault.Error{Code: fault.Input, What: "the cluster's CA certificate", Path: caFile,
-			Err: errors.New("holds no PEM certificate that can be parsed"), Do: "look at the ConfigMap kube-root-ca.crt of the namespace"}
+			Err: errors.New("holds no PEM certificate that can be parsed"), Do: "check the ConfigMap kube-root-ca.crt of the namespace"}
 	}
 	if s.APIHost == "" || s.APIPort == "" {
 		return nil, &fault.Error{Code: fault.Input, What: "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set",
@@ -100,11 +100,11 @@ func (s Spec) render(token string, ca []byte, caFile string) ([]byte, error) {
 	server, err := kubeconfig.ServerURL(s.APIHost, s.APIPort)
 	if err != nil {
 		return nil, &fault.Error{Code: fault.Input, What: "the API server's address", Err: err,
-			Do: "look at KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod"}
+			Do: "check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod"}
 	}
 	text, err := kubeconfig.Render(kubeconfig.Access{Server: server, CA: ca, Token: token, Namespace: s.Namespace})
 	if err != nil {
-		return nil, &fault.Error{Code: fault.Input, What: "make the kubeconfig", Err: err, Do: "set --namespace"}
+		return nil, &fault.Error{Code: fault.Input, What: "create the kubeconfig", Err: err, Do: "set --namespace"}
 	}
 	return text, nil
 }
@@ -115,7 +115,7 @@ func (s Spec) Token() (string, error) {
 	raw, err := readInput(path)
 	if err != nil {
 		return "", &fault.Error{Code: fault.Input, What: "read the service account token", Path: path, Err: err,
-			Do: "the pod needs a projected service account token"}
+			Do: "mount a projected service account token"}
 	}
 	return parseToken(raw, path)
 }
@@ -124,7 +124,7 @@ func parseToken(raw []byte, path string) (string, error) {
 	token := strings.TrimSpace(string(raw))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", &fault.Error{Code: fault.Input, What: "the service account token", Path: path,
-			Err: errors.New("is empty or not one word of ASCII"), Do: "the pod needs a projected service account token"}
+			Err: errors.New("is empty or not a single word of ASCII characters"), Do: "mount a projected service account token"}
 	}
 	return token, nil
 }
@@ -137,7 +137,7 @@ func (s Spec) conf() ([]byte, error) {
 	}
 	if err := s.checkConf(text); err != nil {
 		return nil, &fault.Error{Code: fault.Input, What: "whereabouts.conf", Path: s.ConfigFile, Err: err,
-			Do: "the package's ConfigMap must hold the JSON that the package renders"}
+			Do: "restore the package's ConfigMap to what the package renders"}
 	}
 	return text, nil
 }

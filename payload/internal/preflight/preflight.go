@@ -60,10 +60,10 @@ type requirement struct {
 // requirements follow the CRDs of Whereabouts v0.9.4: overlappingrangeipreservations changed at v0.8.0, nodeslicepools came
 // with v0.9.0.
 func requirements() []requirement {
-	const update = "the CRDs are older than the plugin: every ADD would fail; update the package's CRDs first"
+	const update = "the CRDs are older than the plugin, and every ADD would fail; update the package's CRDs first"
 	return []requirement{
 		{name: "network-attachment-definitions.k8s.cni.cncf.io", version: "v1",
-			why: "without it the control loop waits for ever and no address is collected: install Multus first"},
+			why: "without it the control loop waits forever and releases no address; install Multus first"},
 		{name: "ippools.whereabouts.cni.cncf.io", version: "v1alpha1", why: update,
 			fields: []string{"spec.range", "spec.allocations.*.id", "spec.allocations.*.podref", "spec.allocations.*.ifname"},
 			needed: []string{"spec.allocations.*.podref"}},
@@ -121,7 +121,7 @@ func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (pr
 		err := c.Get(ctx, crdPath+need.name, &found)
 		switch {
 		case kube.HasStatus(err, http.StatusNotFound):
-			problems = append(problems, blocks("CRD %s is not there: %s", need.name, need.why))
+			problems = append(problems, blocks("CRD %s is missing: %s", need.name, need.why))
 		case err != nil:
 			return problems, err
 		default:
@@ -160,12 +160,12 @@ func (r requirement) check(found crd) (problems []Problem) {
 		}
 		for _, path := range r.needed {
 			if ok, required := version.Schema.OpenAPIV3Schema.at(path); ok && !required {
-				problems = append(problems, warns("CRD %s: field %s is not required: it is not the package's, and lets through what nothing can collect; "+
+				problems = append(problems, warns("CRD %s: field %s is not required: it is not the package's CRD, and accepts allocations that nothing can release; "+
 					"update the package's CRDs", r.name, path))
 			}
 		}
 		if strings.HasPrefix(r.name, "nodeslicepools.") && version.Subresources.Status != nil {
-			problems = append(problems, blocks("CRD %s: status is a subresource: the controller's writes of it would be dropped; use the package's CRD", r.name))
+			problems = append(problems, blocks("CRD %s: status is a subresource, so the controller's updates of it would be dropped; use the package's CRD", r.name))
 		}
 		return problems
 	}
@@ -196,10 +196,10 @@ func checkObjects(ctx context.Context, c *kube.Client, namespace string) (proble
 	}
 	for _, r := range reservations {
 		if r.Metadata.Namespace != namespace {
-			problems = append(problems, warns("reservation %s lies outside of %s: it guards no address there; delete it", r.Metadata.Ref(), namespace))
+			problems = append(problems, warns("reservation %s lies outside of %s: it protects no address there; delete it", r.Metadata.Ref(), namespace))
 		}
 		if r.Spec.PodRef == "" {
-			problems = append(problems, warns("reservation %s has no podref: its address is given to nobody, and nothing frees it; delete it if no pod has the address", r.Metadata.Ref()))
+			problems = append(problems, warns("reservation %s has no podref: nobody gets its address, and nothing releases it; delete it if no pod has the address", r.Metadata.Ref()))
 		}
 	}
 	return problems, nil
@@ -222,7 +222,7 @@ func poolProblems(pool ipam.Pool, namespace string, strict func() bool) (problem
 	ref := pool.Metadata.Ref()
 	if pool.Metadata.Namespace != namespace {
 		if held := len(pool.Spec.Allocations); held > 0 {
-			problems = append(problems, blocks("pool %s lies outside of %s and holds %d addresses: they would be given out again; move it, or delete it when no pod has one of them",
+			problems = append(problems, blocks("pool %s lies outside of %s and holds %d addresses: they would be allocated again; move it, or delete it if no pod has one of them",
 				ref, namespace, held))
 		} else {
 			problems = append(problems, warns("pool %s lies outside of %s: nothing uses it; delete it", ref, namespace))
@@ -230,7 +230,7 @@ func poolProblems(pool ipam.Pool, namespace string, strict func() bool) (problem
 	}
 	if _, err := pool.Range(); err != nil {
 		// The reconciler lists all pools and ends at the first whose range it cannot read.
-		return append(problems, blocks("pool %s: %v: no pod gets an address of it, and the reconciler frees none of any pool; delete it", ref, err))
+		return append(problems, blocks("pool %s: %v: no pod gets an address of it, and the reconciler releases none of any pool; delete it", ref, err))
 	}
 	for _, key := range slices.Sorted(maps.Keys(pool.Spec.Allocations)) {
 		owner := pool.Spec.Allocations[key]
@@ -244,7 +244,7 @@ func poolProblems(pool ipam.Pool, namespace string, strict func() bool) (problem
 			problems = append(problems, blocks("pool %s: %s (allocation %s) lacks its id or podref: the API server refuses every change of the pool; remove the entry if no pod has the address",
 				ref, addr, key))
 		case owner.PodRef == "":
-			problems = append(problems, warns("pool %s: %s (allocation %s) has no podref: nothing will ever free it; remove the entry if no pod has the address",
+			problems = append(problems, warns("pool %s: %s (allocation %s) has no podref: nothing releases it; remove the entry if no pod has the address",
 				ref, addr, key))
 		}
 	}

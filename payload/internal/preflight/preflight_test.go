@@ -93,7 +93,7 @@ func TestPreflight(t *testing.T) {
 	}{
 		"fit":            {func(*kubetest.Server) {}, goodConf, nil},
 		"fresh cluster":  {func(s *kubetest.Server) { s.Lists = nil }, "{}", nil},
-		"no Multus":      {func(s *kubetest.Server) { delete(s.Objects, nadCRD) }, "{}", []string{"!network-attachment-definitions.k8s.cni.cncf.io is not there"}},
+		"no Multus":      {func(s *kubetest.Server) { delete(s.Objects, nadCRD) }, "{}", []string{"!network-attachment-definitions.k8s.cni.cncf.io is missing"}},
 		"no pools":       {func(s *kubetest.Server) { delete(s.Objects, poolCRD) }, "{}", []string{"!ippools"}},
 		"no reservation": {func(s *kubetest.Server) { delete(s.Objects, reservationCRD) }, "{}", []string{"!overlappingrange"}},
 		"no node slices": {func(s *kubetest.Server) { delete(s.Objects, sliceCRD) }, "{}", []string{"!nodeslicepools"}},

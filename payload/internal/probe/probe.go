@@ -40,7 +40,7 @@ func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, socketName)
 	failed := func(err error) error {
 		return &fault.Error{Code: fault.Input, What: "listen for probes on", Path: path, Err: err,
-			Do: "--state-dir must be a writable volume of the pod (an emptyDir)"}
+			Do: "set --state-dir to a writable volume of the pod (an emptyDir)"}
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, failed(err)
@@ -79,7 +79,7 @@ func serve(conn net.Conn, answer func(string) error) {
 	}
 	question, text := strings.TrimSpace(line), well
 	if !slices.Contains(Questions(), question) {
-		text = "unknown question"
+		text = "unknown probe"
 	} else if err := answer(question); err != nil {
 		text = fault.Line(err.Error())
 	}
@@ -90,7 +90,7 @@ func serve(conn net.Conn, answer func(string) error) {
 func Ask(dir, question string, timeout time.Duration) error {
 	path := filepath.Join(dir, socketName)
 	no := func(err error) error {
-		return &fault.Error{Code: fault.NotReady, What: fmt.Sprintf("the refresh loop does not answer (%s)", question), Path: path, Err: err}
+		return &fault.Error{Code: fault.NotReady, What: fmt.Sprintf("the refresh loop does not respond (%s)", question), Path: path, Err: err}
 	}
 	deadline := time.Now().Add(timeout)
 	conn, err := net.DialTimeout("unix", path, timeout)
@@ -111,7 +111,7 @@ func Ask(dir, question string, timeout time.Duration) error {
 	case well:
 		return nil
 	case "":
-		return no(errors.New("it hung up"))
+		return no(errors.New("it closed the connection"))
 	}
 	return &fault.Error{Code: fault.NotReady, What: text}
 }

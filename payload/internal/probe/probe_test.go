@@ -46,7 +46,7 @@ func TestAnswers(t *testing.T) {
 	if fault.CodeOf(err) != fault.NotReady || err.Error() != "the file /x is not ?[31mright" {
 		t.Errorf("%v", err)
 	}
-	if err := Ask(dir, "health", patience); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "unknown question") {
+	if err := Ask(dir, "health", patience); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "unknown probe") {
 		t.Errorf("%v", err)
 	}
 }
@@ -87,7 +87,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			prepare(t, filepath.Join(dir, socketName))
-			if err := Ask(dir, Liveness, 50*time.Millisecond); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "does not answer (liveness)") {
+			if err := Ask(dir, Liveness, 50*time.Millisecond); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "does not respond (liveness)") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -160,7 +160,7 @@ func FuzzServe(f *testing.F) {
 		_ = here.Close()
 		known := len(asked) == 1 && (asked[0] == Readiness || asked[0] == Liveness)
 		switch text := string(answer); {
-		case known && text == "a b\n", len(asked) == 0 && (text == "unknown question\n" || text == ""):
+		case known && text == "a b\n", len(asked) == 0 && (text == "unknown probe\n" || text == ""):
 		default:
 			t.Errorf("asked %q, answered %q", asked, text)
 		}

@@ -90,7 +90,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) next(err error, ending bool) time.Duration {
 	if err == nil || ending {
 		if err == nil && l.lastErr != "" {
-			l.Logf("all is well again")
+			l.Logf("recovered: the files are up to date")
 			l.lastErr = ""
 		}
 		l.retry = firstRetry
@@ -153,7 +153,7 @@ func (l *Loop) plugin(ctx context.Context) error {
 // keeps tells whether this refresher is the one that keeps the files, and sees to its claim.
 func (l *Loop) keeps(sub hostfs.Dir) (bool, error) {
 	fail := func(err error) (bool, error) {
-		return false, node.HostError("look at the claims in", sub.Path(), sub, values.ConfDir, err)
+		return false, node.HostError("inspect the claims in", sub.Path(), sub, values.ConfDir, err)
 	}
 	top, found, err := claim.Above(sub, l.mine.Number)
 	if err != nil {
@@ -199,9 +199,9 @@ func (l *Loop) setStandby(standby bool) {
 	was := l.standby.Swap(standby)
 	switch {
 	case standby && !was:
-		l.Logf("a newer pod of the package is on this node: it keeps the files now")
+		l.Logf("a newer pod of the package runs on this node and maintains the files now")
 	case was && !standby:
-		l.Logf("the newer pod is gone: this one keeps the files again")
+		l.Logf("the newer pod is gone; this pod maintains the files again")
 	}
 }
 

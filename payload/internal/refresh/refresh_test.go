@@ -283,7 +283,7 @@ func TestTroubleIsLoggedOnceAndHeals(t *testing.T) {
 	}
 	time.Sleep(200 * time.Millisecond) // several polls
 	w.SetToken(t, "secret-again")
-	eventually(t, "healed", func() bool { return strings.Contains(r.log(), "all is well again") })
+	eventually(t, "healed", func() bool { return strings.Contains(r.log(), "recovered: the files are up to date") })
 	if n := strings.Count(r.log(), "read the service account token"); n != 1 {
 		t.Errorf("complained %d times", n)
 	}
@@ -348,7 +348,7 @@ func TestClaimOfAKilledRefresherDoesNotCount(t *testing.T) {
 	eventually(t, "stands back", func() bool { return strings.Contains(r.log(), "newer pod") })
 	nodetest.Write(t, w.Host(node.ConfFile), "theirs", 0o600)
 	release() // as the kernel does for a killed process: the file stays
-	eventually(t, "back", func() bool { return strings.Contains(r.log(), "keeps the files again") && ready(r)() })
+	eventually(t, "back", func() bool { return strings.Contains(r.log(), "maintains the files again") && ready(r)() })
 }
 
 // A disk that fails now and then does not end the loop, and never leaves less than a whole file.

@@ -22,7 +22,7 @@ func (l *Loop) Answer(question string) error {
 // alive allows for three polls: a pass may be writing the plugin to a slow disk.
 func (l *Loop) alive() error {
 	if last := l.turned.Load(); last != nil && time.Since(*last) > 3*l.Poll {
-		return fmt.Errorf("the refresh loop has not come round for %d s", int(time.Since(*last).Seconds()))
+		return fmt.Errorf("the refresh loop has not completed a round for %d s", int(time.Since(*last).Seconds()))
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (l *Loop) ready() error {
 			return err
 		}
 		if !right {
-			return &fault.Error{Code: fault.NotReady, What: "missing, or not what it shall be:", Path: sub.Path() + "/" + file.Name}
+			return &fault.Error{Code: fault.NotReady, What: "missing or out of date:", Path: sub.Path() + "/" + file.Name}
 		}
 	}
 	return l.pluginReady()
@@ -66,7 +66,7 @@ func (l *Loop) pluginReady() error {
 	right, err := l.guard.Check(bin)
 	if err == nil && !right {
 		err = &fault.Error{Code: fault.NotReady, What: "the plugin", Path: bin.Path() + "/" + node.PluginFile,
-			Err: errors.New("is missing, or not the image's")}
+			Err: errors.New("is missing or differs from the image's")}
 	}
 	return err
 }

@@ -305,7 +305,7 @@ func TestAnnouncedOneThatNeverComes(t *testing.T) {
 			t.Error("did not stand back for a minute")
 		}
 		took(t, 2*time.Minute, func() bool { return whole(w) })
-		if !strings.Contains(r.log(), "keeps the files again") {
+		if !strings.Contains(r.log(), "maintains the files again") {
 			t.Error(r.log())
 		}
 	})
