@@ -166,7 +166,7 @@ def test_a_file_among_the_releases_that_nothing_reads_is_named(hello: PackagePro
     assert problem.expected == "VERSION.yaml files"
 
 
-@pytest.mark.parametrize("name", ["build.yml", "metadata.yaml.orig", "package.yaml", "release"])
+@pytest.mark.parametrize("name", ["build.yml", "metadata.yaml.old", "package.yaml", "release"])
 def test_a_file_of_package_that_nothing_reads_is_named(hello: PackageProject, name: str) -> None:
     (hello.root / "package" / name).write_text("")
     (problem,) = problems(hello)

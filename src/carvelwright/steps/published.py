@@ -165,7 +165,8 @@ def _contents(directory: Path) -> dict[str, bytes]:
             contents[name] = files.read_bytes(path, left)
             left -= len(contents[name])
     except CarvelwrightError as error:
-        text = error.message.replace(f"{directory}/", "")
+        # The scratch directory is of no use to the user: names are those in the repository.
+        text = error.message.replace(f"{directory}/", "").replace(f" in {directory}", "")
         raise CarvelwrightError(
             f"the published package repository cannot be carried on: {text}",
             exit_code=ExitCode.REGISTRY,
