@@ -22,6 +22,7 @@ GROUPS = {
     "pods": "api/v1",
     "events": "api/v1",
     "secrets": "api/v1",
+    "services": "api/v1",
     "configmaps": "api/v1",
     "serviceaccounts": "api/v1",
     "daemonsets": "apis/apps/v1",

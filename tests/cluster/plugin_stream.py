@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from carvelwright.errors import CarvelwrightError
-from tests.cluster import invariants
+from tests.cluster import invariants, plugin
 from tests.cluster.errors import ClusterError
-from tests.cluster.machine import PATH
 from tests.cluster.tokens import token_of
 from tests.cluster.waiting import wait_until
 
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 EXECUTION_PAUSE = 0.03
 ADD_PAUSE = 0.1
 TOKEN_PAUSE = 0.2
-# Upstream gives up an ADD after two minutes.
-CALL_SECONDS = 150
 INTERFACE = "net1"
 
 
@@ -187,34 +183,13 @@ class Stream:
     def _call(self, node: Node, command: str, conf: dict[str, Any]) -> str:
         """Call the plugin; return what it printed when it ended well, else what went wrong."""
         pod = self._pods[node.name]
-        environment = {
-            "PATH": PATH,
-            "CNI_COMMAND": command,
-            "CNI_CONTAINERID": pod,
-            "CNI_IFNAME": INTERFACE,
-            # An IPAM plugin has nothing to do in the pod's network, so the node's does for it.
-            "CNI_NETNS": "/proc/self/ns/net",
-            "CNI_NETNS_OVERRIDE": "true",
-            "CNI_PATH": self._place.bin_dir,
-            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
-        }
-        done = subprocess.run(
-            ["nsenter", "--target", str(node.machine.pid), "--mount", "--uts", "--net", "--", self._place.plugin],
-            input=json.dumps(conf),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CALL_SECONDS,
-            check=False,
-            env=environment,
-        )
+        done = plugin.Attachment(node, pod, pod, INTERFACE, self._place.bin_dir).call(command, conf)
         if done.returncode == 0:
             return done.stdout
         return f"exit code {done.returncode}: {(done.stdout.strip() + ' ' + done.stderr.strip()).strip()[-500:]}"
 
     def _conf(self) -> dict[str, Any]:
-        ipam = {"type": "whereabouts", "range": self._range, "configuration_path": self._place.conf}
-        return {"cniVersion": "0.3.1", "name": "stream", "type": "macvlan", "ipam": ipam}
+        return plugin.conf(self._range, conf_file=self._place.conf)
 
     def _held(self, node: Node) -> list[str]:
         pod = f"default/{self._pods[node.name]}"

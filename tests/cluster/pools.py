@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.cluster.waiting import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -43,6 +45,12 @@ def allocate(api: Api, pool_range: str, changes: Mapping[str, Any]) -> None:
     """Set allocations by their offsets; None takes one away."""
     change = {"spec": {"allocations": dict(changes)}}
     api.merge("ippools", name(pool_range), change, namespace=NAMESPACE)
+
+
+def wait_reconciled(api: Api, pool_range: str) -> None:
+    """Wait until the reconciler has looked at a pool: until what belongs to no pod is gone from it."""
+    allocate(api, pool_range, {"200": {"id": "0", "podref": "default/ghost", "ifname": "net1"}})
+    wait_until("the reconciler has run", lambda: "200" not in allocations(api, pool_range), interval=0.5)
 
 
 def delete(api: Api, pool_range: str) -> None:

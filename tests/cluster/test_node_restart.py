@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tests.cluster.pods import Address
     from tests.cluster.walk import Package
 
-LASTING, FORGETFUL = "192.168.91.0/24", "192.168.92.0/24"
+LASTING, FORGETFUL, FULL = "192.168.91.0/24", "192.168.92.0/24", "192.168.93.0/24"
+UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
 def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, package: Package) -> None:
@@ -26,7 +27,7 @@ def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, pa
     # It runs meanwhile, on the other node, and sees the pods of a node that does not answer.
     reconciler = package.reconcile_often()
     up, down = sorted(cluster.nodes, key=lambda node: node.name != reconciler["spec"]["nodeName"])
-    with Workload(cluster, "restart") as workload:
+    with Workload(cluster, "restart") as workload, Workload(cluster, "lost") as lost:
         workload.network("lasting", range=LASTING)
         # Without a reservation that would outlive the allocation.
         workload.network("forgetful", range=FORGETFUL, enable_overlapping_ranges=False)
@@ -39,15 +40,20 @@ def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, pa
         before, containers = workload.addresses(), _containers(cluster, down.name)
         assert _taken(before, workload) == []
 
+        lost.network("full", range=FULL, range_start="192.168.93.10", range_end="192.168.93.10")
+        lost.run("former", "full", node=down.index)
+
         with _powered_off(down):
+            lost.start("successor", "full", node=up.index)
             pools.allocate(cluster.api, FORGETFUL, dict.fromkeys(pools.allocations(cluster.api, FORGETFUL)))
-            _wait_reconciled(cluster, LASTING)
+            pools.wait_reconciled(cluster.api, LASTING)
             for name, network in (("new1", "lasting"), ("new2", "lasting"), ("new3", "forgetful")):
                 workload.run(name, network, node=up.index)
             # What nothing was taken from is whole; and a holder who is forgotten is noticed.
             (forgotten,) = workload.ips("forgotten")
             assert _taken(before, workload) == [forgotten]
             assert {each for each in before if each.pod != "default/forgotten"} <= _allocated(cluster)
+            _lose(cluster, down, lost)
 
         wait_until(
             "each container of the node has another in its place",
@@ -61,6 +67,23 @@ def test_pods_of_a_node_that_goes_down_keep_their_addresses(cluster: Cluster, pa
         assert {each.pod for each in _allocated(cluster)} >= {each.pod for each in before}
         for target in (*workload.ips("neighbour"), *workload.ips("stay1")):
             workload.ping("stay0", target)
+
+
+def _lose(cluster: Cluster, node: Node, lost: Workload) -> None:
+    """See that the only address of a range comes back when its pod is certainly no more, and not before."""
+    wait_until(f"{node.name} is unreachable", lambda: UNREACHABLE in _taints(cluster, node))
+    pools.wait_reconciled(cluster.api, FULL)
+    assert pools.holders(cluster.api, FULL) == ["default/former"]
+    # Nobody is there to end it, so that it stays; its grace period is a second.
+    cluster.kubectl("delete", "pod", "former", "--wait=false")
+    lost.wait_running("successor")
+    assert pools.holders(cluster.api, FULL) == ["default/successor"]
+    assert lost.ips("successor") == ["192.168.93.10"]
+
+
+def _taints(cluster: Cluster, node: Node) -> set[str]:
+    spec = cluster.api.get("nodes", node.name)["spec"]
+    return {each["key"] for each in spec.get("taints", [])}
 
 
 @contextmanager
@@ -106,9 +129,3 @@ def _taken(before: Iterable[Address], workload: Workload) -> list[str]:
     """Return the addresses of before that others have been given."""
     holders = {each.ip: each.pod for each in before}
     return sorted(each.ip for each in workload.addresses() if holders.get(each.ip, each.pod) != each.pod)
-
-
-def _wait_reconciled(cluster: Cluster, pool_range: str) -> None:
-    """Wait until the reconciler has looked at a pool: until what belongs to no pod is gone from it."""
-    pools.allocate(cluster.api, pool_range, {"200": {"id": "0", "podref": "default/ghost", "ifname": "net1"}})
-    wait_until("the reconciler has run", lambda: "200" not in pools.allocations(cluster.api, pool_range), interval=0.5)
