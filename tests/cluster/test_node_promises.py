@@ -59,7 +59,8 @@ def test_a_tainted_node_that_answers_keeps_the_addresses_of_pods_that_end(
     with Workload(cluster, "tainted") as workload:
         workload.network("drained", range=TAINTED)
         slow = pods.pod("slow", "drained", node=node.name, labels={"workload": workload.name})
-        slow["spec"]["terminationGracePeriodSeconds"] = 600
+        # Long enough for the reconciler to look twice, and no longer: the kubelet does not shorten it once it has begun.
+        slow["spec"]["terminationGracePeriodSeconds"] = 60
         cluster.api.apply("pods", slow)
         workload.wait_running("slow")
         cluster.kubectl("taint", "node", node.name, "e2e=drained:NoExecute")
@@ -72,7 +73,6 @@ def test_a_tainted_node_that_answers_keeps_the_addresses_of_pods_that_end(
             assert "inet 192.168.96." in pods.run_on_network(ending, ["ip", "address", "show", "dev", "net1"])
         finally:
             cluster.kubectl("taint", "node", node.name, "e2e-")
-            cluster.kubectl("delete", "pod", "slow", "--grace-period=1", "--wait=false")
         pods.wait_gone(cluster.api, names=["slow"])
         wait_until("it is given back", lambda: pools.holders(cluster.api, TAINTED) == [])
     kapp_controller.wait_ready(cluster)
@@ -101,7 +101,7 @@ def test_check_compares_the_result_with_pool_and_reservation(cluster: Cluster, a
         other["prevResult"]["ips"][0]["address"] = "192.168.97.77/24"
         checked = attachment.call("CHECK", other)
         assert checked.returncode != 0
-        assert "192.168.97.77" in checked.stdout
+        assert "has 192.168.97.1 for net1 of default/plain, which prevResult lacks" in checked.stdout
         pools.allocate(cluster.api, BY_HAND, dict.fromkeys(pools.allocations(cluster.api, BY_HAND)))
         assert attachment.call("CHECK", result).returncode != 0
     finally:
@@ -111,13 +111,12 @@ def test_check_compares_the_result_with_pool_and_reservation(cluster: Cluster, a
 def test_status_says_whether_an_add_can_succeed(cluster: Cluster, attachment: plugin.Attachment) -> None:
     conf = plugin.conf(BY_HAND, version="1.1.0")
     assert attachment.call("STATUS", conf).returncode == 0
-    for missing in ({"kubernetes": {"kubeconfig": "/nowhere"}}, {"configuration_path": "/nowhere/whereabouts.conf"}):
-        broken = {**conf, "ipam": {**conf["ipam"], **missing}}
-        told = attachment.call("STATUS", broken)
-        assert told.returncode != 0
-        assert json.loads(told.stdout)["code"] == NOT_AVAILABLE
-        # A pod can go all the same.
-        assert attachment.call("DEL", broken).returncode == 0
+    broken = {**conf, "ipam": {**conf["ipam"], "kubernetes": {"kubeconfig": "/nowhere"}}}
+    told = attachment.call("STATUS", broken)
+    assert told.returncode != 0
+    assert json.loads(told.stdout)["code"] == NOT_AVAILABLE
+    # A pod can go all the same.
+    assert attachment.call("DEL", broken).returncode == 0
 
 
 def test_metrics_are_scraped_and_logs_are_json(cluster: Cluster, package: walk.Package) -> None:
