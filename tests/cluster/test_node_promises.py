@@ -59,7 +59,7 @@ def test_a_tainted_node_that_answers_keeps_the_addresses_of_pods_that_end(
     with Workload(cluster, "tainted") as workload:
         workload.network("drained", range=TAINTED)
         slow = pods.pod("slow", "drained", node=node.name, labels={"workload": workload.name})
-        # Long enough for the reconciler to look twice, and no longer: the kubelet does not shorten it once it has begun.
+        # Long enough for the reconciler to look twice; once begun, the kubelet does not shorten it.
         slow["spec"]["terminationGracePeriodSeconds"] = 60
         cluster.api.apply("pods", slow)
         workload.wait_running("slow")
