@@ -86,7 +86,7 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 	if err := attachments.SetTransform(screen(controllersConf, anyNetwork, ignored)); err != nil {
 		return err
 	}
-	controller := controlloop.NewPodController(api.core, keeping{api.whereabouts}, pods, pools, networks, events, recorder)
+	controller := controlloop.NewPodController(patient{api.core}, keeping{api.whereabouts}, pods, pools, networks, events, recorder)
 	pods.Start(ctx.Done())
 	networks.Start(ctx.Done())
 	pools.Start(ctx.Done())
