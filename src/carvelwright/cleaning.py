@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import config, files
 from carvelwright.steps import dist
-from carvelwright.workspace import Workspace
+from carvelwright.workspace import PRODUCTS, REMEMBERED, SEALS, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _KEY = "[0-9a-f]{24}"
 # What a directory of build/ holds when carvelwright made it.
 _MADE = {
-    **dict.fromkeys(("crds", "image", "layer", "payload"), re.compile(_KEY)),
-    **dict.fromkeys(("package", "validated"), re.compile(rf"{_KEY}\.json")),
+    **dict.fromkeys(PRODUCTS, re.compile(_KEY)),
+    **dict.fromkeys(REMEMBERED, re.compile(rf"{_KEY}\.json")),
     "tools": re.compile(r".+-[0-9a-f]{16}(\.lock)?"),
 }
 # All in these belongs to the registry, to the workspace or to a process.
-_WHOLE = ("registry", "registry.log", "seals", "state.json")
+_WHOLE = ("registry", "registry.log", SEALS, "state.json")
 
 
 def clean(root: Path) -> list[str]:

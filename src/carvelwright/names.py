@@ -10,9 +10,11 @@ _DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SERVICE = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _PORT = re.compile(r"(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
+_CONFIG_KEY = re.compile(r"[-._A-Za-z0-9]+")
 _LABEL_LIMIT, _NAME_LIMIT, _PORT_LIMIT = 63, 253, 15
 DNS_LABEL = f"lower-case letters, digits and -, {_LABEL_LIMIT} characters at most (a DNS label)"
 DNS_SUBDOMAIN = f"lower-case letters, digits, - and ., {_NAME_LIMIT} characters at most (a DNS subdomain)"
+CONFIG_KEY = f"letters, digits, -, _ and ., {_NAME_LIMIT} characters at most, and no .. at the beginning"
 
 
 def is_dns_label(text: str) -> bool:
@@ -38,6 +40,12 @@ def is_path_segment(text: str) -> bool:
 def is_port_name(text: str) -> bool:
     """Tell what a port may be called."""
     return len(text) <= _PORT_LIMIT and _PORT.fullmatch(text) is not None
+
+
+def is_config_key(text: str) -> bool:
+    """Tell the keys of ConfigMaps and Secrets."""
+    usual = len(text) <= _NAME_LIMIT and _CONFIG_KEY.fullmatch(text) is not None
+    return usual and text != "." and not text.startswith("..")
 
 
 def is_label_key(text: str) -> bool:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from carvelwright.report import Step
 
+# What `product` and `remember` keep, by the names of their directories in build/, and what vouches for the products.
+PRODUCTS = ("crds", "image", "layer", "payload")
+REMEMBERED = ("checked", "manifests", "package", "schema", "validated")
+SEALS = "seals"
 _KEY_DIGITS = 24
 _LOOK_SECONDS = 0.1
 
@@ -54,7 +58,7 @@ class Workspace:
         """
         final = self.build / kind / key
         self._require_own(final)
-        seals = self.build / "seals" / kind / key
+        seals = self.build / SEALS / kind / key
         if final.is_dir():
             _require_sealed(final, seals)
             if step is not None:

@@ -96,6 +96,15 @@ FINE = {
     "  name: pools.example.com\nspec:\n  group: example.com\n  names:\n    plural: pools\n",
     "empty and null": f"{CONFIG_MAP}  labels: {{a: '', b: }}\n  annotations:\n",
     "annotations of any text": f"{CONFIG_MAP}  annotations: {{Example.com/Key_1: '{{}}: / %'}}\n",
+    "an empty namespace": f"{CONFIG_MAP}  namespace: ''\n",
+    "keys of data": f"{CONFIG_MAP}data: {{'a.b_C-d': '1', .hidden: '', e: }}\nbinaryData: {{b: 'MQ=='}}\n",
+    "a Secret": f"{CONFIG_MAP.replace('ConfigMap', 'Secret')}stringData: {{a: '%'}}\ndata: {{a: \"MQ=\\n=\"}}\n",
+    "no content": f"{CONFIG_MAP}data:\nbinaryData: {{}}\n",
+    "one port by two protocols": SERVICE.replace("port: 53", "port: 80"),
+    "probe of gRPC, hook of a named port": DEPLOYMENT.replace(
+        "          livenessProbe:\n",
+        "          lifecycle: {preStop: {httpGet: {port: http}}}\n          livenessProbe:\n",
+    ).replace("httpGet:\n              port: http", "grpc:\n              port: 9000"),
     "kapp's versioned name": f"{CONFIG_MAP}  annotations: {{kapp.k14s.io/versioned: ''}}\n",
 }
 
@@ -124,6 +133,35 @@ WRONG = {
     "kind of a number": (CONFIG_MAP.replace("kind: ConfigMap", "kind: 1"), "1 one: wrong value of kind"),
     "name of a number": (CONFIG_MAP.replace("one", "12"), "ConfigMap 12: wrong value of metadata.name"),
     "two slashes": (CONFIG_MAP.replace("v1", "a/b/v1"), "ConfigMap one: wrong value of apiVersion"),
+    "data of a number": (f"{CONFIG_MAP}data: {{a: 1}}\n", "ConfigMap one: the value of data a is no text"),
+    "data of a list": (f"{CONFIG_MAP}data: [a]\n", "ConfigMap one: data is no map"),
+    "key with a slash": (f"{CONFIG_MAP}data: {{a/b: x}}\n", "ConfigMap one: wrong key of data"),
+    "key that leads up": (f"{CONFIG_MAP}data: {{..a: x}}\n", "ConfigMap one: wrong key of data"),
+    "key that is no text": (f"{CONFIG_MAP}data: {{1: x}}\n", "ConfigMap one: wrong key of data"),
+    "one key in two fields": (
+        f"{CONFIG_MAP}data: {{a: x}}\nbinaryData: {{a: MQ==}}\n",
+        "ConfigMap one: key a is in data and in binaryData",
+    ),
+    "a Secret in plain text": (
+        f"{CONFIG_MAP.replace('ConfigMap', 'Secret')}data: {{a: pass word}}\n",
+        "Secret one: the value of data a is not base64",
+    ),
+    "lower-case protocol": (SERVICE.replace("UDP", "udp"), "Service web: not a protocol"),
+    "one port by two names": (
+        SERVICE.replace("port: 53\n      protocol: UDP", "port: 80"),
+        "Service web: the same port twice",
+    ),
+    "port of a hook": (
+        DEPLOYMENT.replace(
+            "          livenessProbe:\n",
+            "          lifecycle: {preStop: {httpGet: {port: 99999}}}\n          livenessProbe:\n",
+        ),
+        "Deployment web: port is no port",
+    ),
+    "port of gRPC": (
+        DEPLOYMENT.replace("httpGet:\n              port: http", "grpc:\n              port: 99999"),
+        "Deployment web: port is no port",
+    ),
     "a list": ("- a\n", "a document: a list instead of an object"),
     "a scalar": ("hello\n", "a document: a scalar instead of an object"),
     "an item of a list": (

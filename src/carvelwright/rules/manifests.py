@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import config, yamldoc
 from carvelwright.errors import CarvelwrightError, Location, Problem
-from carvelwright.rules import objects, places, pods
+from carvelwright.rules import contents, objects, places, pods
 from carvelwright.rules.values_schema import refusal
 from carvelwright.steps import bundle
 from carvelwright.steps.render import render
@@ -65,6 +65,7 @@ def _findings(document: Any) -> Iterator[Finding]:
         yield from objects.metadata_findings(document)
         yield from pods.workload_findings(document)
         yield from pods.service_findings(document)
+        yield from contents.content_findings(document)
 
 
 def _twice(documents: Sequence[tuple[int, Any]]) -> list[tuple[int, int]]:

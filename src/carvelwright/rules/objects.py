@@ -108,7 +108,8 @@ def shape_findings(document: Any) -> Iterator[Finding]:
         yield from _text(metadata, "name")
     elif not isinstance(metadata["generateName"], str):
         yield _wrong(("metadata", "generateName"), metadata["generateName"], "text")
-    if metadata.get("namespace") is not None:
+    # An empty one is the same as none.
+    if metadata.get("namespace") not in (None, ""):
         yield from _text(metadata, "namespace")
 
 

@@ -19,7 +19,12 @@ _TEMPLATES: Mapping[str, Path] = {
 }
 _SELECTING = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
 _LAST_PORT = 65535
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+# What names a port of a container: its probes, and what is called when it starts and stops.
+_CALLS: tuple[Path, ...] = (
+    *((probe,) for probe in ("livenessProbe", "readinessProbe", "startupProbe")),
+    *(("lifecycle", event) for event in ("postStart", "preStop")),
+)
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
 def workload_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -46,7 +51,7 @@ def service_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
         return
     ports = document["spec"].get("ports")
     yield from _list_findings(ports, ("spec", "ports"))
-    seen: set[Any] = set()
+    seen: set[tuple[str, ...]] = set()
     for index, port in _indexed(ports):
         at: Path = ("spec", "ports", index)
         yield from _port_findings(port, at, required="port", optional="nodePort")
@@ -56,10 +61,12 @@ def service_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 at, "a port without a name beside others", port.get("port"), "a name for each of several ports"
             )
-        key = ("name", name) if name is not None else ("port", str(port.get("port")), port.get("protocol") or "TCP")
-        if key in seen:
-            yield Finding(at, "the same port twice", name if name is not None else port.get("port"))
-        seen.add(key)
+        # By number and protocol, whatever they are called; TCP and UDP of one number are two.
+        keys: set[tuple[str, ...]] = {("port", str(port.get("port")), str(port.get("protocol") or "TCP"))}
+        keys |= {("name", str(name))} if name is not None else set()
+        if keys & seen:
+            yield Finding(at, "the same port twice", name if ("name", str(name)) in seen else port.get("port"))
+        seen |= keys
 
 
 def _selector_findings(document: Mapping[str, Any], template: Mapping[str, Any]) -> Iterator[Finding]:
@@ -113,10 +120,10 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
     for index, mount in _indexed(container.get("volumeMounts")):
         if mount.get("name") not in volumes:
             yield Finding((*at, "volumeMounts", index, "name"), "no volume of this name", mount.get("name"))
-    for probe in _PROBES:
-        for action in ("httpGet", "tcpSocket"):
-            port = walk(container, (probe, action, "port"))
-            yield from _target_findings(port, (*at, probe, action, "port"))
+    for call in _CALLS:
+        for action in ("httpGet", "tcpSocket", "grpc"):
+            port = walk(container, (*call, action, "port"))
+            yield from _target_findings(port, (*at, *call, action, "port"))
 
 
 def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional: str) -> Iterator[Finding]:
@@ -126,6 +133,9 @@ def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional
             continue
         if type(number) is not int or not least <= number <= _LAST_PORT:
             yield Finding((*at, key), f"{key} is no port", number, f"a number from 1 to {_LAST_PORT}")
+    protocol = port.get("protocol")
+    if protocol not in (None, "", *_PROTOCOLS):
+        yield Finding((*at, "protocol"), "not a protocol", protocol, ", ".join(_PROTOCOLS))
     name = port.get("name")
     # The API server lets a Service's ports be called as any DNS label.
     valid = names.is_dns_label if required == "port" else names.is_port_name
