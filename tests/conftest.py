@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from carvelwright import yamldoc
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
+
+
+# No test gates on time: an example may take what a busy machine needs.
+hypothesis.settings.register_profile("carvelwright", deadline=None)
+hypothesis.settings.load_profile("carvelwright")
 
 
 def pytest_configure() -> None:

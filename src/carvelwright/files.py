@@ -35,8 +35,10 @@ def file_error(error: OSError, doing: str) -> CarvelwrightError:
     """Turn an OSError into an error that names the file, the reason and the remedy."""
     name = f" {error.filename}" if error.filename else ""
     hint = _HINTS.get(error.errno or 0)
+    # Not str(error): with a file name set and no number it says "[Errno None] None".
+    reason = ", ".join(map(str, error.args))
     return CarvelwrightError(
-        f"cannot {doing}{name}: {error.strerror or error}", exit_code=ExitCode.FILESYSTEM, hint=hint
+        f"cannot {doing}{name}: {error.strerror or reason}", exit_code=ExitCode.FILESYSTEM, hint=hint
     )
 
 

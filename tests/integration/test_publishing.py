@@ -109,12 +109,15 @@ def test_what_is_pushed_and_tagged_is_read_again_and_archived(
     assert line.endswith("KiB")
 
 
-def test_a_registry_that_does_not_answer_names_the_step(hello: PackageProject, toolset: Toolchain, log: Log) -> None:
+def test_a_registry_that_does_not_answer_names_the_step(
+    hello: PackageProject, toolset: Toolchain, log: Log, tmp_path: Path
+) -> None:
     plan = plan_of(hello.root, "127.0.0.1:1/p")
     nowhere = Reference.parse(f"127.0.0.1:1/p/package-repository@sha256:{'1' * 64}")
     for step, act in (
         ("read published repository", lambda: repository.published(plan, tools=toolset, reporter=log.reporter)),
         ("tag latest", lambda: repository.release(plan, nowhere, tools=toolset, reporter=log.reporter)),
+        ("archive", lambda: airgap.archive(plan, nowhere, tmp_path / "x.tar", tools=toolset, reporter=log.reporter)),
     ):
         with pytest.raises(CarvelwrightError) as caught:
             act()

@@ -144,6 +144,25 @@ def test_layers_that_stay_with_their_owner_are_not_missed_but_the_others_are(
     assert refused(archive, path) == [f"missing: {digest_of(LAYER)}, named by {digest_of(archive.manifest)}"]
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+def test_a_link_or_a_directory_is_no_layer_even_where_the_link_leads_to_one(path: Path, kind: bytes) -> None:
+    archive = Archive(blobs={digest_of(LAYER): LAYER})
+    content = archive.write(path).read_bytes()
+    name = f"{digest_of(LAYER).replace(':', '-')}.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(content)) as old, tarfile.open(path, "w") as tar:
+        for member in old:
+            raw = old.extractfile(member)
+            if member.name == name:
+                member.name = "copy"
+            tar.addfile(member, raw)
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "copy"
+        tar.addfile(entry)
+    with pytest.raises(CarvelwrightError) as caught:
+        airgap.verify(path, archive.digests)
+    assert (caught.value.details or "").splitlines()[0] == f"damaged: {name}"
+
+
 def test_all_that_is_wrong_comes_at_once(path: Path) -> None:
     other = "sha256:" + "0" * 64
     archive = Archive(blobs={digest_of(b"x"): b"y"}, sizes={"config": 7})

@@ -225,7 +225,8 @@ def test_the_repository_is_copied_with_a_resource_that_points_at_it(plan: BuildP
 
 
 def test_the_values_files_carry_the_release_and_its_defaults(plan: BuildPlan, tmp_path: Path) -> None:
-    openapi = {"type": "object", "properties": {"replicas": {"type": "integer", "default": 2}}}
+    labels = {"type": "object", "default": {}}
+    openapi = {"type": "object", "properties": {"labels": labels, "replicas": {"type": "integer", "default": 2}}}
     dist.write_values(plan, ValuesSchema(openapi, {}), tmp_path)
     title = "Data values of hello.packages.example.com 1.0.0+example.1"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -233,10 +234,10 @@ def test_the_values_files_carry_the_release_and_its_defaults(plan: BuildPlan, tm
         "hello-data-values.yaml",
         "values.schema.json",
     ]
-    assert (tmp_path / "hello-data-values.yaml").read_text() == "# replicas: 2\n"
+    assert (tmp_path / "hello-data-values.yaml").read_text() == "# labels:\n# replicas: 2\n"
     annotated = (tmp_path / "hello-data-values.annotated.yaml").read_text()
     assert title in annotated
-    assert yamldoc.parse(annotated, tmp_path).data == {"replicas": 2}
+    assert yamldoc.parse(annotated, tmp_path).data == {"labels": {}, "replicas": 2}
     schema = json.loads((tmp_path / "values.schema.json").read_text())
     assert schema["title"] == title
     assert schema["properties"]["replicas"]["default"] == 2

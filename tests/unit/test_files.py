@@ -190,3 +190,92 @@ def test_tree_digests_are_equal_for_equal_names_and_contents_only(one: dict[str,
                 os.utime(path, (number, number))
             digests.append(files.tree_digest(root))
     assert (digests[0] == digests[1]) == (one == two)
+
+
+def test_junk_and_hidden_files_are_left_out_and_named_by_their_topmost_part(tmp_path: Path) -> None:
+    for name in ("a.yaml", "a.yaml~", "b/.DS_Store", "b/c.yaml", ".git/config", ".hidden", "d/.idea/x", "d/e.BAK"):
+        files.write_atomic(tmp_path / name, "")
+    kept = [path.relative_to(tmp_path).as_posix() for path in files.walk_files(tmp_path, files.is_no_content)]
+    assert kept == ["a.yaml", "b/c.yaml", "d/e.BAK"]
+    out = [path.relative_to(tmp_path).as_posix() for path in files.left_out(tmp_path, files.is_no_content)]
+    assert out == [".git", ".hidden", "a.yaml~", "b/.DS_Store", "d/.idea"]
+    assert files.is_junk(".git")
+    assert not files.is_junk(".hidden")
+
+
+def test_what_is_no_plain_file_or_too_large_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_bytes(b"12345")
+    with pytest.raises(CarvelwrightError) as caught:
+        files.read_bytes(tmp_path / "fifo")
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert caught.value.lines() == [
+        f"cannot read {tmp_path}/fifo: it is no plain file",
+        "    hint: put a plain file there",
+    ]
+    assert files.read_bytes(tmp_path / "file") == files.read_bytes(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(CarvelwrightError) as caught:
+        files.read_bytes(tmp_path / "file", 4)
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert caught.value.lines() == [
+        f"cannot read {tmp_path}/file: it is larger than 4 bytes",
+        "    hint: make it smaller",
+    ]
+
+
+def test_a_directory_is_reported_as_one(tmp_path: Path) -> None:
+    with pytest.raises(CarvelwrightError, match=f"^cannot read {tmp_path}: Is a directory$") as caught:
+        files.read_bytes(tmp_path)
+    assert caught.value.hint is None
+
+
+def test_a_failure_without_a_file_and_without_a_known_remedy_is_reported(tmp_path: Path) -> None:
+    assert files.file_error(OSError("odd"), "read").lines() == ["cannot read: odd"]
+    assert files.file_error(OSError(28, "No space left on device", "f"), "write").lines() == [
+        "cannot write f: No space left on device",
+        "    hint: free space on that file system, then run the same command again",
+    ]
+    with (
+        pytest.raises(CarvelwrightError, match=f"^cannot write {tmp_path}: odd$"),
+        files.reporting_file_errors("write", tmp_path),
+    ):
+        raise OSError("odd")
+
+
+def test_writing_needs_no_other_directory_and_a_killed_write_leaves_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    seen: list[str] = []
+    real = os.fsync
+
+    def look(handle: int) -> None:
+        seen.extend(names(tmp_path / "d"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    files.write_atomic(tmp_path / "d/file", "content")
+    (name,) = seen
+    (tmp_path / "d" / name).write_text("left by a process that was killed")
+    files.remove_leftovers(tmp_path / "d")
+    assert names(tmp_path / "d") == ["file"]
+    for content in ("one", "two"):
+        with files.new_directory(tmp_path / "d/new") as staging:
+            assert staging.parent == tmp_path / "d"
+            (staging / content).touch()
+    assert names(tmp_path / "d/new") == ["two"]
+    with pytest.raises(CarvelwrightError, match=f"^cannot copy {tmp_path}/none to {tmp_path}/copy: "):
+        files.copy_file(tmp_path / "none", tmp_path / "copy")
+
+
+def test_what_a_run_killed_right_after_it_replaced_a_directory_leaves_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("d", "staging"):
+        (tmp_path / name).mkdir()
+    with monkeypatch.context() as killed:
+        killed.setattr(files, "remove_tree", lambda _: None)
+        files.replace_directory(tmp_path / "staging", tmp_path / "d")
+    assert len(names(tmp_path)) == 2
+    files.remove_leftovers(tmp_path, "d")
+    assert names(tmp_path) == ["d"]

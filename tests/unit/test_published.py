@@ -11,6 +11,7 @@ from carvelwright import resources, yamldoc
 from carvelwright.errors import CarvelwrightError
 from carvelwright.reference import Reference
 from carvelwright.resources import ImagesLock, LockedImage
+from carvelwright.steps import published
 from carvelwright.steps.published import PublishedRepository, read
 from carvelwright.version import PackageVersion
 
@@ -172,6 +173,39 @@ def test_links_and_special_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CarvelwrightError, match=name) as caught:
             read(directory, NAME, VERSION)
         assert caught.value.exit_code == 6
+
+
+def test_a_package_of_ours_is_found_whatever_the_ending_of_its_file(tmp_path: Path) -> None:
+    found = publish(tmp_path, {"packages/theirs.yaml": text_of(package())})
+    assert found.package == package()
+    assert found.bundles == {ONE}
+
+
+def test_a_refusal_names_the_file_as_it_is_in_the_repository_and_the_reason(tmp_path: Path) -> None:
+    head = "the published package repository cannot be carried on: "
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/a.yml").symlink_to("b.yml")
+    with pytest.raises(CarvelwrightError) as caught:
+        read(tmp_path / "link", NAME, VERSION)
+    assert caught.value.message == f"{head}a.yml is a symbolic link or a special file"
+    with pytest.raises(CarvelwrightError) as caught:
+        publish(tmp_path / "kind", {".imgpkg/images.yml": b"kind: Other"})
+    assert caught.value.message == f"{head}.imgpkg/images.yml holds no ImagesLock"
+    assert caught.value.details == "not an ImagesLock: kind is 'Other'"
+    with pytest.raises(CarvelwrightError) as caught:
+        publish(tmp_path / "yaml", {".imgpkg/images.yml": b"a: ["})
+    assert caught.value.message == f"{head}.imgpkg/images.yml holds no ImagesLock"
+    first, second = (caught.value.details or "").splitlines()[:2]
+    assert "package repository/.imgpkg/images.yml" in first
+    assert "package repository/.imgpkg/images.yml:" in second
+
+
+def test_all_files_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "_SIZE", 10)
+    assert len(publish(tmp_path / "full", {"a": b"12345", "b": b"12345"}).files) == 2
+    with pytest.raises(CarvelwrightError, match="b: it is larger than 5 bytes") as caught:
+        publish(tmp_path / "over", {"a": b"12345", "b": b"123456"})
+    assert caught.value.exit_code == 6
 
 
 @pytest.mark.parametrize(
