@@ -22,7 +22,7 @@ _MADE = {
     "tools": re.compile(r".+-[0-9a-f]{16}(\.lock)?"),
 }
 # All in these belongs to the registry, to the workspace or to a process.
-_WHOLE = ("registry", "registry.log", SEALS, "state.json")
+_WHOLE = re.compile(rf"registry|registry(-[0-9]+)?\.log|{SEALS}|state\.json")
 
 
 def clean(root: Path) -> list[str]:
@@ -59,7 +59,7 @@ def _clean_dist(directory: Path) -> Iterator[str]:
 def _clean_build(directory: Path) -> Iterator[str]:
     for path in sorted(directory.iterdir()):
         made = _MADE.get(path.name)
-        if path.name in _WHOLE:
+        if _WHOLE.fullmatch(path.name):
             files.remove_tree(path)
         elif made is not None and path.is_dir() and not path.is_symlink():
             yield from _clean_kind(path, made)
