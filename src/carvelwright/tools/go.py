@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import process
 from carvelwright.errors import CarvelwrightError, ExitCode, Location
+from carvelwright.tools import compiler
 from carvelwright.tools.compiler import Compilation as Compilation  # noqa: PLC0414 - go's adapter in two files
 from carvelwright.tools.compiler import build as build  # noqa: PLC0414
-from carvelwright.tools.compiler import environment as environment  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +21,44 @@ if TYPE_CHECKING:
 # Time limits.
 _DOWNLOAD_SECONDS = 1800.0
 _ANSWER_SECONDS = 60.0
+# The user's settings: where modules come from and how they are verified, caches, use of the machine.
+_SETTINGS = (
+    *("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOVCS", "GOAUTH"),
+    *("GOPATH", "GOMODCACHE", "GOCACHE", "GOCACHEPROG", "GOTMPDIR"),
+    *("GOMAXPROCS", "GOMEMLIMIT", "GOGC"),
+)
+# What Go may read of the environment, such as GOAMD64, GO_EXTLINK_ENABLED and CGO_LDFLAGS.
+_GO_VARIABLE = re.compile(r"GO[A-Z0-9]*|GO_\w*|CGO_\w*")
 _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
 
 
 def version(path: Path, base: Mapping[str, str]) -> str | None:
     """Return the version of a go executable, such as 1.27.3; None where it does not say one."""
-    output = process.run([str(path), "version"], step="go version", env=environment(base), timeout=_ANSWER_SECONDS)
+    output = process.run(
+        [str(path), "version"], step="go version", env=compiler.environment(base), timeout=_ANSWER_SECONDS
+    )
     match = _VERSION.search(output.stdout)
     return match[1].decode() if match else None
+
+
+def environment(path: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for this go: the user's settings, and nothing else of theirs that Go reads."""
+    theirs = {name: value for name, value in base.items() if name in _SETTINGS or not _GO_VARIABLE.fullmatch(name)}
+    clean = compiler.environment(theirs) | {"GO111MODULE": "on"}
+    argv = [str(path), "env", "-json", *_SETTINGS]
+    asking = clean | ({"GOENV": base["GOENV"]} if "GOENV" in base else {})
+    output = process.run(argv, step="go env", env=asking, timeout=_ANSWER_SECONDS)
+    try:
+        settings = dict(json.loads(output.stdout))
+    except (ValueError, TypeError):
+        raise CarvelwrightError(
+            f"step go env: {path} does not list its settings as JSON",
+            exit_code=ExitCode.TOOL_FAILED,
+            hint="run `carvelwright doctor` to see which Go is used",
+            step="go env",
+        ) from None
+    # The file of `go env -w` may hold anything else, too, such as flags of the compiler.
+    return clean | {"GOENV": "off"} | {name: str(settings[name]) for name in _SETTINGS if settings.get(name)}
 
 
 def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:

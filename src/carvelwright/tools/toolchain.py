@@ -170,7 +170,7 @@ def look_for_go(search: Search) -> Finding:
     for path in dict.fromkeys(candidates):
         version = go.version(path, search.environment)
         if version == search.go_version:
-            return Finding("go", Tool(path, version, go.environment(search.environment)), search.go_version, None)
+            return Finding("go", Tool(path, version, go.environment(path, search.environment)), search.go_version, None)
         seen.append(f"{path} is {version}")
     problem = "; ".join(seen) if seen else "not found beside Python nor on PATH"
     return Finding("go", None, search.go_version, problem)
