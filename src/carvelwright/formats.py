@@ -15,7 +15,6 @@ from carvelwright.version import check_constraints
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_LAST_PORT = 65535
 _FIRST_YEAR = 1970
 # The SPDX specification's grammar for a licence of one's own.
 _OWN_LICENCE = re.compile(r"(DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+")
@@ -23,10 +22,7 @@ _SVG = re.compile(rb"<(?:[A-Za-z][\w.-]*:)?svg[\s/>]")
 
 
 def _registry(text: str) -> None:
-    repository = Repository.parse(text)
-    port = repository.registry.rpartition(":")[2]
-    if not port.isdigit() or not 0 < int(port) <= _LAST_PORT:
-        raise ValueError(f"{port} is no port (expected 1 to {_LAST_PORT})")
+    Repository.parse(text)
 
 
 def _platform(text: str) -> None:

@@ -120,6 +120,7 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
             )
     target = options.to or project.registry
     tag = release.version.tag
+    _refuse_long_names(target, project, embedded=options.to is None)
     return BuildPlan(
         project=project,
         release=release,
@@ -132,6 +133,18 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
         repository=target.child(REPOSITORY_NAME).tagged(tag),
         registry_timeout=options.registry_timeout,
     )
+
+
+def _refuse_long_names(target: Repository, project: Project, *, embedded: bool) -> None:
+    for name in (project.ref_name, REPOSITORY_NAME, *(image.name for image in project.images)):
+        try:
+            target.child(name)
+        except ValueError as error:
+            raise CarvelwrightError(
+                str(error),
+                exit_code=ExitCode.CONFIG if embedded else ExitCode.USAGE,
+                hint=f"shorten {'`registry` in package/build.yaml' if embedded else '--to'}",
+            ) from None
 
 
 def _created(release: Release, environment: Mapping[str, str]) -> str:

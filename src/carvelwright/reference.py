@@ -13,6 +13,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_LAST_PORT = 65535
+_NAME_LENGTH = 255
 _REPOSITORY = re.compile(rf"(?P<registry>{_DOMAIN})/(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)")
 _REFERENCE = re.compile(rf"{_REPOSITORY.pattern}(?::(?P<tag>{_TAG}))?(?:@(?P<digest>\S+))?")
 
@@ -33,6 +35,11 @@ class Repository:
                 f"not a repository: {text!r} (expected REGISTRY/PATH such as registry.example.com/team/whereabouts: "
                 "a host with a dot or a port, then lower-case names)"
             )
+        port = re.search(r":([0-9]+)$", match["registry"])
+        if port and not 0 < int(port[1]) <= _LAST_PORT:
+            raise ValueError(f"{port[1]} is no port (expected 1 to {_LAST_PORT})")
+        if len(text) > _NAME_LENGTH:
+            raise ValueError(f"not a repository: {len(text)} characters (expected {_NAME_LENGTH} or fewer): {text}")
         return cls(match["registry"], match["path"])
 
     def child(self, name: str) -> Repository:

@@ -186,6 +186,12 @@ def test_completion_is_silent_where_there_is_nothing_to_offer(hello: PackageProj
         assert completions(hello, "build", "--platform", "x") == []
 
 
+@pytest.mark.parametrize("asked", ["tcsh_source", "bash_complete", "bash"])
+def test_a_completion_that_cannot_be_is_no_fault_in_carvelwright(hello: PackageProject, asked: str) -> None:
+    outcome = hello.run(environment={"_CARVELWRIGHT_COMPLETE": asked, "COMP_WORDS": "carvelwright", "COMP_CWORD": "x"})
+    assert (outcome.code, outcome.err) == (2, "")
+
+
 def test_a_shell_gets_its_script(hello: PackageProject) -> None:
     outcome = hello.run(environment={"_CARVELWRIGHT_COMPLETE": "zsh_source"}).ok()
     assert outcome.out.startswith("#compdef carvelwright")

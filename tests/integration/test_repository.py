@@ -264,11 +264,17 @@ def test_a_port_in_use_is_told(built: PackageProject) -> None:
     assert snapshot(built.root / "dist") == before
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:0", "127.0.0.1:99999", ":5000x"])
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:0", "127.0.0.1:99999", ":5000x", "-x:5000"])
 def test_serve_refuses_what_is_no_address(built: PackageProject, address: str) -> None:
     outcome = built.run("serve", "--address", address)
-    assert outcome.code in {2, 3}
+    assert outcome.code == 2
     assert address in outcome.err
+
+
+def test_an_address_of_another_machine_is_no_busy_port(built: PackageProject) -> None:
+    outcome = built.run("serve", "--address", "registry.invalid:5055")
+    assert outcome.code == 6
+    assert "hint: choose an address of this machine" in outcome.err
 
 
 def test_serve_needs_a_whole_dist(built: PackageProject) -> None:

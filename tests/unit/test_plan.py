@@ -53,6 +53,13 @@ def test_without_a_target_the_embedded_registry_is_used(project: Project) -> Non
     assert plan.steps()[0] == "start the embedded registry"
 
 
+def test_a_target_whose_names_get_too_long_is_refused(project: Project) -> None:
+    target = Repository.parse("r.example.com/" + "a" * 230)
+    with pytest.raises(CarvelwrightError, match="characters \\(expected 255 or fewer\\)") as caught:
+        make_plan(project, BuildOptions(to=target), {})
+    assert (caught.value.exit_code, caught.value.hint) == (ExitCode.USAGE, "shorten --to")
+
+
 def test_a_platform_given_twice_counts_once_and_an_unknown_one_is_refused(project: Project) -> None:
     assert make_plan(project, BuildOptions(platforms=(ARM64, ARM64)), {}).platforms == (ARM64,)
     with pytest.raises(CarvelwrightError, match="platform linux/riscv64 is not one of the project's") as caught:

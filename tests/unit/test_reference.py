@@ -75,6 +75,20 @@ def test_refuses_what_is_no_repository_and_shows_an_example(text: str) -> None:
         Repository.parse(text)
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_refuses_a_port_that_there_is_not(port: str) -> None:
+    for host in ("localhost", "[::1]"):
+        with pytest.raises(ValueError, match=f"{port} is no port"):
+            Repository.parse(f"{host}:{port}/x")
+
+
+def test_refuses_a_name_that_is_too_long_for_the_tools() -> None:
+    longest = "r.example.com/" + "a" * (255 - len("r.example.com/"))
+    assert str(Repository.parse(longest)) == longest
+    with pytest.raises(ValueError, match="256 characters"):
+        Repository.parse(f"{longest}a")
+
+
 @pytest.mark.parametrize("digest", ["sha256:abc", "md5:0", DIGEST.upper()])
 def test_refuses_a_broken_digest(digest: str) -> None:
     with pytest.raises(ValueError, match="not a sha256 digest"):

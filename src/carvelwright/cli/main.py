@@ -86,7 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
             status = root.main(list(arguments), prog_name="carvelwright", standalone_mode=False)
     except SystemExit as finished:
         # How click ends after it has answered a shell that asks for completions.
-        return int(finished.code or 0)
+        return ExitCode.USAGE if finished.code else ExitCode.OK
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
@@ -100,7 +100,9 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
     failure = failures.explain(error)
     if _COMPLETING in os.environ:
         # Whoever presses Tab has asked for no words.
-        return int(failure.exit_code)
+        # What it cannot read is no fault of ours, but of the script that asks.
+        internal = failure.exit_code is ExitCode.INTERNAL
+        return int(ExitCode.USAGE if internal else failure.exit_code)
     if _asked_for(arguments, "format", "json"):
         click.echo(failures.as_json(failure))
     if _asked_for(arguments, "debug"):

@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from carvelwright import serving
 from carvelwright.cli import options, progress
+from carvelwright.reference import Repository
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
 
 
 def _host_and_port(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"\S+:[1-9][0-9]{0,4}", value):
-        raise click.BadParameter(f"not an address: {value!r} (expected HOST:PORT such as 127.0.0.1:5055)")
-    return value
+    if value is None:
+        return None
+    try:
+        return Repository.parse(f"{value}/x").registry if re.fullmatch(r"[^/]+:[0-9]+", value) else _refuse(value)
+    except ValueError:
+        return _refuse(value)
+
+
+def _refuse(value: str) -> NoReturn:
+    raise click.BadParameter(f"not an address: {value!r} (expected HOST:PORT such as 127.0.0.1:5055)")
 
 
 @options.command("serve")

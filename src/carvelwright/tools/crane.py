@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
+_TAKEN_HINT = (
+    "stop what listens there (another build, or `carvelwright serve`), choose another `registry` in "
+    "package/build.yaml, or push elsewhere with --to REGISTRY/PATH"
+)
+_ADDRESS_HINT = "choose an address of this machine, and a port that you may open: HOST:PORT such as 127.0.0.1:5055"
 
 
 def push_layout(
@@ -73,7 +79,8 @@ def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[Non
     """Serve a registry at HOST:PORT while the block runs; layers are kept in `storage`, manifests only in memory."""
     _refuse_taken(address, step)
     storage.mkdir(parents=True, exist_ok=True)
-    log = storage.parent / f"{storage.name}.log"
+    # A build and `serve --address` may run at once: each has a log of its own.
+    log = storage.parent / f"{storage.name}-{address.rpartition(':')[2]}.log"
     argv = tool.argv("registry", "serve", "--address", address, "--disk", storage)
     with process.background(argv, step=step, env=tool.environment, log=log) as server:
         deadline = time.monotonic() + _START_SECONDS
@@ -110,19 +117,11 @@ def _refuse_taken(address: str, step: str) -> None:
         # A busy port shows as another server's answers much later; here it still has a clear name.
         with socket.create_server((host, int(port))):
             pass
-    except OverflowError:
-        raise CarvelwrightError(
-            f"step {step}: cannot listen on {address}: {port} is no port",
-            exit_code=ExitCode.CONFIG,
-            hint="give a port from 1 to 65535",
-            step=step,
-        ) from None
     except OSError as error:
         raise CarvelwrightError(
             f"step {step}: cannot listen on {address}: {error.strerror}",
             exit_code=ExitCode.REGISTRY,
-            hint="stop what listens there (another build, or `carvelwright serve`), choose another `registry` in "
-            "package/build.yaml, or push elsewhere with --to REGISTRY/PATH",
+            hint=_TAKEN_HINT if error.errno == errno.EADDRINUSE else _ADDRESS_HINT,
             step=step,
         ) from None
 
