@@ -54,12 +54,14 @@ class Workspace:
         """Return the directory build/KIND/KEY, made by `make` if it is not there; it is there whole or not at all.
 
         `step` is told when the directory is reused. Of several processes that make the same at once one puts it there,
-        and none ever changes it.
+        and none ever changes it. One without any seal, which an older carvelwright made, is made again.
         """
         final = self.build / kind / key
-        self._require_own(final)
         seals = self.build / SEALS / kind / key
-        if final.is_dir():
+        self._require_own(final)
+        self._require_own(seals)
+        # In this order: a product without a seal goes before the first seal is written.
+        if _seals_in(seals) and final.is_dir():
             _require_sealed(final, seals)
             if step is not None:
                 step.reuse()
@@ -68,7 +70,7 @@ class Workspace:
         with files.new_directory(final, replace=False) as staging:
             make(staging)
             # A file for each digest that was ever made: of two processes at once, one's product stays.
-            files.write_atomic(seals / files.tree_digest(staging), "")
+            _seal(staging, final, seals)
         return final
 
     def remember(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
@@ -175,13 +177,40 @@ class _Remembered:
         return hashlib.sha256(json.dumps(self.value).encode()).hexdigest()
 
 
+def _seals_in(seals: Path) -> bool:
+    # Hidden are those that are being written, or were when a process was killed.
+    return seals.is_dir() and any(not path.name.startswith(".") for path in seals.iterdir())
+
+
+def _digest_of(product: Path) -> str | None:
+    """Return a product's digest; None where something in it cannot be read."""
+    try:
+        return files.tree_digest(product)
+    except CarvelwrightError:
+        return None
+
+
+def _seal(made: Path, final: Path, seals: Path) -> None:
+    """Seal what was made, and remove what lies at its place without a seal; what is equal stays, sealed by that.
+
+    Under a lock, so that of two processes neither removes what the other has put there.
+    """
+    seals.mkdir(parents=True, exist_ok=True)
+    digest = files.tree_digest(made)
+    handle = os.open(seals, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if final.is_dir() and not _seals_in(seals) and _digest_of(final) != digest:
+            files.remove_tree(final)
+        files.write_atomic(seals / digest, "")
+    finally:
+        os.close(handle)
+
+
 def _require_sealed(product: Path, seals: Path) -> None:
     """Refuse to reuse what is not what was made; another process may be reading it, so it is not replaced here."""
-    try:
-        whole = (seals / files.tree_digest(product)).is_file()
-    except CarvelwrightError:
-        whole = False
-    if not whole:
+    digest = _digest_of(product)
+    if digest is None or not (seals / digest).is_file():
         raise CarvelwrightError(
             f"{product} is not what was made: something in it is missing, changed or added",
             exit_code=ExitCode.FILESYSTEM,

@@ -154,11 +154,7 @@ def damage_added(product: Path) -> None:
     (product / "more").write_text("")
 
 
-def damage_no_seal(product: Path) -> None:
-    files.remove_tree(product.parents[1] / "seals")
-
-
-@pytest.mark.parametrize("damage", [damage_index, damage_missing, damage_added, damage_no_seal])
+@pytest.mark.parametrize("damage", [damage_index, damage_missing, damage_added])
 def test_a_product_that_was_changed_is_not_reused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     workspace = Workspace(tmp_path)
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carvelwright import files
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.report import StreamReporter
 from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -150,6 +152,41 @@ def test_a_product_that_another_process_finished_first_stays_as_it_is(tmp_path: 
     assert [path.name for path in made.parent.iterdir()] == ["key"]
 
 
+def _product_of(content: str) -> Callable[[Path], None]:
+    def make(target: Path) -> None:
+        (target / "file").write_text(content)
+
+    return make
+
+
+@pytest.mark.parametrize("content", ["made", "something else"])
+def test_a_product_without_a_seal_is_made_again(tmp_path: Path, content: str) -> None:
+    workspace = Workspace(tmp_path)
+    old = workspace.product("kind", "key", None, _product_of(content))
+    before = old.stat().st_ino
+    files.remove_tree(tmp_path / "build/seals")
+    (tmp_path / "build/seals/kind/key").mkdir(parents=True)
+    (tmp_path / "build/seals/kind/key/.half.new.killed").touch()
+    made = workspace.product("kind", "key", None, _product_of("made"))
+    assert (made / "file").read_text() == "made"
+    # What is equal stays where another process may read it.
+    assert (made.stat().st_ino == before) == (content == "made")
+    again = StreamReporter(io.StringIO())
+    with again.step("s") as step:
+        workspace.product("kind", "key", step, _product_of("made"))
+    assert [record.reused for record in again.records] == [True]
+
+
+def test_a_product_with_another_seal_is_refused(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    made = workspace.product("kind", "key", None, _product_of("made"))
+    (made / "file").write_text("changed")
+    with pytest.raises(CarvelwrightError, match="is not what was made") as caught:
+        workspace.product("kind", "key", None, _product_of("made"))
+    assert caught.value.hint == f"remove {made}, then run the same command again"
+    assert (made / "file").read_text() == "changed"
+
+
 CROWD = """
 import random, sys
 from pathlib import Path
@@ -173,7 +210,12 @@ for number in range(30):
 """
 
 
-def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("old", [None, "a", "c"])
+def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path: Path, old: str | None) -> None:
+    for number in range(30 if old else 0):
+        # As an older carvelwright leaves it: without a seal.
+        (tmp_path / f"build/kind/{number}/{old}").mkdir(parents=True)
+        (tmp_path / f"build/kind/{number}/{old}/file").write_text(str(old))
     crowd = [
         subprocess.Popen([sys.executable, "-c", CROWD, tmp_path, str(seed)], stderr=subprocess.PIPE)
         for seed in range(4)
