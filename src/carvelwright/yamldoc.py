@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
@@ -133,6 +134,15 @@ def load_all_text(text: str, path: Path, bounds: Bounds = limits.STREAM) -> list
         raise ConfigError([_syntax_problem(error, text, path)], what=str(path)) from None
     except _TAG_FAULTS as error:
         raise ConfigError([Problem(f"not YAML: {error}", Location(path))], what=str(path)) from None
+
+
+def check_bounds(path: Path, bounds: Bounds) -> None:
+    """Refuse a YAML file that a tool is to read, where it exceeds the bounds; its syntax is the tool's to judge."""
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, not always needed
+
+    content = read_bytes(path, bounds.size)
+    with contextlib.suppress(YAMLError, UnicodeDecodeError, *_TAG_FAULTS):
+        limits.check_yaml(content.decode(), path, bounds)
 
 
 def dump(data: Any) -> str:

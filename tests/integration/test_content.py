@@ -169,3 +169,26 @@ def test_what_check_refuses_is_refused_by_build_before_anything_is_pushed(
     assert content_of(crane, registry) == {}
     assert not (hello.root / "build/payload").exists()
     assert not (hello.root / "dist").exists()
+
+
+ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+EXCESSIVE = {"aliases that multiply": (ALIASES, "too many values"), "brackets": ("a0: " + "[" * 100_000, "nested too")}
+
+
+@pytest.mark.parametrize("name", EXCESSIVE)
+@pytest.mark.parametrize("path", ["bundle/config/base/deployment.yaml", "values-schema.yaml", "values.yaml"])
+def test_templates_and_values_that_would_keep_ytt_busy_are_refused_at_once(
+    hello: PackageProject, name: str, path: str
+) -> None:
+    content, told = EXCESSIVE[name]
+    file = hello.root / path
+    file.write_text((file.read_text() if file.exists() else "") + f"\n{content}")
+    commands = [["render", "--file", str(file)]] if path == "values.yaml" else [["check"], ["build"]]
+    for command in commands:
+        outcome = hello.run(*command)
+        assert outcome.code == 3, outcome
+        assert outcome.err.count(told) == 1
+        assert f"{path}:" in outcome.err
+        assert "did not end" not in outcome.err

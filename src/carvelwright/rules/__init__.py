@@ -36,4 +36,5 @@ RULES: tuple[Rule, ...] = (
 
 def problems(session: Session, tools: Toolchain) -> list[Problem]:
     """Return every problem that any of the rules finds; an empty list where the package can be published."""
-    return [problem for rule in RULES for problem in rule(session, tools)]
+    # Two rules may come upon the same.
+    return list(dict.fromkeys(problem for rule in RULES for problem in rule(session, tools)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, values
+from carvelwright import bounds, config, files, values, yamldoc
+from carvelwright.errors import ConfigError
 from carvelwright.steps import bundle, rendered
 from carvelwright.tools import ytt
 from carvelwright.values import ValuesSchema
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from carvelwright.errors import Problem
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
+
+_YAML = (".yaml", ".yml")
 
 
 def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
@@ -29,6 +33,7 @@ def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
     """Render the manifests of a release with data values files; images stay names."""
     project = session.project
+    _check_bounds(project.root, values_files)
     with Workspace(project.root).scratch("render") as scratch:
         config_directory = scratch / "config"
         bundle.stage_config(
@@ -37,3 +42,18 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
         if not values_files:
             return rendered.manifests(project.root, tools, config_directory)
         return ytt.render(tools.ytt, config_directory, values_files, step="render")
+
+
+def _check_bounds(root: Path, values_files: Sequence[Path]) -> None:
+    """Refuse templates and values whose aliases or nesting would keep ytt busy until its time is over."""
+    templates = files.walk_files(root / config.BUNDLE_CONFIG, files.is_no_content)
+    schema = root / config.VALUES_SCHEMA
+    found: list[Problem] = []
+    for path in (*templates, schema, *values_files):
+        if path.suffix in _YAML:
+            try:
+                yamldoc.check_bounds(path, bounds.FILE if path == schema else bounds.STREAM)
+            except ConfigError as error:
+                found += error.problems
+    if found:
+        raise ConfigError(found)
