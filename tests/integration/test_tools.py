@@ -19,7 +19,7 @@ from carvelwright.reference import Reference
 from carvelwright.resources import ImagesLock
 from carvelwright.tools import crane, go, imgpkg, kbld, toolchain, ytt
 from carvelwright.tools.toolchain import Search
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_address, registry_at
 from tests.integration.test_faults import answer, error_body, reset, server
 
 if TYPE_CHECKING:
@@ -133,6 +133,12 @@ def test_who_waits_for_a_registry_that_resets_is_told_why(toolset: Toolchain) ->
             crane.digest(toolset.crane, source, step="look", timeout=60, note=notes.append)
     assert len(notes) == 1
     assert "connection reset by peer" in notes[0]
+
+
+def test_two_embedded_registries_of_a_project_do_not_share_a_log(toolset: Toolchain, tmp_path: Path) -> None:
+    storage = tmp_path / "registry"
+    with registry_at(toolset, free_address(), storage), registry_at(toolset, free_address(), storage):
+        assert len(list(tmp_path.glob("registry-*.log"))) == 2
 
 
 def test_a_file_of_this_machine_is_not_blamed_on_the_registry(
