@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 REPOSITORY_NAME = "package-repository"
 # What the build itself puts into the bundle's config/, and where its content is to be written instead.
 _STAGED = {
-    "values-schema.yaml": "rename the file: the project's values schema is put there",
-    "release.star": "rename the file: templates load from release.star what the build writes",
+    "values-schema.yaml": "rename the file: the build copies the project's values schema to this path",
+    "release.star": "rename the file: the build writes release.star for the templates",
 }
 _CRDS = "crds"
 
@@ -39,7 +39,7 @@ def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str],
     owners, found = dict(taken), []
     for name, pointer, what in named:
         if name in owners:
-            message = f"{what} has the name of {owners[name]}: one would overwrite the other"
+            message = f"{what} has the name of {owners[name]}: one overwrites the other"
             found.append(build.problem(pointer, message, key=key, found=name, expected="another name"))
         else:
             owners[name] = what
@@ -71,11 +71,13 @@ def _bundled_crds(bundle: Path) -> dict[str, str]:
 
 def _staged(data: Mapping[str, Any], bundle: Path) -> list[Problem]:
     found = [
-        Problem("this name is the build's own", Location(bundle / name), hint=hint)
+        Problem("this name is reserved for the build", Location(bundle / name), hint=hint)
         for name, hint in _STAGED.items()
         if (bundle / name).exists() or (bundle / name).is_symlink()
     ]
     crds = bundle / _CRDS
     if data.get("crds") and crds.exists() and not crds.is_dir():
-        found.append(Problem("not a directory", Location(crds), expected="the directory to which CRDs are staged"))
+        found.append(
+            Problem("not a directory", Location(crds), expected="a directory: the build stages the CRDs there")
+        )
     return found

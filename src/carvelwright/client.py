@@ -125,7 +125,7 @@ def _parse_yaml(text: str, source: Path) -> object:
     except YAMLError as error:
         raise _bad_input(f"not YAML: {error}", Location(source)) from None
     except RecursionError:
-        raise _bad_input("nested too deeply, or an anchor that holds itself", Location(source)) from None
+        raise _bad_input("nested too deeply, or an anchor that contains itself", Location(source)) from None
 
 
 def _plain_data(node: Any, source: Path) -> object:
@@ -138,7 +138,7 @@ def _plain_data(node: Any, source: Path) -> object:
             key = _key_text(_plain_data(key_node, source), where)
             if key in content:
                 at = Location(source, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-                raise _bad_input(f"the key {key!r} stands twice in one mapping", at)
+                raise _bad_input(f"the key {key!r} occurs twice in one mapping", at)
             content[key] = _plain_data(value_node, source)
         return content
     return _scalar_data(node, where)
@@ -149,14 +149,14 @@ def _scalar_data(node: Any, where: Location) -> object:
     if node.style is not None or (explicit and str(node.tag) in ("tag:yaml.org,2002:str", "!")):
         return str(node.value)
     if explicit:
-        raise _bad_input(f"the tag {node.tag} has no meaning in a schema", where)
+        raise _bad_input(f"the tag {node.tag} is not supported in a schema", where)
     if node.value == "<<":
         raise _bad_input("merge keys are not supported in a schema", where)
     if node.value in goyaml.OLD_BOOLS:
         return goyaml.OLD_BOOLS[node.value]
     tag, value = goyaml.resolve(node.value)
     if tag is goyaml.Tag.FLOAT and not math.isfinite(value):
-        raise _bad_input(f"{node.value} has no form in JSON", where)
+        raise _bad_input(f"{node.value} cannot be represented in JSON", where)
     return value
 
 
@@ -194,7 +194,7 @@ def _as_schema(document: object, source: Path) -> dict[str, Any]:
         raise _bad_input("not a schema", where, found=f"a resource of kind {document['kind']}", hint=hint)
     if "openapi" in document and "components" in document:
         hint = "take the object under components.schemas.dataValues"
-        raise _bad_input("not a schema", where, found="a whole OpenAPI document", hint=hint)
+        raise _bad_input("not a schema", where, found="a complete OpenAPI document", hint=hint)
     if "openAPIv3" in document:
         raise _bad_input("not a schema", where, found="a valuesSchema", hint="take the object under openAPIv3")
     if _depth(document) > _DEPTH_LIMIT:
@@ -257,7 +257,7 @@ def _client_view(schema: Mapping[str, Any]) -> dict[str, Any]:
     forbidden = _FORBIDDEN.search(text)
     if forbidden:
         at = f"the control character U+{ord(forbidden[0]):04X}"
-        raise _client_error("", f"{at} stands in a text", "yaml: control characters are not allowed", "leave it out")
+        raise _client_error("", f"{at} occurs in a text", "yaml: control characters are not allowed", "remove it")
     view = json.loads(_STRING.sub(_yaml_string, text), parse_int=_yaml_number, parse_float=_yaml_number)
     if not isinstance(view, dict):
         raise TypeError("not a mapping")
@@ -268,7 +268,7 @@ def _served_text(schema: Mapping[str, Any]) -> str:
     try:
         return to_go_json(dict(schema))
     except OverflowError as error:
-        raise _client_error("", str(error), "json: unsupported value", "choose a smaller number") from None
+        raise _client_error("", str(error), "json: unsupported value", "use a smaller number") from None
 
 
 def _yaml_string(match: re.Match[str]) -> str:
@@ -281,7 +281,7 @@ def _yaml_string(match: re.Match[str]) -> str:
         raise _client_error("", f"a key of over 1024 characters or one line: {_short(match[0])}", says, "shorten it")
     if _DOCUMENT_MARK.search(content):
         says = "yaml: found unexpected document indicator"
-        raise _client_error("", f"a line of --- or ... in {_short(match[0])}", says, "leave out the line break")
+        raise _client_error("", f"a line of --- or ... in {_short(match[0])}", says, "remove the line break")
     return f'"{_RAW_BREAK.sub(_fold, content)}"{colon or ""}'
 
 
@@ -377,7 +377,7 @@ def _check_keywords(schema: Mapping[str, Any], path: str) -> None:
     for keyword, name in _NOT_SUPPORTED.items():
         if schema.get(keyword) not in (None, "", {}):
             says = f"OpenAPIV3Schema '{name}' is not supported"
-            raise _client_error(path, f"has the keyword `{keyword}`", says, "leave the keyword out")
+            raise _client_error(path, f"has the keyword `{keyword}`", says, "remove the keyword")
     if schema.get("not") is not None:
         _read_node(schema["not"], path)
 
@@ -464,7 +464,7 @@ def default_values_file(schema: Mapping[str, Any], client: Client) -> str:
     if client is Client.KCTRL_0_46 and not root.properties:
         says = "Package does not have any user configurable values"
         raise _client_error(
-            "", "it has no properties", says, "give the schema properties, or leave it out of the Package"
+            "", "it has no properties", says, "add properties to the schema, or remove it from the Package"
         )
     panics: list[_Panic] = []
     values = _default_values(root, client, panics)
@@ -486,7 +486,7 @@ def _panic_error(panic: _Panic) -> CarvelwrightError:
         panic.path,
         f"its default holds an integer{where}",
         f"panic: cannot deep copy {panic.go_type}",
-        "an integer is safe only as the default of an integer option: make the integers texts, split an object into "
+        "use an integer only as the default of an integer option: make the integers text, split an object into "
         "properties with defaults of their own, or give an array the default [] and name the value in its description",
     )
 
@@ -562,7 +562,7 @@ def schema_table(schema: Mapping[str, Any]) -> tuple[TableRow, ...]:
     properties = view.get("properties")
     if "properties" not in view or not isinstance(properties, dict | None):
         says = "unable to parse the value schema, the value of key named 'properties' has unsupported type"
-        raise _client_error("", "its `properties` are no map", says, "give the schema `properties`")
+        raise _client_error("", "its `properties` is not a map", says, "add `properties` to the schema")
     if not properties:
         raw = list(to_go_json(view["default"]).encode()) if "default" in view else None
         return (TableRow(key="", default=_cell(raw), type="", description=""),)
@@ -681,17 +681,22 @@ def _panic_traps(panics: list[_Panic]) -> Iterator[Trap]:
 
 def _whole_traps(root: _Node, values: dict[str, Any]) -> Iterator[Trap]:
     if not root.properties:
-        yield Trap("empty", "", "without properties the client fails and writes no file", "give the schema properties")
+        yield Trap(
+            "empty", "", "without properties the client fails and writes no file", "add properties to the schema"
+        )
     elif not values:
         yield Trap(
-            "empty", "", "no default reaches the file: all that users get is `# {}`", "give the options defaults"
+            "empty", "", "no default is written to the file: users get only `# {}`", "add defaults to the options"
         )
     for key, child in root.properties.items():
         objects = _counted_objects(child)
         if child.default is None and objects > _DOUBLING_LIMIT:
             message = f"{objects} objects below it without a default: the client's memory doubles with each"
             yield Trap(
-                "doubling", key, message, "give this option the default {}, which the client fills just the same"
+                "doubling",
+                key,
+                message,
+                "set the default of this option to {}, which the client expands in the same way",
             )
 
 
@@ -719,14 +724,14 @@ def _reaches(values: Any, path: tuple[str, ...]) -> bool:
 def _node_traps(path: tuple[str, ...], node: _Node, values: dict[str, Any]) -> Iterator[Trap]:
     name, reaches = ".".join(path), _reaches(values, path)
     if node.default is not None and not reaches:
-        message = "its default is dropped, since the client enters no object above it"
-        yield Trap("dropped", name, message, "give each object above it `type: object`, or the default {}")
+        message = "its default is lost, since the client enters no object above it"
+        yield Trap("dropped", name, message, "add `type: object` or the default {} to each object above it")
     if node.nullable and node.properties and node.default is None and reaches:
         message = "the client writes it expanded, although its default is null"
-        yield Trap("nullable", name, message, "do without nullable here: add an option that switches the feature on")
+        yield Trap("nullable", name, message, "remove nullable here, and add an option that enables the feature")
     if not (node.properties or node.nullable or reaches) and node.default is None:
         message = "has no default: the client leaves it out of the file"
-        yield Trap("no-default", name, message, "give it a default, or make it nullable")
+        yield Trap("no-default", name, message, "add a default, or make it nullable")
 
 
 def _value_traps(value: object, path: str) -> Iterator[Trap]:
@@ -740,26 +745,30 @@ def _value_traps(value: object, path: str) -> Iterator[Trap]:
     elif isinstance(value, str):
         yield from _text_traps(value, path)
     elif isinstance(value, float) and "e" in goyaml.format_float(value):
-        message = f"its default reads {goyaml.format_float(value)} in the file"
-        yield Trap("exponent", path, message, "choose a unit in which the number is an integer, or a text")
+        message = f"its default is written as {goyaml.format_float(value)} in the file"
+        yield Trap("exponent", path, message, "use a unit in which the number is an integer, or use text")
 
 
 def _key_traps(key: str, item: object, path: str) -> Iterator[Trap]:
     if item == {}:
         message = f"the client writes `{key}:` without the {{}} of an empty map, which ytt then refuses as null"
-        yield Trap("empty-map", path, message, "give it a default with content, or make it nullable with default null")
+        yield Trap("empty-map", path, message, "add a default with content, or make it nullable with default null")
     if ": {}" in key:
-        yield Trap("braces", path, "the client takes ` {}` out of its name", "do without `: {}` in a key")
+        yield Trap("braces", path, "the client removes ` {}` from its name", "remove `: {}` from the key")
 
 
 def _text_traps(text: str, path: str) -> Iterator[Trap]:
     if ": {}" in text:
-        message = "the client takes ` {}` out of its default where that follows a colon"
-        yield Trap("braces", path, message, "do without `: {}` in a text: JSON can say `:{}`")
+        message = "the client removes ` {}` after a colon from its default"
+        yield Trap("braces", path, message, "remove `: {}` from the text; in JSON write `:{}`")
     if goyaml.loses_leading_break(text):
-        yield Trap("leading-break", path, "the line break that its default begins with is lost", "begin with text")
+        yield Trap(
+            "leading-break", path, "the line break at the start of its default is lost", "begin the default with text"
+        )
     if any(ord(char) > 0xFFFF for char in text):  # noqa: PLR2004  # beyond the basic plane
-        yield Trap("escaped", path, "its default shows escapes such as \\U0001F600", "do without emoji in defaults")
+        yield Trap(
+            "escaped", path, "its default is written with escapes such as \\U0001F600", "remove emoji from the default"
+        )
 
 
 _UNREAD = {
@@ -775,11 +784,11 @@ _UNREAD = {
 def _keyword_traps(schema: Mapping[str, Any], path: str) -> Iterator[Trap]:
     for keyword, kind in _UNREAD.items():
         if _holds_default(schema.get(keyword)):
-            message = f"a default under its `{keyword}` never reaches the file"
-            yield Trap(kind, path, message, "put what users should see into the option's own default")
+            message = f"a default under its `{keyword}` is never written to the file"
+            yield Trap(kind, path, message, "move what users should see to the option's own default")
     if any("\x85" in text for text in _texts(schema.get("default"))):
         message = "the character U+0085 in its default becomes a space"
-        yield Trap("folded", path, message, "write a line feed, or leave the character out")
+        yield Trap("folded", path, message, "write a line feed, or remove the character")
     for key, child in (schema.get("properties") or {}).items():
         yield from _keyword_traps(child or {}, _join(path, key))
 

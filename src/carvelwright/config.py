@@ -121,7 +121,7 @@ class Project:
             f"no release {version} in {RELEASES_DIRECTORY}{did_you_mean(version, names)}",
             exit_code=ExitCode.CONFIG,
             details=f"found: {', '.join(names)}",
-            hint=f"add {RELEASES_DIRECTORY}/{version}.yaml, or name one of these",
+            hint=f"add {RELEASES_DIRECTORY}/{version}.yaml, or use one of these",
         )
 
 
@@ -150,7 +150,7 @@ def require_project(root: Path) -> None:
         raise CarvelwrightError(
             f"{root} is not a package project: it has no {BUILD_FILE}",
             exit_code=ExitCode.CONFIG,
-            hint="run in the project's directory, or name it: carvelwright --project DIR …",
+            hint="change to the project's directory, or name it: carvelwright --project DIR …",
         )
 
 
@@ -232,13 +232,13 @@ def _missing_parts(root: Path) -> list[Problem]:
     config = root / BUNDLE_CONFIG
     if config.is_dir():
         return found
-    message = "not a directory" if config.exists() else "not there"
-    return [*found, Problem(message, Location(config), expected="part of every package project: a directory")]
+    message = "not a directory" if config.exists() else "missing"
+    return [*found, Problem(message, Location(config), expected="required in every package project: a directory")]
 
 
 def _not_a_file(path: Path) -> Problem:
-    message = "not there" if not path.exists() else "a directory" if path.is_dir() else "a special file"
-    return Problem(message, Location(path), expected="part of every package project: a file")
+    message = "missing" if not path.exists() else "a directory" if path.is_dir() else "a special file"
+    return Problem(message, Location(path), expected="required in every package project: a file")
 
 
 def _unread_files(root: Path) -> list[Problem]:
@@ -251,10 +251,10 @@ def _unread_files(root: Path) -> list[Problem]:
     }
     return [
         Problem(
-            "nothing reads this file",
+            "unknown file, which nothing reads",
             Location(path),
             expected=words,
-            hint="rename it to one of these, or move it elsewhere; only a README may be here besides",
+            hint="rename it to one of these, or move it elsewhere; only a README is allowed besides",
         )
         for directory, words in expected.items()
         for path in _entries(directory)

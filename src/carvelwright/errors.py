@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 class ExitCode(IntEnum):
     """Exit codes of the command line; docs/reference/exit-codes.md is generated from this table."""
 
-    OK = 0, "the command did what was asked"
-    INTERNAL = 1, "a fault in carvelwright itself: please report it, with the output of --debug"
+    OK = 0, "success"
+    INTERNAL = 1, "an internal error of carvelwright: report it with the output of --debug"
     USAGE = 2, "the command line is wrong"
     CONFIG = 3, "build.yaml, a release, the metadata, the values schema, a template or a values file is wrong"
     TOOL_MISSING = 4, "a tool is missing or has another version than the pinned one"
     TOOL_FAILED = 5, "a tool ran and failed"
-    REGISTRY = 6, "a registry refused, could not be reached, did not answer in time or holds what cannot be carried on"
-    RELEASED = 7, "this version is already released with other content"
-    FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, not there"
+    REGISTRY = (
+        6,
+        "a registry refused, could not be reached, did not respond in time, or holds content that cannot be extended",
+    )
+    RELEASED = 7, "this version is already released with different content"
+    FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, or missing"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 
@@ -75,7 +78,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 class CarvelwrightError(Exception):
-    """An expected failure, told without a traceback.
+    """An expected failure, reported without a traceback.
 
     `message` says what failed, `details` what was seen (a tool's stderr, for example), `hint` what to do,
     `step` names the build step in which it happened.

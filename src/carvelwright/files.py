@@ -24,9 +24,9 @@ _HINTS = {
     errno.ENOSPC: "free space on that file system, then run the same command again",
     errno.EDQUOT: "free space within the quota, then run the same command again",
     errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
-    errno.EACCES: "give this user the right to read and write there",
-    errno.EPERM: "give this user the right to read and write there",
-    errno.EROFS: "that file system is read-only: use another directory",
+    errno.EACCES: "grant this user read and write permission",
+    errno.EPERM: "grant this user read and write permission",
+    errno.EROFS: "use another directory: the file system is read-only",
     errno.ENOENT: "check the path",
 }
 
@@ -63,9 +63,9 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
         handed = stat.S_ISFIFO(mode) and Path(os.path.realpath(path)).name.startswith("pipe:")
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or handed):
             raise CarvelwrightError(
-                f"cannot read {path}: it is no plain file",
+                f"cannot read {path}: not a regular file",
                 exit_code=ExitCode.FILESYSTEM,
-                hint="put a plain file there",
+                hint="replace it with a regular file",
             )
         with path.open("rb") as file:
             content = file.read(-1 if limit is None else limit + 1)
@@ -128,7 +128,7 @@ def new_directory(final: Path, *, replace: bool = True) -> Iterator[Path]:
     with temporary_directory(final.parent, f".{final.name}.new.") as staging:
         with reporting_file_errors("write", final):
             yield staging
-        with reporting_file_errors("put in place"):
+        with reporting_file_errors("replace"):
             if replace:
                 replace_directory(staging, final)
             else:
@@ -263,7 +263,7 @@ def walk_files(root: Path, skip: Callable[[str], bool] = lambda _: False) -> Ite
             raise CarvelwrightError(
                 f"{path} is a symbolic link or a special file",
                 exit_code=ExitCode.CONFIG,
-                hint="put a plain file there: nothing here reads links, pipes, sockets or devices",
+                hint="replace it with a regular file: links, pipes, sockets and devices are not read",
             )
         if path.is_file():
             yield path
@@ -278,7 +278,7 @@ def encoded_name(path: Path, root: Path) -> bytes:
         raise CarvelwrightError(
             f"{name!a} in {root}: the file's name is not UTF-8",
             exit_code=ExitCode.CONFIG,
-            hint="rename the file: its name has to be the same everywhere",
+            hint="rename the file: names must be valid UTF-8, so that they are the same on every system",
         ) from None
 
 

@@ -29,7 +29,7 @@ def _platform(text: str) -> None:
     platform = Platform.parse(text)
     if platform.os != "linux" or platform.architecture not in LINUX_ARCHITECTURES:
         known = ", ".join(f"linux/{architecture}" for architecture in sorted(LINUX_ARCHITECTURES))
-        raise ValueError(f"Go builds no Linux image for it (expected one of {known})")
+        raise ValueError(f"Go does not build Linux binaries for it (expected one of {known})")
 
 
 def _moment(text: str) -> None:

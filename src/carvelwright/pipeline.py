@@ -274,11 +274,11 @@ def _still_published(
 ) -> bool:
     session = open_session(root, environment, reporter)
     latest = release.repository.repository.tagged(LATEST)
-    with reporter.step("look at the registry") as step:
+    with reporter.step("query the registry") as step:
         found = crane.digest(
             session.tools().crane,
             latest,
-            step="look at the registry",
+            step="query the registry",
             timeout=options.registry_timeout,
             note=reporter.note,
         )

@@ -93,7 +93,7 @@ class BuildPlan:
             for platform in self.platforms
         ]
         return [
-            *(["start the embedded registry"] if self.embedded else [f"look for what {self.repository} holds already"]),
+            *(["start the embedded registry"] if self.embedded else [f"read what {self.repository} already holds"]),
             *compiled,
             *(f"assemble image {plan.config.name} and push it to {plan.target}" for plan in self.images),
             "stage the bundle, render it with ytt, lock its images with kbld",
@@ -101,7 +101,7 @@ class BuildPlan:
             "export the values schema; make Package, PackageMetadata and the values files",
             f"push the package repository to {self.repository} and tag it {LATEST}",
             f"copy everything into dist/{self.archive_name} and verify its digests",
-            "put everything into dist/",
+            "move everything into dist/",
         ]
 
 
@@ -116,7 +116,7 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
                 f"platform {platform} is not one of the project's{did_you_mean(str(platform), known)}",
                 exit_code=ExitCode.USAGE,
                 details=f"expected: {', '.join(known)}",
-                hint="add it to `platforms` in package/build.yaml, or name one of these",
+                hint="add it to `platforms` in package/build.yaml, or use one of these",
             )
     target = options.to or project.registry
     tag = release.version.tag
@@ -158,6 +158,6 @@ def _created(release: Release, environment: Mapping[str, str]) -> str:
             "SOURCE_DATE_EPOCH is not a number of seconds since 1970",
             exit_code=ExitCode.USAGE,
             details=f"found: {text!r}",
-            hint="unset it to use the release's own date, or set it to a whole number",
+            hint="unset it to use the release's date, or set it to a whole number",
         )
     return dt.datetime.fromtimestamp(int(text), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -433,7 +433,7 @@ def _start(
             f"step {step}: cannot start {argv[0]}: {error}",
             exit_code=ExitCode.CONFIG,
             details=f"command: {' '.join(argv)!r}",
-            hint="remove the NUL character, or what is no UTF-8, from what the command line is made of",
+            hint="remove the NUL character or the bytes that are not UTF-8 from the arguments",
             step=step,
         ) from error
     except OSError as error:
@@ -451,9 +451,9 @@ def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None
     named = env.get("TMPDIR") if env else None
     if named and not os.access(f"{cwd}/{named}/" if cwd and named[0] != "/" else f"{named}/", os.W_OK | os.X_OK):
         raise CarvelwrightError(
-            f"step {step}: TMPDIR is {named}: not a directory that can be written to",
+            f"step {step}: TMPDIR is {named}: not a writable directory",
             exit_code=ExitCode.FILESYSTEM,
-            hint="create that directory, or set TMPDIR to another one",
+            hint="create the directory, or set TMPDIR to another one",
             step=step,
         )
 

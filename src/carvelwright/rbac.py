@@ -74,10 +74,10 @@ class Installer:
         ]
         if wrong:
             raise CarvelwrightError(
-                "the service account cannot be called that",
+                "the service account's name or namespace is invalid",
                 exit_code=ExitCode.USAGE,
                 details="\n".join(wrong),
-                hint="give other names: carvelwright rbac --name NAME --namespace NAMESPACE",
+                hint="use other names: carvelwright rbac --name NAME --namespace NAMESPACE",
             )
 
 
@@ -148,10 +148,10 @@ def _object(document: Any) -> Manifest:
         case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
             return dict(document)
     raise CarvelwrightError(
-        "the manifests have a document that is no Kubernetes object",
+        "the manifests contain a document that is not a Kubernetes object",
         exit_code=ExitCode.CONFIG,
         details=f"found: {reprlib.repr(document)}\nexpected: apiVersion, kind and metadata.name, each a text",
-        hint="look for it in what `carvelwright render` prints",
+        hint="search for it in the output of `carvelwright render`",
     )
 
 
@@ -179,7 +179,7 @@ def _resource(manifest: Manifest) -> tuple[str, str, bool]:
             f"the rights for a {manifest['kind']} are not known",
             exit_code=ExitCode.CONFIG,
             details=f"found: {manifest['kind']} {manifest['metadata']['name']}\nknown: {', '.join(_RESOURCES)}",
-            hint="grant them by hand beside what this prints for the rest",
+            hint="grant them by hand in addition to what `carvelwright rbac` prints for the other objects",
         ) from None
 
 

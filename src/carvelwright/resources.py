@@ -112,7 +112,7 @@ class BundleLock:
             raise _not_a("BundleLock", f"kind is {_kind(document)!r}")
         image, tag = bundle.get("image"), bundle.get("tag")
         if not isinstance(image, str) or not isinstance(tag, str | None):
-            raise _not_a("BundleLock", "no image, or a tag that is no text")
+            raise _not_a("BundleLock", "no image, or a tag that is not text")
         return cls(Reference.parse(image), tag)
 
 

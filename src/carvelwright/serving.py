@@ -105,13 +105,13 @@ def _release(workspace: Workspace) -> ReleaseRecord:
         raise _nothing_to_serve(workspace) from None
     except ValueError as error:
         raise CarvelwrightError(
-            f"{path} is not what a build writes: {error}",
+            f"{path} was not written by a build: {error}",
             exit_code=ExitCode.FILESYSTEM,
             hint=f"remove {workspace.dist}, then run `carvelwright build`",
         ) from None
     if not dist.is_whole(workspace.dist):
         raise CarvelwrightError(
-            f"{workspace.dist} is not what was built: a file is missing, changed or added",
+            f"{workspace.dist} differs from what was built: a file is missing, changed or added",
             exit_code=ExitCode.FILESYSTEM,
             hint="remove what was changed or added (`sha256sum -c SHA256SUMS` there names it), then run "
             "`carvelwright build`",

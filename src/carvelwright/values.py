@@ -62,7 +62,7 @@ def load_schema(path: Path) -> Document:
     for pointer, place in _keys(document.data, document, ()):
         plain = place.line and lines[place.line - 1][(place.column or 1) - 1 :].startswith(pointer[-1])
         if plain and _NO_TEXT.fullmatch(pointer[-1]):
-            message = f"ytt does not read the key {pointer[-1]} as text"
+            message = f"ytt does not parse the key {pointer[-1]} as text"
             found.append(document.problem(pointer, message, key=True, hint="put it in quotes"))
     if found:
         raise ConfigError(found, what=str(path))
@@ -125,7 +125,11 @@ def annotated(schema: ValuesSchema, title: str) -> str:
 
     The text is valid input as it stands, and gives the same values as none.
     """
-    lines = [f"# {title}", "# Every value below is the default: keep what you change, remove the rest.", "---"]
+    lines = [
+        f"# {title}",
+        "# Every value below is the default. Keep the values that you change and remove the others.",
+        "---",
+    ]
     for name, child in schema.openapi.get("properties", {}).items():
         lines += ["", *_annotated(name, child, schema.extras, (name,))]
     return "\n".join(lines) + "\n"

@@ -109,7 +109,7 @@ class Workspace:
                     raise CarvelwrightError(
                         f"another build is running in {self.root}",
                         exit_code=ExitCode.FILESYSTEM,
-                        hint="wait until it has ended, or let carvelwright wait: carvelwright build --wait",
+                        hint="wait until it has ended, or run carvelwright build --wait",
                     )
                 # Not left to the kernel: a signal just before such a wait would not end it.
                 time.sleep(_LOOK_SECONDS)
@@ -147,10 +147,10 @@ class Workspace:
             place = self.root / part
             if part.parts and (place.is_symlink() or (place.exists() and not place.is_dir())):
                 raise CarvelwrightError(
-                    f"{place} is {'a symbolic link' if place.is_symlink() else 'no directory'}",
+                    f"{place} is {'a symbolic link' if place.is_symlink() else 'not a directory'}",
                     exit_code=ExitCode.FILESYSTEM,
-                    details="expected: nothing there, or a directory that carvelwright made",
-                    hint="move it away, then run the same command again",
+                    details="expected: a directory that carvelwright made, or none",
+                    hint="move it to another place, then run the same command again",
                 )
 
 
@@ -212,7 +212,7 @@ def _require_sealed(product: Path, seals: Path) -> None:
     digest = _digest_of(product)
     if digest is None or not (seals / digest).is_file():
         raise CarvelwrightError(
-            f"{product} is not what was made: something in it is missing, changed or added",
+            f"{product} differs from what was built: something in it is missing, changed or added",
             exit_code=ExitCode.FILESYSTEM,
             hint=f"remove {product}, then run the same command again",
         )

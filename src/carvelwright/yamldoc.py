@@ -97,7 +97,7 @@ class Document:
 
 
 def _spellings(key: str | int | None) -> list[str]:
-    """Return how a key may stand in a file; what is no text there (`True`, null) has several ways."""
+    """Return how a key may stand in a file; what is not text there (`True`, null) has several ways."""
     return [str(key), str(key).lower(), *(["null", "~", ""] if key is None else [])]
 
 

@@ -62,7 +62,7 @@ CASES = [
         ["build.yaml:5:5: wrong value of go", "found: 1.27\n", "expected: the Go version", "(string)"],
     ),
     Case(
-        "key that is no text",
+        "key that is not text",
         BUILD,
         "hello: .",
         "1: .",
@@ -239,7 +239,7 @@ CASES = [
         "values-schema.yaml",
         '"pattern"',
         '"patern"',
-        ["values-schema.yaml:17:1: name: 'patern' is no keyword of JSON Schema", "such as pattern"],
+        ["values-schema.yaml:17:1: name: 'patern' is not a keyword of JSON Schema", "such as pattern"],
         command=["check"],
     ),
     Case(
@@ -248,10 +248,10 @@ CASES = [
         "          image: hello",
         "          image: helo\n          env: [{}]\n          ports:\n            - containerPort: 99999",
         [
-            "deployment.yaml:21: Deployment hello: containerPort is no port\n",
+            "deployment.yaml:21: Deployment hello: containerPort is not a port\n",
             "found: 99999",
             "Deployment hello: an environment variable without a name",
-            "a manifest asks for image 'helo'",
+            "a manifest uses image 'helo'",
         ],
         command=["check"],
     ),
@@ -262,10 +262,10 @@ CASES = [
         "image: hello",
         "image: helo",
         [
-            "a manifest asks for image 'helo'",
-            "expected: one that the project builds: hello",
-            "no manifest asks for image 'hello'",
-            "hint: use it, or remove it",
+            "a manifest uses image 'helo'",
+            "expected: an image that the project builds: hello",
+            "no manifest uses image 'hello'",
+            "hint: use it in a manifest, or remove it",
         ],
     ),
     Case(
@@ -370,17 +370,22 @@ def test_a_missing_file_is_named(hello: PackageProject, name: str) -> None:
 
 def test_a_missing_bundle_is_named(hello: PackageProject) -> None:
     (hello.root / "bundle").rename(hello.root / "bundel")
-    refused(hello, ["build"], 3, ["bundle/config: not there", "expected: part of every package project"])
+    refused(hello, ["build"], 3, ["bundle/config: missing", "expected: required in every package project: a directory"])
 
 
 def test_a_symlink_in_the_bundle_is_named(hello: PackageProject) -> None:
     (hello.root / "bundle/config/link.yaml").symlink_to("/etc/hostname")
-    refused(hello, ["build"], 3, ["bundle/config/link.yaml is a symbolic link", "hint: put a plain file there"])
+    refused(hello, ["build"], 3, ["bundle/config/link.yaml is a symbolic link", "hint: replace it with a regular file"])
 
 
 def test_a_file_with_the_name_of_the_builds_own_library_is_named(hello: PackageProject) -> None:
     (hello.root / "bundle/config/release.star").write_text("version = 1\n")
-    refused(hello, ["render"], 3, ["bundle/config/release.star: this name is the build's own", "hint: rename the file"])
+    refused(
+        hello,
+        ["render"],
+        3,
+        ["bundle/config/release.star: this name is reserved for the build", "hint: rename the file"],
+    )
 
 
 @pytest.mark.parametrize("name", [BUILD, METADATA, RELEASE, TEMPLATE])
@@ -426,7 +431,7 @@ def test_check_reports_as_json(hello: PackageProject) -> None:
 
 
 def test_check_of_a_good_project(hello: PackageProject) -> None:
-    assert hello.run("check").ok().out == "ok: nothing to complain about\n"
+    assert hello.run("check").ok().out == "ok: no problems found\n"
     assert json.loads(hello.run("check", "--format", "json").ok().out) == []
 
 
@@ -441,7 +446,7 @@ def test_check_finds_what_only_tools_and_the_server_see(hello: PackageProject) -
     hello.replace(TEMPLATE, "{{ upstream }}", "{{ nothing }}")
     told = ["1.0.0+example.10-x.1.yaml: 1.0.0+example.10-x.1 was released after 1.0.0+example.9-x.1", "sorts below it"]
     told += ["1.0.0+example.1 and 1.0.0+example.01 are the same version to Carvel"]
-    told += ["package.yaml.j2:5: 'nothing' is undefined", "image 'other'", "no manifest asks for image 'hello'"]
+    told += ["package.yaml.j2:5: 'nothing' is undefined", "image 'other'", "no manifest uses image 'hello'"]
     refused(hello, ["check"], 3, told)
 
 

@@ -50,7 +50,7 @@ def steps(err: str) -> dict[str, str]:
 
 def unchanged(project: PackageProject) -> bool:
     outcome = project.run("build").ok()
-    return outcome.out.startswith("nothing changed: nothing was rebuilt") and steps(outcome.err) == {}
+    return outcome.out.startswith("up to date: nothing was rebuilt") and steps(outcome.err) == {}
 
 
 # What dist/ holds
@@ -385,7 +385,7 @@ def test_a_release_record_of_another_shape_is_built_again_and_not_served(built: 
     (dist / "SHA256SUMS").write_text(sums.replace(old, hashlib.sha256(content.encode()).hexdigest()))
     outcome = built.run("serve")
     assert outcome.code == 8
-    assert "release.json is not what a build writes: " in outcome.err
+    assert "release.json was not written by a build: " in outcome.err
     assert built.run("build").ok().out.startswith("built, ")
     assert unchanged(built)
 

@@ -128,14 +128,14 @@ def test_every_clash_of_names_is_told_at_once_before_any_work(hello: PackageProj
         return [number for number, line in enumerate(lines, 1) if words in line][nth]
 
     wanted = [
-        f"{BUILD}:{at('name: hello', 1)}:11: image 2 has the name of image 1: one would overwrite the other",
+        f"{BUILD}:{at('name: hello', 1)}:11: image 2 has the name of image 1: one overwrites the other",
         f"{BUILD}:{at('name: package-repository')}:11: image 3 has the name of the package repository",
         f"{BUILD}:{at('binaries: {hello: ., other')}:20: a binary of payload has the name of a binary of payload",
         f"{BUILD}:{at('links: {other')}:17: a link of payload has the name of a binary of payload",
         f"{BUILD}:{at('files: [one')}:13: one/a.yaml of example.com/m has the name of bundle/config/crds/a.yaml",
         f"{BUILD}:{at('files: [one')}:37: two/b.yaml of example.com/m has the name of one/b.yaml of example.com/m",
-        "bundle/config/values-schema.yaml: this name is the build's own",
-        "bundle/config/release.star: this name is the build's own",
+        "bundle/config/values-schema.yaml: this name is reserved for the build",
+        "bundle/config/release.star: this name is reserved for the build",
     ]
     for command in ("check", "build"):
         outcome = hello.run(command)

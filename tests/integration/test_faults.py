@@ -103,7 +103,7 @@ REGISTRIES: dict[str, tuple[Callable[[socket.socket], None] | None, str]] = {
     "no HTTP": (nonsense, "malformed HTTP"),
     "500": (answer("500 Internal Server Error", "broken"), "500 Internal Server Error"),
     "401": (answer("401 Unauthorized", error_body("UNAUTHORIZED"), LOGIN), "docker login 127.0.0.1:"),
-    "403": (answer("403 Forbidden", error_body("DENIED")), "hint: these credentials may not pull from 127.0.0.1:"),
+    "403": (answer("403 Forbidden", error_body("DENIED")), "hint: use credentials that may pull from 127.0.0.1:"),
     "hangs": (None, "did not end within 3 s and was stopped"),
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ def test_a_temporary_directory_that_is_not_there_is_named(built: PackageProject,
     for command in (["build", "--to", f"{free_address()}/p"], ["render"], ["doctor"]):
         outcome = built.run(*command, environment={"TMPDIR": str(tmp_path / "none")})
         assert outcome.code == 8, outcome
-        assert f"TMPDIR is {tmp_path}/none: not a directory that can be written to" in outcome.err
+        assert f"TMPDIR is {tmp_path}/none: not a writable directory" in outcome.err
         assert "registry" not in outcome.err
 
 
@@ -327,7 +327,7 @@ def ended_well(project: PackageProject, build: subprocess.Popen[bytes], err: str
         assert build.returncode == -signal.SIGKILL
         return
     assert build.returncode == 130, err
-    assert "error: interrupted; what was finished is kept" in err
+    assert "error: interrupted; finished steps are kept" in err
     assert "Traceback" not in err
     assert alive_below(project.root) == []
     assert scraps(project) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-LINE = b"error: interrupted; what was finished is kept: the same command goes on from there\n"
+LINE = b"error: interrupted; finished steps are kept, run the same command again to continue\n"
 ENTRIES = {
     "module": [sys.executable, "-m", "carvelwright"],
     "script": [str(Path(sys.executable).parent / "carvelwright")],

@@ -139,7 +139,7 @@ def test_a_release_with_other_content_is_refused_with_what_differs(hello: Packag
         repository.refuse_other_content(plan, PublishedRepository(package=old), new)
     error = caught.value
     assert error.exit_code is ExitCode.RELEASED
-    assert error.message == f"{NAME} {VERSION} is already released with other content"
+    assert error.message == f"{NAME} {VERSION} is already released with different content"
     assert (error.details or "").splitlines() == [
         f"published bundle: {ONE}",
         f"this bundle:      {TWO}",

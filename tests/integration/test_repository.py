@@ -69,7 +69,7 @@ def test_a_release_is_never_changed(built: PackageProject, registry: str, crane:
     built.replace("bundle/config/base/deployment.yaml", "app: hello", "app: hullo")
     outcome = built.run("build", "--to", to)
     assert outcome.code == 7
-    assert f"error: {NAME} {FIRST} is already released with other content" in outcome.err
+    assert f"error: {NAME} {FIRST} is already released with different content" in outcome.err
     assert "releaseNotes" in outcome.err
     assert "template" in outcome.err
     assert held[f"{to}/{NAME}:1.0.0_example.1"] in outcome.err
@@ -194,7 +194,7 @@ def serving(built: PackageProject) -> Iterator[subprocess.Popen[str]]:
     assert server.stderr
     try:
         lines = [server.stdout.readline(), server.stdout.readline()]
-        assert lines[1] == "serving; Ctrl-C ends it\n", (lines, server.poll())
+        assert lines[1] == "serving; press Ctrl-C to stop\n", (lines, server.poll())
         yield server
     finally:
         server.kill()
@@ -260,7 +260,7 @@ def test_a_port_in_use_is_told(built: PackageProject) -> None:
                 assert outcome.code == 6
             assert outcome.code == 6
             assert f"cannot listen on {address}: Address already in use" in outcome.err
-            assert re.search(r"hint: stop what listens there .*--to REGISTRY/PATH", outcome.err)
+            assert re.search(r"hint: stop the program that listens there .*--to REGISTRY/PATH", outcome.err)
     assert snapshot(built.root / "dist") == before
 
 

@@ -70,7 +70,7 @@ def test_what_no_build_made_is_named_and_kept(built: PackageProject, tmp_path: P
             continue
         assert outcome.code == 8, (name, outcome)
         assert words in outcome.err, (name, outcome.err)
-        assert "hint: move these to another place, or delete them, then run the same command again" in outcome.err
+        assert "hint: move or delete them, then run the same command again" in outcome.err
         assert not [line for line in outcome.err.splitlines() if line.endswith(" s")]
 
 
@@ -86,7 +86,7 @@ def test_a_dist_that_is_no_directory_is_kept(built: PackageProject, tmp_path: Pa
     before = snapshot(tmp_path / "moved")
     outcome = built.run("build")
     assert outcome.code == 8
-    assert f"dist is {'no directory' if kind == 'file' else 'a symbolic link'}" in outcome.err
+    assert f"dist is {'not a directory' if kind == 'file' else 'a symbolic link'}" in outcome.err
     assert dist.is_symlink() if kind == "link" else dist.read_text() == "mine"
     assert snapshot(tmp_path / "moved") == before
 

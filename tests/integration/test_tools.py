@@ -64,8 +64,8 @@ MISSING = [
 ]
 OTHER = {
     "page": (answer("404 Not Found", "<html>404 Not Found: MANIFEST_UNKNOWN</html>"), "run the same command again"),
-    "denied": (answer("403 Forbidden", error_body("DENIED")), "these credentials may not pull from 127.0.0.1:"),
-    "page 403": (answer("403 Forbidden", "<html>401 UNAUTHORIZED</html>"), "these credentials may not pull from 127."),
+    "denied": (answer("403 Forbidden", error_body("DENIED")), "use credentials that may pull from 127.0.0.1:"),
+    "page 403": (answer("403 Forbidden", "<html>401 UNAUTHORIZED</html>"), "use credentials that may pull from 127."),
     "limit": (answer("429 Too Many Requests", error_body("TOOMANYREQUESTS")), "wait, then run"),
     "other": (answer("418 I'm a teapot", "404 Not Found MANIFEST_UNKNOWN"), "run the same command again"),
 }
@@ -112,7 +112,7 @@ def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> 
         target = Reference.parse(f"{address}/p/x:latest")
         with pytest.raises(CarvelwrightError) as caught:
             crane.tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
-    assert caught.value.hint == f"these credentials may not push to {address}/p/x: use others, or another --to"
+    assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another --to"
 
 
 def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain, tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchai
     with server(None) as address, pytest.raises(CarvelwrightError) as caught:
         pull(toolset, address, tmp_path / "pulled", notes, timeout=6)
     (note,) = notes
-    assert note.startswith(f"step read: registry {address} does not answer yet or takes long, failed requests are ")
+    assert note.startswith(f"step read: registry {address} has not responded yet, retrying failed requests (")
     assert "(5 s of 6 s)" in note
-    assert caught.value.hint == "check that the registry answers, or allow more time: --registry-timeout SECONDS"
+    assert caught.value.hint == "check that the registry responds, or allow more time with --registry-timeout SECONDS"
 
 
 def test_who_waits_for_a_registry_that_resets_is_told_why(toolset: Toolchain) -> None:
@@ -148,7 +148,7 @@ def test_a_file_of_this_machine_is_not_blamed_on_the_registry(
     tool = replace(toolset.imgpkg, environment={**toolset.imgpkg.environment, "TMPDIR": str(tmp_path / "none")})
     with pytest.raises(CarvelwrightError) as caught:
         imgpkg.pull_bundle(tool, source, tmp_path / "pulled", step="read", timeout=60, note=print)
-    assert caught.value.message == f"step read: TMPDIR is {tmp_path}/none: not a directory that can be written to"
+    assert caught.value.message == f"step read: TMPDIR is {tmp_path}/none: not a writable directory"
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     archive, target = tmp_path / "none/archive.tar", source.repository
     with pytest.raises(CarvelwrightError) as caught:
@@ -202,7 +202,7 @@ def test_a_values_file_called_minus_is_a_file(
 
 def test_a_values_file_that_ytt_cannot_name_is_refused(toolset: Toolchain, tmp_path: Path) -> None:
     (tmp_path / "a=b.yaml").write_text("a: 1\n")
-    with pytest.raises(CarvelwrightError, match="ytt takes no path that holds `=`"):
+    with pytest.raises(CarvelwrightError, match="ytt does not accept a path with `=`"):
         ytt.render(toolset.ytt, tmp_path, [tmp_path / "a=b.yaml"], step="render")
 
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_wrong_throughout_is_told_in_part() -> None:
     [
         ("[" * 100_000, "nested too deeply"),
         ("[" * 60 + "]" * 60, "nested too deeply"),
-        ('{"a": 1, "a": 2}', "stands twice"),
+        ('{"a": 1, "a": 2}', "occurs twice"),
         ("NaN", "not JSON"),
         ("1e999", "no float64"),
         ("1" * 5000, "digit"),
@@ -135,7 +135,7 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path, name: str) -> N
     path = tmp_path / name
     if name == "fifo":
         os.mkfifo(path)
-    with pytest.raises(CarvelwrightError, match="no plain file"):
+    with pytest.raises(CarvelwrightError, match="not a regular file"):
         files.read_bytes(path)
 
 

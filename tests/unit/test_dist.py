@@ -50,7 +50,7 @@ def refusal(directory: Path) -> list[str]:
     with pytest.raises(CarvelwrightError) as caught:
         dist.require_own(directory)
     assert caught.value.exit_code is ExitCode.FILESYSTEM
-    assert caught.value.message == f"the build would replace what it did not make: {directory}"
+    assert caught.value.message == f"the build would overwrite files that it did not make: {directory}"
     assert "delete them" in (caught.value.hint or "")
     return [line.replace(f"{directory}/", "") for line in (caught.value.details or "").splitlines()]
 

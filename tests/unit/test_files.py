@@ -211,7 +211,7 @@ def test_what_is_no_plain_file_or_too_large_is_reported_with_what_to_do(tmp_path
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     assert caught.value.lines() == [
         f"cannot read {tmp_path}/fifo: it is no plain file",
-        "    hint: put a plain file there",
+        "    hint: replace it with a regular file",
     ]
     assert files.read_bytes(tmp_path / "file") == files.read_bytes(tmp_path / "file", 5) == b"12345"
     with pytest.raises(CarvelwrightError) as caught:

@@ -39,7 +39,7 @@ def test_the_whole_plan_as_data(project: Project) -> None:
         "steps": plan.steps(),
     }
     assert plan.steps()[:2] == [
-        f"look for what {where}/package-repository:1.0.0_example.1 holds already",
+        f"read what {where}/package-repository:1.0.0_example.1 already holds",
         "compile hello of payload for linux/arm64",
     ]
     assert plan.default_values_name == "hello-data-values.yaml"

@@ -93,7 +93,7 @@ def problems(project: PackageProject) -> list[Problem]:
             BUILD,
             "linux/amd64",
             "windows/amd64",
-            "wrong value of platforms[0]: Go builds no Linux image for it",
+            "wrong value of platforms[0]: Go does not build Linux binaries for it",
             ":4:13",
         ),
         (
@@ -122,7 +122,7 @@ def test_a_port_that_is_none_is_named(hello: PackageProject) -> None:
     line = next(line for line in text.splitlines() if line.startswith("registry:"))
     hello.replace(BUILD, line, "registry: 127.0.0.1:99999/packages")
     (problem,) = problems(hello)
-    assert problem.message == "wrong value of registry: 99999 is no port"
+    assert problem.message == "wrong value of registry: 99999 is not a port"
     assert problem.expected == "1 to 65535"
 
 
@@ -161,7 +161,7 @@ def test_a_file_among_the_releases_that_nothing_reads_is_named(hello: PackagePro
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((hello.root / RELEASE).read_bytes())
     (problem,) = problems(hello)
-    assert problem.message == "nothing reads this file"
+    assert problem.message == "unknown file, which nothing reads"
     assert str(problem.location) == str(hello.root / "package/releases" / name.partition("/")[0])
     assert problem.expected == "VERSION.yaml files"
 

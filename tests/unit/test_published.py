@@ -182,7 +182,7 @@ def test_a_package_of_ours_is_found_whatever_the_ending_of_its_file(tmp_path: Pa
 
 
 def test_a_refusal_names_the_file_as_it_is_in_the_repository_and_the_reason(tmp_path: Path) -> None:
-    head = "the published package repository cannot be carried on: "
+    head = "the published package repository cannot be extended: "
     (tmp_path / "link").mkdir()
     (tmp_path / "link/a.yml").symlink_to("b.yml")
     with pytest.raises(CarvelwrightError) as caught:

@@ -77,7 +77,7 @@ def test_rights_on_urls_are_held_too() -> None:
 )
 @pytest.mark.parametrize("replaced", [False, True])
 def test_what_is_no_object_is_told(document: Any, replaced: bool) -> None:
-    with pytest.raises(CarvelwrightError, match="no Kubernetes object") as told:
+    with pytest.raises(CarvelwrightError, match="not a Kubernetes object") as told:
         rbac.manifests([] if replaced else [document], INSTALLER, [document] if replaced else ())
     assert told.value.exit_code is ExitCode.CONFIG
     assert "expected: apiVersion, kind and metadata.name" in str(told.value.details)

@@ -78,7 +78,7 @@ def test_refuses_what_is_no_repository_and_shows_an_example(text: str) -> None:
 @pytest.mark.parametrize("port", ["0", "65536", "99999"])
 def test_refuses_a_port_that_there_is_not(port: str) -> None:
     for host in ("localhost", "[::1]"):
-        with pytest.raises(ValueError, match=f"{port} is no port"):
+        with pytest.raises(ValueError, match=f"{port} is not a port"):
             Repository.parse(f"{host}:{port}/x")
 
 

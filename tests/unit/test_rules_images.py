@@ -49,7 +49,7 @@ def test_an_entrypoint_that_is_none_is_named(hello: PackageProject, entrypoint: 
 def test_a_link_to_no_binary_is_named(hello: PackageProject) -> None:
     hello.replace(BUILD, "binaries:", "links: {hi: helo}\n        binaries:")
     (problem,) = problems(hello)
-    assert problem.message == "link hi of image hello leads to no binary"
+    assert problem.message == "link hi of image hello does not name a binary"
     assert (problem.found, problem.expected) == ("helo", "hello")
     assert str(problem.location) == f"{hello.root / BUILD}:17:21"
 

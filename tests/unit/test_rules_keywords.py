@@ -47,17 +47,17 @@ def test_keywords_that_the_default_keeps(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"patern": "a"}', "name: 'patern' is no keyword of JSON Schema"),
-        ('{"anyOf": [{"maxLenght": 9}]}', "name: 'maxLenght' is no keyword of JSON Schema"),
-        ('{"properties": {"a": {"typ": "string"}}}', "name: 'typ' is no keyword of JSON Schema"),
+        ('{"patern": "a"}', "name: 'patern' is not a keyword of JSON Schema"),
+        ('{"anyOf": [{"maxLenght": 9}]}', "name: 'maxLenght' is not a keyword of JSON Schema"),
+        ('{"properties": {"a": {"typ": "string"}}}', "name: 'typ' is not a keyword of JSON Schema"),
         ('{"minLength": "3"}', "name: wrong value of minLength: '3' is not of type 'integer'"),
         ('{"maxLength": -1}', "name: wrong value of maxLength"),
         ('{"type": "text"}', "name: wrong value of type"),
         ('{"pattern": "("}', "name: not a regular expression"),
         ('{"patternProperties": {"[": {}}}', "name: not a regular expression"),
         ('{"items": {"pattern": "*"}}', "name: not a regular expression"),
-        ('{"minLength": 6}', "name: the default is not what its jsonschema line allows: 'world' is too short"),
-        ('{"enum": ["a"]}', "name: the default is not what its jsonschema line allows"),
+        ('{"minLength": 6}', "name: the default does not match its jsonschema line: 'world' is too short"),
+        ('{"enum": ["a"]}', "name: the default does not match its jsonschema line"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:

@@ -133,11 +133,11 @@ WRONG = {
     "kind of a number": (CONFIG_MAP.replace("kind: ConfigMap", "kind: 1"), "1 one: wrong value of kind"),
     "name of a number": (CONFIG_MAP.replace("one", "12"), "ConfigMap 12: wrong value of metadata.name"),
     "two slashes": (CONFIG_MAP.replace("v1", "a/b/v1"), "ConfigMap one: wrong value of apiVersion"),
-    "data of a number": (f"{CONFIG_MAP}data: {{a: 1}}\n", "ConfigMap one: the value of data a is no text"),
+    "data of a number": (f"{CONFIG_MAP}data: {{a: 1}}\n", "ConfigMap one: the value of data a is not text"),
     "data of a list": (f"{CONFIG_MAP}data: [a]\n", "ConfigMap one: data is no map"),
     "key with a slash": (f"{CONFIG_MAP}data: {{a/b: x}}\n", "ConfigMap one: wrong key of data"),
     "key that leads up": (f"{CONFIG_MAP}data: {{..a: x}}\n", "ConfigMap one: wrong key of data"),
-    "key that is no text": (f"{CONFIG_MAP}data: {{1: x}}\n", "ConfigMap one: wrong key of data"),
+    "key that is not text": (f"{CONFIG_MAP}data: {{1: x}}\n", "ConfigMap one: wrong key of data"),
     "one key in two fields": (
         f"{CONFIG_MAP}data: {{a: x}}\nbinaryData: {{a: MQ==}}\n",
         "ConfigMap one: key a is in data and in binaryData",
@@ -180,9 +180,9 @@ WRONG = {
     "label key": (f"{CONFIG_MAP}  labels: {{-a: b}}\n", "ConfigMap one: wrong key of label -a"),
     "label value": (f"{CONFIG_MAP}  labels: {{a: b c}}\n", "ConfigMap one: wrong value of label a"),
     "long label": (f"{CONFIG_MAP}  labels: {{a: {'b' * 64}}}\n", "ConfigMap one: wrong value of label a"),
-    "label of a number": (f"{CONFIG_MAP}  labels: {{a: 1}}\n", "ConfigMap one: label a is no text"),
-    "label of a boolean": (f"{CONFIG_MAP}  labels: {{a: true}}\n", "ConfigMap one: label a is no text"),
-    "annotation of a number": (f"{CONFIG_MAP}  annotations: {{a: 1}}\n", "ConfigMap one: annotation a is no text"),
+    "label of a number": (f"{CONFIG_MAP}  labels: {{a: 1}}\n", "ConfigMap one: label a is not text"),
+    "label of a boolean": (f"{CONFIG_MAP}  labels: {{a: true}}\n", "ConfigMap one: label a is not text"),
+    "annotation of a number": (f"{CONFIG_MAP}  annotations: {{a: 1}}\n", "ConfigMap one: annotation a is not text"),
     "annotation key": (f"{CONFIG_MAP}  annotations: {{a b: c}}\n", "ConfigMap one: wrong key of annotation a b"),
     "labels in a list": (f"{CONFIG_MAP}  labels: [a]\n", "ConfigMap one: wrong value of metadata.labels"),
     "label of a template": (
@@ -190,18 +190,18 @@ WRONG = {
         "label a",
     ),
     "selector": (DEPLOYMENT.replace("matchLabels:\n      app: web", "matchLabels:\n      app: wep"), "does not match"),
-    "containerPort": (DEPLOYMENT.replace("8080", "99999"), "Deployment web: containerPort is no port"),
-    "containerPort as text": (DEPLOYMENT.replace("8080", "'8080'"), "Deployment web: containerPort is no port"),
-    "containerPort 0": (DEPLOYMENT.replace("8080", "0"), "Deployment web: containerPort is no port"),
-    "hostPort": (DEPLOYMENT.replace("hostPort: 80", "hostPort: 65536"), "Deployment web: hostPort is no port"),
+    "containerPort": (DEPLOYMENT.replace("8080", "99999"), "Deployment web: containerPort is not a port"),
+    "containerPort as text": (DEPLOYMENT.replace("8080", "'8080'"), "Deployment web: containerPort is not a port"),
+    "containerPort 0": (DEPLOYMENT.replace("8080", "0"), "Deployment web: containerPort is not a port"),
+    "hostPort": (DEPLOYMENT.replace("hostPort: 80", "hostPort: 65536"), "Deployment web: hostPort is not a port"),
     "name of a port": (DEPLOYMENT.replace("- name: http", "- name: HTTP"), "Deployment web: not a name for a port"),
-    "probe": (DEPLOYMENT.replace("port: http", "port: 70000"), "Deployment web: port is no port"),
+    "probe": (DEPLOYMENT.replace("port: http", "port: 70000"), "Deployment web: port is not a port"),
     "env without name": (DEPLOYMENT.replace("name: LEVEL", "nam: LEVEL"), "an environment variable without a name"),
-    "env of a number": (DEPLOYMENT.replace('"3"', "3"), "the value of environment variable LEVEL is no text"),
+    "env of a number": (DEPLOYMENT.replace('"3"', "3"), "the value of environment variable LEVEL is not text"),
     "no containers": (DEPLOYMENT.partition("      containers:")[0], "Deployment web: no containers"),
     "containers in a map": (
         DEPLOYMENT.partition("      containers:")[0] + "      containers: {a: b}\n",
-        "no list of maps",
+        "not a list of maps",
     ),
     "no template": (DEPLOYMENT.partition("  template:")[0], "Deployment web: no spec.template.spec"),
     "volume that is not there": (
@@ -221,10 +221,10 @@ WRONG = {
         DEPLOYMENT.replace("- name: web", "- name: Web"),
         "Deployment web: not a name for a container",
     ),
-    "port of a Service": (SERVICE.replace("port: 80\n", "port: 99999\n"), "Service web: port is no port"),
-    "targetPort": (SERVICE.replace("targetPort: http", "targetPort: 99999"), "Service web: targetPort is no port"),
-    "nodePort": (SERVICE.replace("30080", "99999"), "Service web: nodePort is no port"),
-    "no port": (SERVICE.replace("port: 53", "prt: 53"), "Service web: port is no port"),
+    "port of a Service": (SERVICE.replace("port: 80\n", "port: 99999\n"), "Service web: port is not a port"),
+    "targetPort": (SERVICE.replace("targetPort: http", "targetPort: 99999"), "Service web: targetPort is not a port"),
+    "nodePort": (SERVICE.replace("30080", "99999"), "Service web: nodePort is not a port"),
+    "not a port": (SERVICE.replace("port: 53", "prt: 53"), "Service web: port is not a port"),
     "port without a name": (
         SERVICE.replace("    - name: dns\n      port", "    - port"),
         "a port without a name beside others",
@@ -268,7 +268,7 @@ def test_problems_have_their_line_and_twins_both(tmp_path: Path) -> None:
     text = "".join(f"---\n{path.read_text()}" for path in sorted((tmp_path / "base").iterdir()))
     found = problems(text, tmp_path)
     assert [(p.message, str(p.location)) for p in found] == [
-        ("Deployment web: containerPort is no port", f"{tmp_path}/base/a.yaml:40"),
+        ("Deployment web: containerPort is not a port", f"{tmp_path}/base/a.yaml:40"),
         ("ConfigMap one: the same object twice", f"{tmp_path}/base/b.yaml:9"),
     ]
     assert found[0].found == "99999"

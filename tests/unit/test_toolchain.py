@@ -189,7 +189,7 @@ def test_all_that_is_missing_is_named(search: Search) -> None:
         toolchain.find(search)
     assert caught.value.exit_code is ExitCode.TOOL_MISSING
     assert "ytt: not built yet and not on PATH (expected: 0.55.2)" in str(caught.value.details)
-    assert caught.value.hint == f"run `carvelwright -C {search.root} doctor --install`: it builds the pinned tools"
+    assert caught.value.hint == f"run `carvelwright -C {search.root} doctor --install` to build the pinned tools"
 
 
 def test_tools_that_nothing_pins_have_to_come_from_path(search: Search) -> None:

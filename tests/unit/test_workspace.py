@@ -244,7 +244,7 @@ def test_what_the_build_did_not_make_is_refused_and_kept(tmp_path: Path, place: 
     with pytest.raises(CarvelwrightError, match=str(stranger)) as caught:
         Workspace(tmp_path / "project").product("kind", "key", None, lambda target: (target / "file").touch())
     assert caught.value.exit_code is ExitCode.FILESYSTEM
-    assert caught.value.hint == "move it away, then run the same command again"
+    assert caught.value.hint == "move it to another place, then run the same command again"
     assert stranger.lstat().st_ino == before.st_ino
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert not (tmp_path / "nowhere").exists()
@@ -253,10 +253,10 @@ def test_what_the_build_did_not_make_is_refused_and_kept(tmp_path: Path, place: 
 def test_a_build_that_is_a_file_is_refused_by_all(tmp_path: Path) -> None:
     (tmp_path / "build").write_text("mine")
     workspace = Workspace(tmp_path)
-    with pytest.raises(CarvelwrightError, match="is no directory"), workspace.locked():
+    with pytest.raises(CarvelwrightError, match="is not a directory"), workspace.locked():
         pass
-    with pytest.raises(CarvelwrightError, match="is no directory"), workspace.scratch("s"):
+    with pytest.raises(CarvelwrightError, match="is not a directory"), workspace.scratch("s"):
         pass
-    with pytest.raises(CarvelwrightError, match="is no directory"):
+    with pytest.raises(CarvelwrightError, match="is not a directory"):
         workspace.remember("kind", "key", lambda: 1)
     assert (tmp_path / "build").read_text() == "mine"

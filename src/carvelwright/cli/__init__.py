@@ -5,7 +5,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
-INTERRUPTED = "interrupted; what was finished is kept: the same command goes on from there"
+INTERRUPTED = "interrupted; finished steps are kept, run the same command again to continue"
 _SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 

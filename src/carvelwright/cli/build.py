@@ -34,22 +34,22 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
     multiple=True,
     type=options.Parsed("OS/ARCH", Platform.parse),
     shell_complete=completion.platforms,
-    help="Build for this platform only; may be given again.  [default: those of package/build.yaml]",
+    help="Build only for this platform; may be repeated.  [default: the platforms of package/build.yaml]",
 )
 @options.option(
     "--to",
     type=options.Parsed("REGISTRY/PATH", Repository.parse),
-    help="Push there, with docker's own credentials.  [default: the embedded registry of package/build.yaml]",
+    help="Push to this registry, with docker's credentials.  [default: the embedded registry of package/build.yaml]",
 )
 @options.option(
     "--registry-timeout",
     type=options.Parsed("SECONDS", options.seconds),
     default=900.0,
     show_default=True,
-    help="Give up when one exchange with a registry takes longer.",
+    help="Fail if one registry operation takes longer.",
 )
-@options.option("--wait", is_flag=True, help="Wait for the end of another build of this project.")
-@options.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")
+@options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")
+@options.option("--dry-run", is_flag=True, help="Print the plan without building.")
 @options.output_format
 @click.pass_obj
 def command(
@@ -109,7 +109,7 @@ def _summary(release: Mapping[str, Any], seconds: float, width: int | None, *, u
         ("default values", f"dist/{release['defaultValues']}", ""),
         ("air-gap archive", f"dist/{release['archive']}", readable_size(sizes[release["archive"]])),
     ]
-    head = "nothing changed: nothing was rebuilt" if unchanged else "built"
+    head = "up to date: nothing was rebuilt" if unchanged else "built"
     return "\n".join([f"{head}, {seconds:.2f} s", *_table(rows, width), "", *_next(release)])
 
 
@@ -143,11 +143,11 @@ def _next(release: Mapping[str, Any]) -> list[str]:
             f"  tanzu package available list {release['refName']} -n my-packages",
         ]
     return [
-        "next, with a registry that your cluster reaches:",
+        "next, publish to a registry that your cluster can reach:",
         f"  {program} build --to REGISTRY/PATH",
         "  kubectl apply -n my-packages -f dist/package-repository.yml",
-        "or, into an air-gapped site:",
+        "or copy the archive into an air-gapped site:",
         f"  imgpkg copy --tar dist/{release['archive']} --to-repo REGISTRY/PATH",
-        "or, on this machine alone:",
+        "or serve it on this machine only:",
         f"  {program} serve",
     ]

@@ -33,5 +33,5 @@ def command(context: Context, form: str) -> int:
     if form == "json":
         click.echo(json.dumps([failures.problem_document(problem) for problem in problems], indent=2))
     elif failure is None and not context.quiet:
-        click.echo("ok: nothing to complain about")
+        click.echo("ok: no problems found")
     return failures.report(failure) if failure else ExitCode.OK

@@ -53,7 +53,7 @@ def explain(error: BaseException) -> Failure:
             known = CarvelwrightError(
                 f"internal error: {type(error).__name__}: {error}",
                 exit_code=ExitCode.INTERNAL,
-                hint="please report it, with the output of --debug",
+                hint="report it with the output of --debug",
             )
     if known.hint:
         known.hint = known.hint.replace("`carvelwright ", f"`{program()} ")

@@ -90,13 +90,13 @@ def _everywhere() -> list[click.Parameter]:
         _Everywhere(
             ["-q", "--quiet"],
             callback=remember(quiet=bool, verbose=lambda _value: False),
-            help="Report errors and what was asked for, no progress and no summary.",
+            help="Print only results and errors, no progress and no summary.",
             **shared,
         ),
         _Everywhere(
             ["-v", "--verbose"],
             callback=remember(verbose=bool, quiet=lambda _value: False),
-            help="Report the steps of every command, and the tools of a build.",
+            help="Print the steps of every command and the tools of a build.",
             **shared,
         ),
         # Read by run(), which also sees errors that come before any command.
@@ -189,7 +189,7 @@ values_files = option(
     "files",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A data values file, as given to `tanzu package install --values-file`; later ones win.",
+    help="A data values file, as for `tanzu package install --values-file`; may be repeated, later files override.",
 )
 release = option(
     "--release",
@@ -202,5 +202,5 @@ output_format = option(
     "form",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="How to print the result, and an error: as text or as one JSON document.",
+    help="Format of results and errors: text, or one JSON document.",
 )

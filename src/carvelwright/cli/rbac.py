@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--replacing",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A data values file of the install that this one changes: what only it brought may be deleted then.",
+    help="A data values file of the existing install; also grants what an update from it must delete.",
 )
 @click.pass_obj
 def command(

@@ -35,7 +35,7 @@ def _refuse(value: str) -> NoReturn:
     "--address",
     metavar="HOST:PORT",
     callback=_host_and_port,
-    help="Where to listen.  [default: `registry` of package/build.yaml, as every reference in dist/ says]",
+    help="Address to listen on.  [default: `registry` of package/build.yaml, which all references in dist/ name]",
 )
 @click.pass_obj
 def command(context: Context, address: str | None) -> None:
@@ -43,7 +43,7 @@ def command(context: Context, address: str | None) -> None:
     with serving.serve(context.root, address, context.environment, progress.reporter(context)) as repository:
         click.echo(f"package repository: {repository}")
         if not context.quiet:
-            click.echo("serving; Ctrl-C ends it")
+            click.echo("serving; press Ctrl-C to stop")
         # An interrupt is how this command ends, not a failure of it.
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -66,8 +66,8 @@ class Streams:
                 return CarvelwrightError(
                     f"cannot write to {name}: {descriptor.failure.strerror or descriptor.failure}",
                     exit_code=ExitCode.FILESYSTEM,
-                    details="the command itself did all that was asked",
-                    hint="send it to a file with space, or to /dev/null",
+                    details="the command itself succeeded",
+                    hint="redirect it to a file on a file system with free space, or to /dev/null",
                 )
         return None
 

@@ -39,7 +39,7 @@ def command() -> None:
     type=click.Choice([str(client) for client in Client]),
     default=str(Client.KCTRL_0_46),
     show_default=True,
-    help="The client whose output is wanted: kctrl-0.45 and older (tanzu CLI of framework 0.28), kctrl-0.46 and newer.",
+    help="The client whose output to print: kctrl-0.45 and older (tanzu CLI of framework 0.28), kctrl-0.46 and newer.",
 )
 @click.pass_obj
 def defaults(context: Context, schema: Path | None, dialect: str) -> None:
@@ -71,7 +71,7 @@ def jsonschema(context: Context) -> None:
     type=click.Choice(["json", "text"]),
     default="json",
     show_default=True,
-    help="The client's table as with --json, or as it shows it on a terminal.",
+    help="Format of the table: as the client prints it with --json, or on a terminal.",
 )
 @click.pass_obj
 def table(context: Context, schema: Path | None, form: str) -> None:

@@ -40,7 +40,7 @@ def _value_findings(field: str, key: Any, value: Any, *, is_base64: bool) -> Ite
     if value is None:
         return
     if not isinstance(value, str):
-        yield Finding((field, key), f"the value of {field} {key} is no text", value, "text", "put it in quotes")
+        yield Finding((field, key), f"the value of {field} {key} is not text", value, "text", "put it in quotes")
     elif is_base64 and not _is_base64(value):
         hint = "write plain text below stringData" if field == "data" else "write plain text below data"
         yield Finding((field, key), f"the value of {field} {key} is not base64", value, "base64", hint)

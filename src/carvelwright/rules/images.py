@@ -27,7 +27,7 @@ def entrypoints(session: Session, _tools: Toolchain) -> list[Problem]:
             found.append(
                 document.problem(
                     ["images", index, "entrypoint", 0],
-                    f"the entrypoint of image {image.name} is none of its binaries and links",
+                    f"the entrypoint of image {image.name} is not one of its binaries or links",
                     found=image.entrypoint[0],
                     expected=" or ".join(f"{DIRECTORY}/{name}" for name in names),
                 )
@@ -41,7 +41,7 @@ def links(session: Session, _tools: Toolchain) -> list[Problem]:
     return [
         document.problem(
             ["images", number, "modules", index, "links", name],
-            f"link {name} of image {image.name} leads to no binary",
+            f"link {name} of image {image.name} does not name a binary",
             found=binary,
             expected=" or ".join(module.binaries),
         )
@@ -65,7 +65,7 @@ def go_packages(session: Session, _tools: Toolchain) -> list[Problem]:
                 found.append(
                     document.problem(
                         ["images", number, "modules", index, "binaries", name],
-                        f"binary {name} of image {image.name} has no Go package there",
+                        f"binary {name} of image {image.name} has no Go package in its directory",
                         found=package,
                         expected=f"a directory with Go files in {release.fill(module.directory)}",
                     )

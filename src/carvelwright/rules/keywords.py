@@ -52,7 +52,7 @@ def _wrong_names(node: Any, known: set[str], at: Pointer) -> Iterator[tuple[str,
         return
     for name in node:
         if name not in known and not _OWN.fullmatch(name):
-            yield f"{name!r} is no keyword of JSON Schema", None, f"a keyword of draft 2020-12{_near(name, known)}"
+            yield f"{name!r} is not a keyword of JSON Schema", None, f"a keyword of draft 2020-12{_near(name, known)}"
     for name, value in node.items():
         if name in _ONE.split():
             yield from _wrong_names(value, known, (*at, name))
@@ -113,4 +113,4 @@ def _refused_default(
         return
     validator: Any = Draft202012Validator(dict(keywords))
     for error in validator.iter_errors(default):
-        yield f"the default is not what its jsonschema line allows: {error.message}", default, keywords.get("$comment")
+        yield f"the default does not match its jsonschema line: {error.message}", default, keywords.get("$comment")

@@ -143,7 +143,7 @@ def _pair_findings(key: Any, value: Any, at: Path, valid: Callable[[str], bool] 
     if not isinstance(key, str) or not names.is_label_key(key if valid else key.lower()):
         yield Finding(at, f"wrong key of {kind} {key}", key, "NAME or PREFIX/NAME")
     if value is not None and not isinstance(value, str):
-        yield Finding(at, f"{kind} {key} is no text", value, "text", "put it in quotes")
+        yield Finding(at, f"{kind} {key} is not text", value, "text", "put it in quotes")
     elif valid and value and not valid(value):
         expected = "63 characters at most: letters, digits, - _ . between letters or digits"
         yield Finding(at, f"wrong value of {kind} {key}", value, expected)

@@ -64,6 +64,6 @@ def _compare(release: Release, go_mod: GoMod, module: str, root: Path) -> list[P
             f"release {release.version} is of {module} {release.upstream}, and go.mod pins another version",
             found=f"{version}{' by replace' if replaced else ''} in {place}",
             expected=f"v{release.upstream}",
-            hint=f"pin it: go get {module}@v{release.upstream}, or correct upstream",
+            hint=f"pin it with go get {module}@v{release.upstream}, or correct upstream",
         )
     ]

@@ -85,7 +85,7 @@ def _selector_findings(document: Mapping[str, Any], template: Mapping[str, Any])
 
 def _pod_findings(spec: Mapping[str, Any], at: Path, claims: set[Any]) -> Iterator[Finding]:
     if not spec.get("containers"):
-        yield Finding((*at, "containers"), "no containers", None, "one at least")
+        yield Finding((*at, "containers"), "no containers", None, "at least one")
     yield from _list_findings(spec.get("volumes"), (*at, "volumes"))
     volumes = [_name_of(volume) for volume in _maps(spec.get("volumes"))]
     for name in dict.fromkeys(name for name in volumes if volumes.count(name) > 1):
@@ -115,7 +115,7 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
             yield Finding((*here, "name"), "an environment variable without a name", variable.get("name"), "text")
         value = variable.get("value")
         if value is not None and not isinstance(value, str):
-            message = f"the value of environment variable {variable.get('name')} is no text"
+            message = f"the value of environment variable {variable.get('name')} is not text"
             yield Finding((*here, "value"), message, value, "text", "put it in quotes")
     for index, mount in _indexed(container.get("volumeMounts")):
         if mount.get("name") not in volumes:
@@ -132,7 +132,7 @@ def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional
         if number is None and key == optional:
             continue
         if type(number) is not int or not least <= number <= _LAST_PORT:
-            yield Finding((*at, key), f"{key} is no port", number, f"a number from 1 to {_LAST_PORT}")
+            yield Finding((*at, key), f"{key} is not a port", number, f"a number from 1 to {_LAST_PORT}")
     protocol = port.get("protocol")
     if protocol not in (None, "", *_PROTOCOLS):
         yield Finding((*at, "protocol"), "not a protocol", protocol, ", ".join(_PROTOCOLS))
@@ -147,12 +147,12 @@ def _target_findings(port: Any, at: Path) -> Iterator[Finding]:
     number = type(port) is int and 1 <= port <= _LAST_PORT
     name = isinstance(port, str) and names.is_port_name(port)
     if port is not None and port != 0 and not number and not name:
-        yield Finding(at, f"{at[-1]} is no port", port, f"a number from 1 to {_LAST_PORT}, or the name of a port")
+        yield Finding(at, f"{at[-1]} is not a port", port, f"a number from 1 to {_LAST_PORT}, or the name of a port")
 
 
 def _list_findings(value: Any, at: Path) -> Iterator[Finding]:
     if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
-        yield Finding(at, f"{at[-1]} is no list of maps", value, "a list of maps")
+        yield Finding(at, f"{at[-1]} is not a list of maps", value, "a list of maps")
 
 
 def _indexed(value: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:

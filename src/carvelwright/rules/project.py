@@ -36,7 +36,7 @@ def equal_releases(session: Session, _tools: Toolchain) -> list[Problem]:
         Problem(
             f"{higher.version} and {lower.version} are the same version to Carvel",
             Location(higher.file),
-            hint="leave out leading zeros in the revision",
+            hint="remove leading zeros from the revision",
         )
         for lower, higher in itertools.pairwise(session.project.releases)
         if lower.version.equals(higher.version)

@@ -58,7 +58,7 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
             f"step archive: {target.name} is incomplete or corrupt",
             exit_code=ExitCode.TOOL_FAILED,
             details="\n".join(wrong),
-            hint="build again; if it stays so, report it",
+            hint="build again; if it fails again, report it",
             step="archive",
         )
 

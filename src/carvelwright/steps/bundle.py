@@ -135,12 +135,14 @@ def image_problems(project: Project, manifests: bytes) -> list[Problem]:
     built = [image.name for image in project.images]
     unknown = [
         Problem(
-            f"a manifest asks for image {name!r}", where, expected=f"one that the project builds: {', '.join(built)}"
+            f"a manifest uses image {name!r}", where, expected=f"an image that the project builds: {', '.join(built)}"
         )
         for name in sorted(asked - set(built))
     ]
     unused = [
-        Problem(f"no manifest asks for image {name!r}", where, hint="use it, or remove it from package/build.yaml")
+        Problem(
+            f"no manifest uses image {name!r}", where, hint="use it in a manifest, or remove it from package/build.yaml"
+        )
         for name in sorted(set(built) - asked)
     ]
     return unknown + unused

@@ -35,7 +35,7 @@ def stage(
                         Problem(
                             f"module {crds.go_module} has no file {name}",
                             Location(project.root / config.BUILD_FILE),
-                            hint="name a file of the version that go.mod pins",
+                            hint="name a file that the pinned version of the module has",
                         )
                     ]
                 )

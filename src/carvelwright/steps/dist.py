@@ -84,16 +84,16 @@ def require_own(directory: Path) -> None:
     What builds made is known from SHA256SUMS. The error names every such file.
     """
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        found = [f"{directory} is {'a symbolic link' if directory.is_symlink() else 'no directory'}"]
+        found = [f"{directory} is {'a symbolic link' if directory.is_symlink() else 'not a directory'}"]
     else:
         with files.reporting_file_errors("read"):
             found = [f"{path}: {why}" for path, why in not_made(directory)]
     if found:
         raise CarvelwrightError(
-            f"the build would replace what it did not make: {directory}",
+            f"the build would overwrite files that it did not make: {directory}",
             exit_code=ExitCode.FILESYSTEM,
             details="\n".join(found),
-            hint="move these to another place, or delete them, then run the same command again",
+            hint="move or delete them, then run the same command again",
         )
 
 

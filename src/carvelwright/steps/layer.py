@@ -51,7 +51,7 @@ def _verify(path: Path, expected: Digest) -> None:
     found = Digest.of_file(path)
     if found != expected:
         raise CarvelwrightError(
-            f"step image: {path} is not what was made",
+            f"step image: {path} differs from what was built",
             exit_code=ExitCode.FILESYSTEM,
             details=f"found: {found}\nexpected: {expected}",
             hint=f"remove {path.parent} and build again",

@@ -77,7 +77,7 @@ def _render(text: str, path: Path, known: Mapping[str, str]) -> str:
     except process.ToolFailedError as error:
         if error.exit_code is ExitCode.FILESYSTEM:
             raise
-        problem = Problem("the template does not end, or makes too much", Location(path), found=error.message)
+        problem = Problem("the template does not end, or its output is too large", Location(path), found=error.message)
         raise ConfigError([problem]) from None
     answer = json.loads(output.stdout)
     if "text" in answer:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGES = "packages"
 LOCK = ".imgpkg/images.yml"
 _SIZE = 256 << 20
-_HINT = "repair the package repository there, or publish to another path with --to REGISTRY/PATH"
+_HINT = "repair the published package repository, or publish to another path with --to REGISTRY/PATH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class OwnFiles:
             if name in (PACKAGES, f"{PACKAGES}/{self.ref_name}") or name.startswith(
                 (f"{self.metadata}/", f"{self.package}/")
             ):
-                raise _unfit(name, "something that stands in the way of this package's files")
+                raise _unfit(name, "a file in the place of this package's files")
         self._refuse_other_document(self.metadata, contents, "PackageMetadata", self.ref_name, ExitCode.REGISTRY)
         self._refuse_other_document(self.package, contents, "Package", self.package_name, ExitCode.RELEASED)
 
@@ -168,7 +168,7 @@ def _contents(directory: Path) -> dict[str, bytes]:
         # The scratch directory is of no use to the user: names are those in the repository.
         text = error.message.replace(f"{directory}/", "").replace(f" in {directory}", "")
         raise CarvelwrightError(
-            f"the published package repository cannot be carried on: {text}",
+            f"the published package repository cannot be extended: {text}",
             exit_code=ExitCode.REGISTRY,
             details=error.details,
             hint=_HINT,
@@ -194,7 +194,7 @@ def _locked(content: bytes) -> tuple[Document, ...]:
 
 def _unfit(name: str, holds: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
     return CarvelwrightError(
-        f"the published package repository cannot be carried on: {name} holds {holds}",
+        f"the published package repository cannot be extended: {name} holds {holds}",
         exit_code=code,
         details=details,
         hint=_HINT,

@@ -47,7 +47,7 @@ def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Docu
         return
     differing = [key for key in sorted({*old["spec"], *new["spec"]}) if old["spec"].get(key) != new["spec"].get(key)]
     raise CarvelwrightError(
-        f"{plan.project.ref_name} {plan.release.version} is already released with other content",
+        f"{plan.project.ref_name} {plan.release.version} is already released with different content",
         exit_code=ExitCode.RELEASED,
         details="\n".join(
             [
@@ -56,7 +56,7 @@ def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Docu
                 f"differs in spec:  {', '.join(differing)}",
             ]
         ),
-        hint=f"leave that release as it is: give the change a new revision in a new file beside {plan.release.file}",
+        hint=f"release the change as a new revision, in a new file beside {plan.release.file}",
         step="push repository",
     )
 

@@ -28,7 +28,7 @@ def render(template: str, known: dict[str, str], limit: int) -> dict[str, Any]:
             parts.append(part)
             size += len(part)
             if size > limit:
-                return _fault(f"the template makes more than {limit} characters", None)
+                return _fault(f"the output of the template exceeds {limit} characters", None)
         text = "".join(parts)
         text.encode()
     except jinja2.TemplateSyntaxError as error:

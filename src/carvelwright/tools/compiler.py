@@ -97,7 +97,7 @@ def _quoted(flag: str) -> str:
         raise CarvelwrightError(
             f"a linker variable cannot hold both kinds of quotes: {flag.removeprefix('-X=')}",
             exit_code=ExitCode.CONFIG,
-            hint="leave one kind out of `variables` in package/build.yaml",
+            hint="use only one kind of quotes in `variables` of package/build.yaml",
         )
     return f"{quote}{flag}{quote}"
 

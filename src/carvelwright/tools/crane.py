@@ -40,10 +40,10 @@ def push_layout(
     pushed = output.stdout.decode(errors="replace").strip().rpartition("@")[2]
     if pushed != str(layout.digest):
         raise CarvelwrightError(
-            f"step {step}: registry {target.repository.registry} stored another digest than ours",
+            f"step {step}: registry {target.repository.registry} stored a different digest",
             exit_code=ExitCode.REGISTRY,
             details=f"found: {pushed}\nexpected: {layout.digest}",
-            hint="a proxy or the registry rewrites manifests: push to one that keeps them as they are",
+            hint="push to another registry: this one, or a proxy, rewrites manifests",
             step=step,
         )
 
@@ -60,10 +60,10 @@ def digest(
         return Digest.parse(output.stdout.decode(errors="replace").strip())
     except ValueError as error:
         raise CarvelwrightError(
-            f"step {step}: the registry names {reference} by something else than a digest",
+            f"step {step}: the registry's answer for {reference} is not a digest",
             exit_code=ExitCode.REGISTRY,
             details=str(error),
-            hint="check with `crane digest` what answers there",
+            hint="check with `crane digest` what the registry answers",
             step=step,
         ) from None
 
@@ -90,7 +90,7 @@ def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[Non
                     f"step {step}: the embedded registry did not start on {address}",
                     exit_code=ExitCode.REGISTRY,
                     details=log.read_text(errors="replace").strip(),
-                    hint="choose another address: `registry` in package/build.yaml, or --to REGISTRY/PATH",
+                    hint="use another address: `registry` in package/build.yaml, or --to REGISTRY/PATH",
                     step=step,
                 )
             time.sleep(_LOOK_SECONDS)

@@ -73,7 +73,7 @@ def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> 
             f"step {step}: Go has no directory for module {module}",
             exit_code=ExitCode.TOOL_FAILED,
             location=Location(pinned_by / "go.mod"),
-            hint=f"pin it there: go get {module}@VERSION",
+            hint=f"pin the module: go get {module}@VERSION",
             step=step,
         )
     return Path(output)

@@ -20,9 +20,9 @@ def read(parse: Callable[[object], _Lock], path: Path, tool: str, *, step: str) 
         return parse(yamldoc.load(path).data)
     except (CarvelwrightError, ValueError) as error:
         raise CarvelwrightError(
-            f"step {step}: {tool} ended well but wrote no lock that can be used",
+            f"step {step}: {tool} succeeded but wrote no valid lock file",
             exit_code=ExitCode.TOOL_FAILED,
             details="\n".join(error.lines()) if isinstance(error, CarvelwrightError) else str(error),
-            hint="run `carvelwright doctor` to see which tools are used",
+            hint="run `carvelwright doctor` to list the tools in use",
             step=step,
         ) from None

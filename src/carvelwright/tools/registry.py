@@ -32,28 +32,28 @@ _ABSENT = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND")
 _STATUS_CODES = {"401": "UNAUTHORIZED", "403": "DENIED", "429": "TOOMANYREQUESTS"}
 _ANSWER_HINTS = {
     "UNAUTHORIZED": "log in first: docker login {registry} (the tools use docker's own credentials)",
-    "DENIED": "these credentials may not {access} {repository}: use others, or another --to",
-    "TOOMANYREQUESTS": "the registry limits requests: wait, then run the same command again",
+    "DENIED": "use credentials that may {access} {repository}, or another --to",
+    "TOOMANYREQUESTS": "wait, then run the same command again: the registry limits requests",
 }
 _WORD_HINTS = (
     (re.compile(r"connection refused|no such host"), "start the registry, or check the host and port of --to"),
     (
         re.compile(r"http: server gave HTTP response to HTTPS client"),
-        "the registry speaks plain HTTP: only loopback and private addresses may",
+        "use HTTPS: the registry speaks plain HTTP, which is allowed only on loopback and private addresses",
     ),
     (
         re.compile(r"x509:|tls: .*certificate"),
-        "the registry's certificate is not trusted on this machine: add its CA to the system's",
+        "add the registry's CA to the trusted CAs of this machine: its certificate is not trusted",
     ),
 )
-_OTHER_HINT = "see the tool's words above; run the same command again once the registry has recovered"
-_TIME_HINT = "check that the registry answers, or allow more time: --registry-timeout SECONDS"
+_OTHER_HINT = "see the tool's output above; run the same command again once the registry has recovered"
+_TIME_HINT = "check that the registry responds, or allow more time with --registry-timeout SECONDS"
 # A file of this machine, as Go names it: no registry has a part in it.
 _FILE = re.compile(
     r"\b(?:open|openat|stat|lstat|mkdir|mkdirat|chmod|write|rename|unlinkat) \S+: "
     r"(?:no such file or directory|permission denied|read-only file system|not a directory|is a directory)"
 )
-_FILE_HINT = "create what is missing, or give the rights to it, then run the same command again"
+_FILE_HINT = "create what is missing, or grant permission, then run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ class _Patience:
             asked = self._exchange
             self._next *= _NOTES_GROW
             asked.note(
-                f"step {asked.step}: registry {asked.repository.registry} does not answer yet or takes long, "
-                f"failed requests are repeated ({seconds:.0f} s of {asked.timeout:g} s){self._reason}"
+                f"step {asked.step}: registry {asked.repository.registry} has not responded yet, "
+                f"retrying failed requests ({seconds:.0f} s of {asked.timeout:g} s){self._reason}"
             )
 
 

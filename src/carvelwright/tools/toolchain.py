@@ -172,7 +172,7 @@ def look_for_go(search: Search) -> Finding:
         if version == search.go_version:
             return Finding("go", Tool(path, version, go.environment(path, search.environment)), search.go_version, None)
         seen.append(f"{path} is {version}")
-    problem = "; ".join(seen) if seen else "not found beside Python nor on PATH"
+    problem = "; ".join(seen) if seen else "found neither next to Python nor on PATH"
     return Finding("go", None, search.go_version, problem)
 
 
@@ -289,16 +289,16 @@ def missing_error(search: Search, findings: Iterable[Finding]) -> CarvelwrightEr
 def _remedies(search: Search, names: Sequence[str]) -> Iterator[str]:
     """Yield what solves it, in the order in which to do it: Go builds the other tools."""
     if "go" in names:
-        yield f"install Go {search.go_version} beside carvelwright: `{_go_installer(search.go_version)}`"
+        yield f"install Go {search.go_version} next to carvelwright: `{_go_installer(search.go_version)}`"
     others = [name for name in names if name != "go"]
     if others and search.modules == ():
         yield (
-            f"put {', '.join(others)} on PATH, or delete `tools: []` from package/build.yaml: carvelwright then builds "
-            "the versions that it pins"
+            f"put {', '.join(others)} on PATH, or delete `tools: []` from package/build.yaml so that carvelwright "
+            "builds the versions that it pins"
         )
     elif others:
         where = "" if search.root == Path() else f"-C {shlex.quote(str(search.root))} "
-        yield f"run `carvelwright {where}doctor --install`: it builds the pinned tools"
+        yield f"run `carvelwright {where}doctor --install` to build the pinned tools"
 
 
 def _go_installer(version: str) -> str:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 # A template is a program: nothing says that it ends. A large package renders in a second.
 _SECONDS = 120.0
 _NOISE = re.compile(r"^ytt: Error:\s*", re.MULTILINE)
-_REFUSED_HINT = "ytt names the file and the key above; `carvelwright values table` lists every key and what it takes"
-_ENDLESS_HINT = "look for a loop without an end, or one that makes too much, in bundle/config and the values schema"
+_REFUSED_HINT = (
+    "correct the file and key that ytt names above; `carvelwright values table` lists every key and its type"
+)
+_ENDLESS_HINT = "search bundle/config and the values schema for an endless loop or one with too much output"
 
 
 def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str, timeout: float = _SECONDS) -> bytes:
@@ -65,7 +67,7 @@ def _named(path: Path, seen_from: Path | None, step: str) -> str:
     name = os.path.relpath(path, seen_from)
     if "=" in name:
         raise CarvelwrightError(
-            f"step {step}: ytt takes no path that holds `=`: {path}",
+            f"step {step}: ytt does not accept a path with `=`: {path}",
             exit_code=ExitCode.CONFIG,
             hint="rename the file or directory, or work in a directory below it",
             step=step,
