@@ -120,7 +120,7 @@ def test_preflight_tells_of_an_allocation_without_a_pod_and_lets_it_pass(
     cluster.api.apply("ippools", pools.document(pool_range, {"7": {"id": "", "podref": ""}}))
     try:
         package.replace_reconciler()
-        told = "192.168.63.7 (allocation 7) has no podref: nothing will ever free it"
+        told = "192.168.63.7 (allocation 7) has no podref: nothing releases it"
         described = _described(cluster)
         assert re.search(rf"Message: +warning: pool .*{re.escape(told)}", described)
         assert re.search(rf"Warning +PreflightWarning .*{re.escape(told)}", described)

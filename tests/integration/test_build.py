@@ -416,7 +416,7 @@ def test_platform_builds_a_part(built: PackageProject) -> None:
     built.run("build", "--platform", "linux/arm64").ok()
     (image,) = release_of(built)["images"]
     assert [entry["platform"] for entry in image["platforms"]] == ["linux/arm64"]
-    assert built.run("build", "--platform", "linux/arm64").ok().out.startswith("nothing changed")
+    assert built.run("build", "--platform", "linux/arm64").ok().out.startswith("up to date")
 
 
 def test_release_names_the_version(built: PackageProject) -> None:
@@ -457,7 +457,7 @@ def test_a_published_build_is_recognised_and_one_that_vanished_is_pushed_again(
     with registry_at(toolset, address, tmp_path / "one"):
         built.run("build", "--to", f"{address}/p").ok()
         held = content_of(crane, address)
-        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("nothing changed")
+        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("up to date")
     with registry_at(toolset, address, tmp_path / "two"):
         assert built.run("build", "--to", f"{address}/p").ok().out.startswith("built, ")
         assert content_of(crane, address) == held
@@ -493,5 +493,5 @@ def test_another_directory_is_named_by_project(built: PackageProject, tmp_path: 
         capture_output=True,
         check=True,
     )
-    assert outcome.stdout.startswith(b"nothing changed")
+    assert outcome.stdout.startswith(b"up to date")
     assert list(tmp_path.iterdir()) == [built.root]

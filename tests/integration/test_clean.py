@@ -86,7 +86,7 @@ def test_the_lock_holds_clean_back_and_build_waits_for_it(built: PackageProject)
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(1.5)
     out, _ = waiting.communicate(timeout=120)
-    assert (waiting.returncode, out.startswith(b"nothing changed")) == (0, True)
+    assert (waiting.returncode, out.startswith(b"up to date")) == (0, True)
 
 
 def test_who_waits_gets_the_lock_of_a_build_directory_that_was_removed(built: PackageProject) -> None:

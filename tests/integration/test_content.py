@@ -49,7 +49,7 @@ def test_files_of_editors_and_desktops_change_no_digest_and_are_named(built: Pac
         assert set(line.partition(": ")[2].split(", ")) == {
             f"bundle/config/{name}" for name in (*names, "base/.#deployment.yaml")
         }
-    assert built.run("build").ok().out.startswith("nothing changed")
+    assert built.run("build").ok().out.startswith("up to date")
     # Also where everything is made anew.
     built.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hullo")
     built.run("build").ok()
@@ -83,7 +83,7 @@ def test_files_of_editors_are_not_compiled_in(hello: PackageProject) -> None:
     hello.run("build").ok()
     wanted, products = release_of(hello)["images"], snapshot(hello.root / "build/payload")
     add(hello.root / "payload/static", "page.html~", "page.swp", "old.tmp/page.html")
-    assert hello.run("build").ok().out.startswith("nothing changed")
+    assert hello.run("build").ok().out.startswith("up to date")
     for name in ("payload", "layer", "image"):
         (hello.root / "build" / name).rename(hello.root / "build" / f"former-{name}")
     (hello.root / "build/state.json").unlink()

@@ -132,7 +132,7 @@ def test_no_registry_at_all_is_told_and_the_next_run_works(built: PackageProject
     assert "connection refused" in outcome.err
     assert "hint: start the registry, or check the host and port of --to" in outcome.err
     assert snapshot(built.root / "dist") == before
-    assert built.run("build").ok().out.startswith("nothing changed")
+    assert built.run("build").ok().out.startswith("up to date")
 
 
 def test_a_temporary_directory_that_is_not_there_is_named(built: PackageProject, tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_two_builds_at_once(built: PackageProject, tmp_path: Path) -> None:
     out, err = first.communicate(timeout=120)
     assert first.returncode == 0, err
     assert out.startswith(b"built, ")
-    assert built.run("build").ok().out.startswith("nothing changed")
+    assert built.run("build").ok().out.startswith("up to date")
 
 
 def test_a_reader_that_goes_away_is_no_failure(built: PackageProject) -> None:
