@@ -37,7 +37,7 @@ class Repository:
             )
         port = re.search(r":([0-9]+)$", match["registry"])
         if port and not 0 < int(port[1]) <= _LAST_PORT:
-            raise ValueError(f"{port[1]} is no port (expected 1 to {_LAST_PORT})")
+            raise ValueError(f"{port[1]} is not a port (expected 1 to {_LAST_PORT})")
         if len(text) > _NAME_LENGTH:
             raise ValueError(f"not a repository: {len(text)} characters (expected {_NAME_LENGTH} or fewer): {text}")
         return cls(match["registry"], match["path"])

@@ -274,7 +274,7 @@ def test_serve_refuses_what_is_no_address(built: PackageProject, address: str) -
 def test_an_address_of_another_machine_is_no_busy_port(built: PackageProject) -> None:
     outcome = built.run("serve", "--address", "registry.invalid:5055")
     assert outcome.code == 6
-    assert "hint: choose an address of this machine" in outcome.err
+    assert "hint: use an address of this machine" in outcome.err
 
 
 def test_serve_needs_a_whole_dist(built: PackageProject) -> None:

@@ -179,7 +179,7 @@ def test_a_dist_that_is_a_link_or_a_file_is_refused(made: Path, tmp_path: Path) 
     (tmp_path / "dangling").symlink_to(tmp_path / "none")
     assert refusal(tmp_path / "dangling") == [f"{tmp_path}/dangling is a symbolic link"]
     (tmp_path / "file").touch()
-    assert refusal(tmp_path / "file") == [f"{tmp_path}/file is no directory"]
+    assert refusal(tmp_path / "file") == [f"{tmp_path}/file is not a directory"]
 
 
 def test_whoever_touches_dist_while_a_build_runs_is_seen(made: Path) -> None:

@@ -156,11 +156,11 @@ WRONG = {
             "          livenessProbe:\n",
             "          lifecycle: {preStop: {httpGet: {port: 99999}}}\n          livenessProbe:\n",
         ),
-        "Deployment web: port is no port",
+        "Deployment web: port is not a port",
     ),
     "port of gRPC": (
         DEPLOYMENT.replace("httpGet:\n              port: http", "grpc:\n              port: 99999"),
-        "Deployment web: port is no port",
+        "Deployment web: port is not a port",
     ),
     "a list": ("- a\n", "a document: a list instead of an object"),
     "a scalar": ("hello\n", "a document: a scalar instead of an object"),

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _START_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
 _TAKEN_HINT = (
-    "stop what listens there (another build, or `carvelwright serve`), choose another `registry` in "
-    "package/build.yaml, or push elsewhere with --to REGISTRY/PATH"
+    "stop the program that listens there (another build, or `carvelwright serve`), set another `registry` in "
+    "package/build.yaml, or push to a registry with --to REGISTRY/PATH"
 )
-_ADDRESS_HINT = "choose an address of this machine, and a port that you may open: HOST:PORT such as 127.0.0.1:5055"
+_ADDRESS_HINT = "use an address of this machine and a port that you may open: HOST:PORT such as 127.0.0.1:5055"
 
 
 def push_layout(
