@@ -32,7 +32,9 @@ def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> lis
 
 
 def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:
-    """Check the values schema of a project that is wrong elsewhere, as far as its tools can be found all the same."""
+    """Check the values schema of a project that is wrong elsewhere, as far as it and its tools are there."""
+    if not (root / config.VALUES_SCHEMA).is_file():
+        return []
     try:
         build = yamldoc.load(root / config.BUILD_FILE).data
         modules = tuple(build["tools"]) if "tools" in build else None

@@ -192,3 +192,13 @@ def test_templates_and_values_that_would_keep_ytt_busy_are_refused_at_once(
         assert outcome.err.count(told) == 1
         assert f"{path}:" in outcome.err
         assert "did not end" not in outcome.err
+
+
+def test_a_values_schema_that_is_a_dangling_link_is_one_problem_for_check_and_build(hello: PackageProject) -> None:
+    schema = hello.root / "values-schema.yaml"
+    schema.unlink()
+    schema.symlink_to("nowhere")
+    for command in ("check", "build"):
+        outcome = hello.run(command)
+        assert outcome.code == 3
+        assert f"{schema.name}: not there" in outcome.err
