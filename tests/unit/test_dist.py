@@ -22,7 +22,7 @@ from carvelwright.values import ValuesSchema
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTENT = {"archive.tar": b"tar", "packages/x/1.yml": b"one", "packages/x/metadata.yml": b"two"}
+CONTENT = {"archive.tar": b"tar", "two  spaces": b"", "packages/x/1.yml": b"one", "packages/x/metadata.yml": b"two"}
 RELEASE = {"package": "x", "files": []}
 
 

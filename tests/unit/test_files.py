@@ -279,3 +279,19 @@ def test_what_a_run_killed_right_after_it_replaced_a_directory_leaves_goes_with_
     assert len(names(tmp_path)) == 2
     files.remove_leftovers(tmp_path, "d")
     assert names(tmp_path) == ["d"]
+
+
+def test_a_digest_of_chosen_files_counts_these_alone(tmp_path: Path) -> None:
+    for name in ("both/a", "both/b", "one/a"):
+        files.write_atomic(tmp_path / name, name.rpartition("/")[2])
+    chosen = files.tree_digest(tmp_path / "both", [tmp_path / "both/a"])
+    assert chosen == files.tree_digest(tmp_path / "one")
+    assert chosen != files.tree_digest(tmp_path / "both")
+
+
+def test_a_link_among_the_leftovers_stays_and_the_others_go(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / ".d.new.a").symlink_to(tmp_path / "kept")
+    (tmp_path / ".d.new.b").mkdir()
+    files.remove_leftovers(tmp_path, "d")
+    assert names(tmp_path) == [".d.new.a", "kept"]

@@ -197,7 +197,13 @@ def test_a_refusal_names_the_file_as_it_is_in_the_repository_and_the_reason(tmp_
     assert caught.value.message == f"{head}.imgpkg/images.yml holds no ImagesLock"
     first, second = (caught.value.details or "").splitlines()[:2]
     assert "package repository/.imgpkg/images.yml" in first
-    assert "package repository/.imgpkg/images.yml:" in second
+    assert second.strip().startswith("package repository/.imgpkg/images.yml:")
+
+
+def test_what_another_version_of_ours_fetches_is_among_the_bundles(tmp_path: Path) -> None:
+    found = publish(tmp_path, {f"packages/{NAME}/0.9.0.yml": text_of(package(version="0.9.0"))})
+    assert found.package is None
+    assert found.bundles == {ONE}
 
 
 def test_all_files_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
