@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify bench bench-reconcile docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify bench bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -86,6 +86,11 @@ bench: build ## the packaging part and a no-change run against a plain shell scr
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
 	@$(RUN) tests.cluster.bench_reconcile
 
+# Not in CI: it takes its time, and needs a library that nothing else needs.
+mutants: tools ## change the code that decides what is published, removed or reported; report what no test notices
+	@$(UV) sync --locked --quiet --group mutants
+	@nice -n 10 $(BIN)/python scripts/mutants.py $(ARGS)
+
 docs: tools ## generated pages of docs/reference
 	@$(BIN)/python scripts/docs.py
 
@@ -93,4 +98,4 @@ update-golden: tools ## rewrite the expected side of the golden cases; read the 
 	@$(RUN) pytest tests/golden --update-golden
 
 clean: ## everything that was made, but not the environment
-	@rm -rf build dist
+	@rm -rf build dist mutants
