@@ -210,7 +210,7 @@ def test_what_is_no_plain_file_or_too_large_is_reported_with_what_to_do(tmp_path
         files.read_bytes(tmp_path / "fifo")
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     assert caught.value.lines() == [
-        f"cannot read {tmp_path}/fifo: it is no plain file",
+        f"cannot read {tmp_path}/fifo: not a regular file",
         "    hint: replace it with a regular file",
     ]
     assert files.read_bytes(tmp_path / "file") == files.read_bytes(tmp_path / "file", 5) == b"12345"
