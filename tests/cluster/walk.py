@@ -51,8 +51,8 @@ releaseNotes: The same again, to upgrade to.
 # Often enough that a test may wait for the reconciler; the shortest that the values allow.
 RECONCILED_OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 BUILD_SECONDS = 1800
-# Named by content, so that a copy of the project uses what the repository has.
-SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds")
+# Named by content, so that a copy of the project uses what the repository has; without its seal a product is refused.
+SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds", "seals")
 
 
 @dataclass(frozen=True, slots=True)
