@@ -150,4 +150,4 @@ def readable_size(size: int) -> str:
 
 def line(record: StepRecord, state: str, detail: str) -> str:
     """Return the line of a step that ended."""
-    return f"  {record.name:<42} {state:<7}{record.seconds:8.2f} s{f'  {detail}' if detail else ''}"
+    return f"  {record.name:<36} {state:<7}{record.seconds:8.2f} s{f'  {detail}' if detail else ''}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.report import Recorder, StreamReporter
+from carvelwright.report import Recorder, StepRecord, StreamReporter, line
 from carvelwright.terminal import TerminalReporter
 
 if TYPE_CHECKING:
@@ -101,3 +101,8 @@ def test_colours_unless_they_are_not_wanted(environment: dict[str, str], coloure
     shown_in(TerminalReporter(stream, {"TERM": "xterm-256color", **environment}))
     assert ("\x1b[32m" in stream.getvalue()) == coloured
     assert ("\x1b[1;31m" in stream.getvalue()) == coloured
+
+
+def test_the_line_of_a_long_compilation_fits_a_terminal_of_80_columns() -> None:
+    record = StepRecord("compile whereabouts for linux/arm64", 1234.5, reused=False)
+    assert len(line(record, "done", "1000 of 1000 packages")) <= 80
