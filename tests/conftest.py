@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from hypothesis import settings
 
 from carvelwright import yamldoc
 from carvelwright.tools import crane as crane_adapter
@@ -24,10 +23,6 @@ from carvelwright.tools.toolchain import Search, Toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-# No test gates on time: a busy machine takes longer for an example than hypothesis allows by default.
-settings.register_profile("any-machine", deadline=None)
-settings.load_profile("any-machine")
 
 ROOT = Path(__file__).parent.parent
 
