@@ -181,7 +181,7 @@ def test_a_product_with_another_seal_is_refused(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     made = workspace.product("kind", "key", None, _product_of("made"))
     (made / "file").write_text("changed")
-    with pytest.raises(CarvelwrightError, match="is not what was made") as caught:
+    with pytest.raises(CarvelwrightError, match="differs from what was built") as caught:
         workspace.product("kind", "key", None, _product_of("made"))
     assert caught.value.hint == f"remove {made}, then run the same command again"
     assert (made / "file").read_text() == "changed"
