@@ -133,6 +133,8 @@ type server struct {
 	*versioned
 	core        kubernetes.Interface
 	whereabouts wbclient.Interface
+	// turn is held by whoever changes the model: the events, what the nodes do, the end of a process. Programs run without it.
+	turn sync.Mutex
 	// lock guards waiting.
 	lock    sync.Mutex
 	waiting []*request
@@ -170,6 +172,8 @@ func (s *server) start(name, node string, do func(context.Context, clients) erro
 		err := errKilled
 		defer func() {
 			cancel()
+			s.turn.Lock()
+			defer s.turn.Unlock()
 			s.running = slices.DeleteFunc(s.running, func(each *process) bool { return each == p })
 			if err != nil {
 				s.log("    %s ends: %v", name, err)
@@ -183,15 +187,40 @@ func (s *server) start(name, node string, do func(context.Context, clients) erro
 	return p
 }
 
+// wait lets all others have their turn, until they wait for an answer or for time to pass.
+func (s *server) wait() {
+	s.turn.Unlock()
+	defer s.turn.Lock()
+	synctest.Wait()
+}
+
+// act does something beside the events, in turn with them.
+func (s *server) act(do func()) {
+	go func() {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		do()
+	}()
+}
+
+// endOf waits for the end of a process, and lets others have their turn meanwhile.
+func (s *server) endOf(p *process) error {
+	s.turn.Unlock()
+	defer s.turn.Lock()
+	return <-p.ended
+}
+
 // settle waits until every process waits for an answer, or has ended.
 func (s *server) settle() {
 	for range 1000 {
-		synctest.Wait()
+		s.wait()
 		if len(s.waiting) > 0 || len(s.running) == 0 {
 			return
 		}
 		// Longer than any pause between two tries.
+		s.turn.Unlock()
 		time.Sleep(2 * time.Second)
+		s.turn.Lock()
 	}
 	panic(fmt.Sprint(s.running, " neither ask nor end"))
 }
@@ -214,7 +243,7 @@ func (s *server) answer(r *rand.Rand) bool {
 	}
 	s.log("    %s: %s%s", next.by.name, next.what, [...]string{"", " is refused", " conflicts", " is done, and the answer is lost"}[what])
 	next.fate <- what
-	synctest.Wait()
+	s.wait()
 	s.after()
 	return true
 }
@@ -230,7 +259,7 @@ func (s *server) kill(p *process) {
 		next := s.waiting[i]
 		s.waiting = slices.Delete(s.waiting, i, i+1)
 		next.fate <- refused
-		synctest.Wait()
+		s.wait()
 	}
 }
 

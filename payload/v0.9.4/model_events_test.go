@@ -175,14 +175,14 @@ func (w *world) eventAnew(r *rand.Rand) {
 	p.busy = true
 	stopped, broken, tidy := r.IntN(2) == 0, w.broken(r), r.IntN(4) > 0
 	w.log("  of %s", p.name)
-	go func() {
+	w.act(func() {
 		for _, each := range before {
 			if stopped {
 				w.del(each)
 			}
 		}
 		w.setUp(p, broken, tidy)
-	}()
+	})
 }
 
 func (w *world) eventPlug(r *rand.Rand) {
@@ -203,7 +203,7 @@ func (w *world) eventPlug(r *rand.Rand) {
 	tidy, broken := r.IntN(4) > 0, r.IntN(8) == 0
 	p.busy = true
 	w.log("  %s", i)
-	go func() {
+	w.act(func() {
 		defer func() { p.busy = false }()
 		if w.add(i) && !broken {
 			p.interfaces = append(p.interfaces, i)
@@ -212,7 +212,7 @@ func (w *world) eventPlug(r *rand.Rand) {
 		if i.live = false; tidy {
 			w.del(i)
 		}
-	}()
+	})
 }
 
 func (w *world) eventUnplug(r *rand.Rand) {
@@ -226,7 +226,7 @@ func (w *world) eventUnplug(r *rand.Rand) {
 	announced, called := r.IntN(3) > 0, r.IntN(4) > 0
 	i.live, p.busy = false, true
 	w.log("  %s", i)
-	go func() {
+	w.act(func() {
 		defer func() { p.busy = false }()
 		if called {
 			w.del(i)
@@ -234,7 +234,7 @@ func (w *world) eventUnplug(r *rand.Rand) {
 		if announced && p.up {
 			w.announce(p)
 		}
-	}()
+	})
 }
 
 func (w *world) eventDelete(r *rand.Rand) {
@@ -257,13 +257,13 @@ func (w *world) stop(p *modelPod, r *rand.Rand) {
 	p.busy = true
 	called := r.IntN(3)
 	w.log("  %s", p.name)
-	go func() {
+	w.act(func() {
 		defer func() { p.busy = false }()
 		if called > 0 {
 			w.tearDown(p, called == 1)
 		}
 		w.remove(p)
-	}()
+	})
 }
 
 func (w *world) eventFinish(r *rand.Rand) {
@@ -276,10 +276,10 @@ func (w *world) eventFinish(r *rand.Rand) {
 	w.putPod(p)
 	p.busy = true
 	tidy := r.IntN(2) == 0
-	go func() {
+	w.act(func() {
 		defer func() { p.busy = false }()
 		w.tearDown(p, tidy)
-	}()
+	})
 }
 
 func (w *world) eventLate(r *rand.Rand) {
@@ -289,7 +289,7 @@ func (w *world) eventLate(r *rand.Rand) {
 	at := r.IntN(len(w.late))
 	i := w.late[at]
 	w.late = slices.Delete(slices.Clone(w.late), at, at+1)
-	go w.del(i)
+	w.act(func() { w.del(i) })
 }
 
 func (w *world) eventRestart(*rand.Rand) {
@@ -438,7 +438,7 @@ func (w *world) quiet(r *rand.Rand) {
 		if w.finish(r); w.problem != "" {
 			return
 		}
-		if err := <-run.ended; err != nil {
+		if err := w.endOf(run); err != nil {
 			w.fail("the reconciler failed: %v", err)
 		}
 	}

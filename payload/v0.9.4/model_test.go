@@ -92,7 +92,7 @@ func (w *world) end() {
 			w.kill(each)
 		}
 	}
-	synctest.Wait()
+	w.wait()
 }
 
 // shrink leaves out the events that the failure does not need.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -135,6 +134,7 @@ type world struct {
 
 func newWorld(r *rand.Rand, places map[string]string) *world {
 	w := &world{server: newServer(), now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), places: places, templates: map[string][]want{}}
+	w.turn.Lock()
 	w.after = w.check
 	w.errors = []float64{0, 0.03, 0.15}[r.IntN(3)]
 	for _, i := range r.Perm(len(modelNetworks))[:2+r.IntN(2)] {
@@ -240,6 +240,8 @@ func (w *world) add(i *modelInterface) bool {
 		if err != nil {
 			return err
 		}
+		w.turn.Lock()
+		defer w.turn.Unlock()
 		for _, each := range got {
 			i.ips = append(i.ips, each.IP)
 		}
@@ -247,7 +249,7 @@ func (w *world) add(i *modelInterface) bool {
 		w.log("    %s is live", i)
 		return nil
 	})
-	return <-p.ended == nil
+	return w.endOf(p) == nil
 }
 
 // del is a DEL. What it does not release is left to the reconciler.
@@ -259,13 +261,13 @@ func (w *world) del(i *modelInterface) {
 	p := w.start(w.next("DEL ")+" "+i.String(), i.pod.node.name, func(ctx context.Context, api clients) error {
 		return release(ctx, w.attachment(i, api))
 	})
-	<-p.ended
+	_ = w.endOf(p)
 }
 
 // setUp makes a new sandbox with all interfaces. broken is how many get their addresses before another plugin fails.
 func (w *world) setUp(p *modelPod, broken int, tidy bool) {
 	p.busy, p.up, p.container, p.interfaces = true, false, w.next("c"), nil
-	go func() {
+	w.act(func() {
 		defer func() { p.busy = false }()
 		for n, each := range p.wants {
 			made := &modelInterface{want: each, pod: p, container: p.container}
@@ -276,7 +278,7 @@ func (w *world) setUp(p *modelPod, broken int, tidy bool) {
 			}
 		}
 		p.up = true
-	}()
+	})
 }
 
 // tearDown ends a sandbox; unless it is tidy the DELs come later, or never.
@@ -419,5 +421,5 @@ func collectOf(ctx context.Context, a *attachment, pools map[string]*v1alpha1.IP
 func (w *world) finish(r *rand.Rand) {
 	for w.problem == "" && w.answer(r) {
 	}
-	synctest.Wait()
+	w.wait()
 }
