@@ -65,7 +65,7 @@ def _report(paths: list[Path]) -> int:
     }
     total: Counter[str] = Counter()
     missed: list[Mutant] = []
-    print(f"\n{'module':<34}{'made':>6}{'caught':>8}{'explained':>11}{'missed':>8}")
+    print(f"\n{'module':<34}{'tried':>6}{'caught':>8}{'explained':>11}{'missed':>8}")
     for path in paths:
         counts: Counter[str] = Counter()
         for mutant in _mutants(path):

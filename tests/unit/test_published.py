@@ -200,6 +200,25 @@ def test_a_refusal_names_the_file_as_it_is_in_the_repository_and_the_reason(tmp_
     assert second.strip().startswith("package repository/.imgpkg/images.yml:")
 
 
+def test_an_unreadable_file_in_our_place_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(CarvelwrightError) as caught:
+        publish(tmp_path, {METADATA: b"\xff"})
+    assert caught.value.message.endswith(f"{METADATA} holds something other than PackageMetadata {NAME}")
+    assert caught.value.details == "not UTF-8: invalid start byte"
+
+
+def test_only_a_list_is_read_for_its_items(tmp_path: Path) -> None:
+    found = publish(
+        tmp_path,
+        {
+            "packages/a.yml": text_of(package() | {"items": [1]}),
+            "packages/b.yml": text_of({"kind": "List", "metadata": {"name": NAME}}),
+        },
+    )
+    assert found.package == package() | {"items": [1]}
+    assert set(found.files) == {"packages/a.yml", "packages/b.yml"}
+
+
 def test_what_another_version_of_ours_fetches_is_among_the_bundles(tmp_path: Path) -> None:
     found = publish(tmp_path, {f"packages/{NAME}/0.9.0.yml": text_of(package(version="0.9.0"))})
     assert found.package is None
