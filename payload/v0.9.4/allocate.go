@@ -180,10 +180,10 @@ func (a *attachment) settle(ctx context.Context, got grant) (verdict, error) {
 	if !done {
 		return contested, nil
 	}
-	if !a.config.OverlappingRanges || found != nil && !got.fresh {
+	if !a.config.OverlappingRanges || found != nil && !got.fresh && backs(found, got.at) {
 		return settled, nil
 	}
-	done, err = a.reserveAnew(ctx, got.ip, found)
+	done, err = a.reserveAnew(ctx, got, found)
 	if err != nil {
 		return contested, errors.Join(err, a.undo(ctx, got))
 	}
@@ -205,15 +205,15 @@ func (a *attachment) disown(ctx context.Context, got grant) (verdict, error) {
 	return taken, nil
 }
 
-// reserveAnew makes the reservation of an address. One of this interface without an entry is being deleted by a DEL that
-// has not ended: it is not taken over, but replaced.
-func (a *attachment) reserveAnew(ctx context.Context, ip net.IP, old *v1alpha1.OverlappingRangeIPReservation) (bool, error) {
+// reserveAnew makes the reservation of an address. One of this interface without an entry in this pool belongs to a DEL that
+// has not ended, or is to come: it is not taken over, but replaced.
+func (a *attachment) reserveAnew(ctx context.Context, got grant, old *v1alpha1.OverlappingRangeIPReservation) (bool, error) {
 	if old != nil {
 		if err := a.unreserve(ctx, old); err != nil {
 			return false, err
 		}
 	}
-	return a.reserve(ctx, ip)
+	return a.reserve(ctx, got.at, got.ip)
 }
 
 // enter writes the entry of a pool for this container.
@@ -261,7 +261,7 @@ func (a *attachment) giveBack(ctx context.Context, at place) error {
 			return err
 		}
 		if done {
-			return a.free(ctx, *mine)
+			return a.free(ctx, at, *mine)
 		}
 		if pause(ctx); ctx.Err() != nil {
 			return ctx.Err()
@@ -280,13 +280,13 @@ func (a *attachment) held(all []entry) *entry {
 	return nil
 }
 
-// free deletes the reservation that belonged to an entry.
-func (a *attachment) free(ctx context.Context, gone entry) error {
+// free deletes the reservation that belonged to an entry of a place.
+func (a *attachment) free(ctx context.Context, at place, gone entry) error {
 	if !a.config.OverlappingRanges {
 		return nil
 	}
 	found, err := a.reservation(ctx, gone.ip)
-	if err != nil || found == nil || !a.owns(found, gone.PodRef) {
+	if err != nil || found == nil || !a.owns(found, gone.PodRef) || !backs(found, at) {
 		return err
 	}
 	return a.unreserve(ctx, found)

@@ -334,6 +334,30 @@ func TestTheDelOfAnOldSandboxLeavesTheNewOneAlone(t *testing.T) {
 	expectLeft(t, api)
 }
 
+func TestTheDelOfAFormerPodLeavesTheReservationInAnotherRangeAlone(t *testing.T) {
+	api := cluster()
+	former, next := attached(api, "a", "net1", "10.0.0.0/28"), attached(api, "a", "net1", "10.0.0.0/29")
+	next.container = "c-next"
+	for _, each := range []*attachment{former, next, former} {
+		if got := mustAllocate(t, each); !slices.Equal(got, []string{"10.0.0.1"}) {
+			t.Fatalf("allocated %q", got)
+		}
+	}
+	if err := release(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	expectLeft(t, api, "10.0.0.0-28 1 default/a", "10.0.0.1 default/a")
+	mustAllocate(t, next)
+	if err := release(t.Context(), former); err != nil {
+		t.Fatal(err)
+	}
+	expectLeft(t, api, "10.0.0.0-29 1 default/a", "10.0.0.1 default/a")
+	if err := release(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	expectLeft(t, api)
+}
+
 func TestUpstreamsPluginAndOursShareTheirPools(t *testing.T) {
 	api := cluster()
 	for _, each := range []string{"10.0.0.0/29", "fd00::/64"} {

@@ -148,13 +148,25 @@ func (a *attachment) owns(found *v1alpha1.OverlappingRangeIPReservation, podRef 
 	return found.Spec.PodRef == podRef && (found.Spec.IfName == a.ifName || found.Spec.IfName == "")
 }
 
-// reserve makes the reservation of an address. done is false when there is one.
-func (a *attachment) reserve(ctx context.Context, ip net.IP) (done bool, err error) {
+// poolOfReservation is the annotation of a reservation that names the pool of its entry. Pod and interface do not tell it:
+// the next pod of a name may have the interface in another range, while the DEL of the former one is still to come.
+const poolOfReservation = "whereabouts.tanzu.vmware.com/pool"
+
+// backs tells whether a reservation is for the entry in this place. Those of other versions do not name their pool.
+func backs(found *v1alpha1.OverlappingRangeIPReservation, at place) bool {
+	name := found.Annotations[poolOfReservation]
+	return name == "" || name == at.name()
+}
+
+// reserve makes the reservation of an address in a place. done is false when there is one.
+func (a *attachment) reserve(ctx context.Context, at place, ip net.IP) (done bool, err error) {
 	name := kubernetes.NormalizeIP(ip, a.config.NetworkName)
 	_, err = a.api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(a.namespace).Create(ctx,
 		&v1alpha1.OverlappingRangeIPReservation{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: a.namespace},
-			Spec:       v1alpha1.OverlappingRangeIPReservationSpec{PodRef: a.config.GetPodRef(), IfName: a.ifName},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: name, Namespace: a.namespace, Annotations: map[string]string{poolOfReservation: at.name()},
+			},
+			Spec: v1alpha1.OverlappingRangeIPReservationSpec{PodRef: a.config.GetPodRef(), IfName: a.ifName},
 		}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return false, nil

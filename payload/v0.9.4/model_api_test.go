@@ -103,8 +103,10 @@ func (v *versioned) Delete(resource schema.GroupVersionResource, in, name string
 type process struct {
 	name, node string
 	killed     bool
-	cancel     context.CancelFunc
-	ended      chan error
+	// failed is how many of its requests failed.
+	failed int
+	cancel context.CancelFunc
+	ended  chan error
 }
 
 var errKilled = errors.New("killed")
@@ -240,6 +242,7 @@ func (s *server) answer(r *rand.Rand) bool {
 	what := answered
 	if r.Float64() < s.errors {
 		what = fate(1 + r.IntN(3))
+		next.by.failed++
 	}
 	s.log("    %s: %s%s", next.by.name, next.what, [...]string{"", " is refused", " conflicts", " is done, and the answer is lost"}[what])
 	next.fate <- what

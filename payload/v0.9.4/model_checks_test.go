@@ -37,6 +37,23 @@ func (w *world) reservations() map[string]v1alpha1.OverlappingRangeIPReservation
 	return found
 }
 
+// entriesOf counts what the pools hold for an interface, whatever its sandbox.
+func (w *world) entriesOf(i *modelInterface) int {
+	count, pools := 0, w.pools()
+	names, _ := i.net.pools(i.pod.node.name)
+	for _, name := range names {
+		if pools[name] == nil {
+			continue
+		}
+		for _, each := range pools[name].Spec.Allocations {
+			if each.PodRef == "default/"+i.pod.name && each.IfName == i.ifName {
+				count++
+			}
+		}
+	}
+	return count
+}
+
 // proofs are the entries of pools, as POOL KEY, and the reservations that an interface has to have.
 func (i *modelInterface) proofs() (entriesOf map[string]v1alpha1.IPAllocation, reservedFor []string) {
 	entriesOf = map[string]v1alpha1.IPAllocation{}

@@ -113,13 +113,9 @@ func (w *world) eventPod(r *rand.Rand) {
 		return
 	}
 	made := &modelPod{name: names[r.IntN(len(names))], uid: w.next("pod"), node: node, phase: corev1.PodPending}
-	// The next pod of a name is made from the same template.
-	if w.templates[made.name] == nil {
-		for n, i := range r.Perm(len(w.nets))[:1+r.IntN(2)] {
-			w.templates[made.name] = append(w.templates[made.name], want{[]string{"net1", "net2"}[n], w.nets[i]})
-		}
+	for n, i := range r.Perm(len(w.nets))[:1+r.IntN(2)] {
+		made.wants = append(made.wants, want{[]string{"net1", "net2"}[n], w.nets[i]})
 	}
-	made.wants = w.templates[made.name]
 	w.pods = append(w.pods, made)
 	w.putPod(made)
 	w.log("  %s on %s", made.name, node.name)

@@ -127,13 +127,12 @@ type world struct {
 	reconciler *reconciler
 	run        *process
 	places     map[string]string
-	templates  map[string][]want
 	counter    int
 	problem    string
 }
 
 func newWorld(r *rand.Rand, places map[string]string) *world {
-	w := &world{server: newServer(), now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), places: places, templates: map[string][]want{}}
+	w := &world{server: newServer(), now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), places: places}
 	w.turn.Lock()
 	w.after = w.check
 	w.errors = []float64{0, 0.03, 0.15}[r.IntN(3)]
@@ -235,6 +234,7 @@ func (w *world) add(i *modelInterface) bool {
 	if i.pod.node.down {
 		return false
 	}
+	before := w.entriesOf(i)
 	p := w.start(w.next("ADD ")+" "+i.String(), i.pod.node.name, func(ctx context.Context, api clients) error {
 		got, err := allocate(ctx, w.attachment(i, api))
 		if err != nil {
@@ -249,7 +249,11 @@ func (w *world) add(i *modelInterface) bool {
 		w.log("    %s is live", i)
 		return nil
 	})
-	return w.endOf(p) == nil
+	err := w.endOf(p)
+	if err != nil && p.failed == 0 && !p.killed && before == 0 && w.entriesOf(i) > 0 {
+		w.fail("%s failed by itself and left what it got: %v", p, err)
+	}
+	return err == nil
 }
 
 // del is a DEL. What it does not release is left to the reconciler.
