@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 
 
 def test_every_exit_code_has_a_number_of_its_own_and_a_meaning() -> None:
@@ -59,3 +59,8 @@ def test_exit_codes_are_a_promise_to_scripts() -> None:
         "CLIENT": 9,
         "INTERRUPTED": 130,
     }
+
+
+def test_the_nearest_name_is_suggested_and_none_where_nothing_is_near() -> None:
+    assert did_you_mean("bild", ["clean", "build", "builds"]) == "; did you mean build?"
+    assert did_you_mean("bild", ["xyz"]) == ""

@@ -48,6 +48,8 @@ def test_records_are_read() -> None:
     record = ReleaseRecord.parse(hostile.as_json(RELEASE))
     assert record.document == RELEASE
     assert str(record.bundle) == RELEASE["bundle"]
+    assert str(record.repository) == RELEASE["repository"]
+    assert record.archive == "x.tar"
     state = BuildState("k", ("a", "b"))
     assert BuildState.parse(state.text().encode()) == state
 
@@ -58,6 +60,7 @@ def test_records_are_read() -> None:
         ({"archive": "../x.tar"}, "no file of dist/"),
         ({"archive": "y.tar"}, "no file of dist/"),
         ({"bundle": "127.0.0.1:5000/p/x:1"}, "not pinned"),
+        ({"registry": []}, "^release.registry is no object$"),
         ({"images": [{}]}, r"images\[0\] has no key 'name'"),
         ({"files": {}}, "release.files is no list"),
         ({"registry": {"address": "a", "embedded": 1}}, "embedded is no bool"),
@@ -73,6 +76,11 @@ def test_a_wrong_release_record_says_what_is_wrong(change: dict[str, Any], words
 @given(hostile.mutated(RELEASE).map(hostile.as_json) | hostile.texts)
 def test_any_release_record_is_read_or_refused(data: bytes) -> None:
     hostile.answer(lambda: ReleaseRecord.parse(data), ValueError)
+
+
+def test_a_wrong_state_says_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r"^state has no key 'inputs'$"):
+        BuildState.parse(b'{"key": "k"}')
 
 
 @hostile.QUICK

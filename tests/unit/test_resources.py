@@ -80,3 +80,49 @@ def test_images_are_found_wherever_pods_are() -> None:
     cron = {"spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"image": "c"}]}}}}}}
     schema = {"properties": {"image": {"type": "string"}}}
     assert resources.images_of([{"spec": pod}, cron, schema]) == {"a", "b", "c"}
+
+
+def test_the_documents_are_those_of_carvels_interfaces() -> None:
+    assert package() == {
+        "apiVersion": "data.packaging.carvel.dev/v1alpha1",
+        "kind": "Package",
+        "metadata": {"name": "x.y.z.1.0.0+a.1"},
+        "spec": {
+            "refName": "x.y.z",
+            "version": "1.0.0+a.1",
+            "releasedAt": "d",
+            "releaseNotes": "n",
+            "licenses": [],
+            "valuesSchema": {"openAPIv3": {}},
+            "template": {
+                "spec": {
+                    "fetch": [{"imgpkgBundle": {"image": str(ONE)}}],
+                    "template": [{"ytt": {"paths": ["config/"]}}, {"kbld": {"paths": ["-", ".imgpkg/images.yml"]}}],
+                    "deploy": [{"kapp": {}}],
+                }
+            },
+        },
+    }
+    assert resources.package_metadata("x.y.z", {"displayName": "X"}) == {
+        "apiVersion": "data.packaging.carvel.dev/v1alpha1",
+        "kind": "PackageMetadata",
+        "metadata": {"name": "x.y.z"},
+        "spec": {"displayName": "X"},
+    }
+    assert resources.package_repository("x-repository", TWO) == {
+        "apiVersion": "packaging.carvel.dev/v1alpha1",
+        "kind": "PackageRepository",
+        "metadata": {"name": "x-repository"},
+        "spec": {"fetch": {"imgpkgBundle": {"image": str(TWO)}}},
+    }
+    assert ImagesLock((LockedImage(ONE, "x"),)).document() == {
+        "apiVersion": "imgpkg.carvel.dev/v1alpha1",
+        "kind": "ImagesLock",
+        "images": [{"image": str(ONE), "annotations": {"kbld.carvel.dev/id": "x"}}],
+    }
+
+
+@pytest.mark.parametrize("bundle", [{}, {"image": 1}, {"image": str(ONE), "tag": 1}])
+def test_a_bundle_lock_without_an_image_is_refused_as_one(bundle: object) -> None:
+    with pytest.raises(ValueError, match=r"^not a BundleLock: no image, or a tag that is not text$"):
+        BundleLock.parse({"kind": "BundleLock", "bundle": bundle})
