@@ -371,7 +371,7 @@ def test_a_damaged_layer_is_told(built: PackageProject) -> None:
     before = snapshot(built.root / "dist")
     outcome = built.run("build")
     assert outcome.code == 8
-    assert "is not what was made" in outcome.err
+    assert "differs from what was built" in outcome.err
     assert "hint: remove " in outcome.err
     assert snapshot(built.root / "dist") == before
 
@@ -404,7 +404,7 @@ def test_a_damaged_image_is_told(built: PackageProject) -> None:
     (built.root / "build/state.json").unlink()
     outcome = built.run("build")
     assert outcome.code == 8
-    assert f"{image.relative_to(built.root)} is not what was made" in outcome.err
+    assert f"{image.relative_to(built.root)} differs from what was built" in outcome.err
     shutil.rmtree(image)
     built.run("build").ok()
 

@@ -201,4 +201,4 @@ def test_a_values_schema_that_is_a_dangling_link_is_one_problem_for_check_and_bu
     for command in ("check", "build"):
         outcome = hello.run(command)
         assert outcome.code == 3
-        assert f"{schema.name}: not there" in outcome.err
+        assert f"{schema.name}: missing" in outcome.err

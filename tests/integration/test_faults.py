@@ -381,5 +381,4 @@ def test_a_project_that_cannot_be_written_is_the_same_fault_in_every_command(
     (hello.root / taken).write_text("a file where a directory has to be")
     outcome = hello.run(command)
     assert outcome.code == 8, outcome
-    assert "error: cannot " in outcome.err
-    assert taken in outcome.err
+    assert f"error: {taken} is not a directory" in outcome.err

@@ -122,7 +122,13 @@ def test_reads_what_go_reads(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["payload/go.mod", "payload/v0.9.4/go.mod", "tools/carvel/go.mod", "tools/crane/go.mod"]
+    "name",
+    [
+        "payload/go.mod",
+        "payload/v0.9.4/go.mod",
+        "src/carvelwright/pins/carvel/go.mod",
+        "src/carvelwright/pins/crane/go.mod",
+    ],
 )
 def test_reads_our_own_as_go_does(repository_root: Path, name: str) -> None:
     text = (repository_root / name).read_text()

@@ -29,7 +29,9 @@ def on_terminal(project: PackageProject, *arguments: str, columns: int) -> str:
     """Run a command with both outputs on a terminal and return what it wrote there."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {**project.environment, "TERM": "xterm"}
+    # Whatever the terminal of the tests is: these would count before the size of this one.
+    kept = {name: value for name, value in project.environment.items() if name not in ("COLUMNS", "LINES")}
+    environment = {**kept, "TERM": "xterm"}
     command = subprocess.Popen(
         project.command(*arguments), cwd=project.root, env=environment, stdout=terminal, stderr=terminal
     )

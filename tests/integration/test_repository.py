@@ -281,7 +281,8 @@ def test_serve_needs_a_whole_dist(built: PackageProject) -> None:
     next((built.root / "dist").glob("*.tar")).unlink()
     outcome = built.run("serve")
     assert outcome.code == 8
-    assert "hint: run `carvelwright build`" in outcome.err
+    assert "hint: remove what was changed or added" in outcome.err
+    assert "then run `carvelwright build`" in outcome.err
     (built.root / "dist/release.json").write_text(json.dumps({}))
     assert built.run("serve").code == 8
     (built.root / "dist/release.json").unlink()
