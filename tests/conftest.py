@@ -33,9 +33,11 @@ hypothesis.settings.load_profile("carvelwright")
 
 
 def pytest_configure() -> None:
-    # A shell's background job ignores Ctrl-C, and so would every program that the tests start and interrupt.
+    # A shell's background job ignores Ctrl-C and nohup a hangup, and so would every program that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

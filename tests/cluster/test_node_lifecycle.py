@@ -90,11 +90,11 @@ def test_preflight_tells_what_is_missing_and_all_goes_on_when_it_is_there(
         package.grant(values=values)
         package.request(values=values)
         message = wait_until("preflight says its last words", lambda: _last_words(package))
-        assert f"CRD {NETWORKS_CRD} is not there" in message
+        assert f"CRD {NETWORKS_CRD} is missing" in message
         assert "install Multus first" in message
         described = _described(cluster)
-        assert re.search(rf"Message: +CRD {re.escape(NETWORKS_CRD)} is not there", described)
-        assert re.search(rf"Warning +PreflightFailed .* CRD {re.escape(NETWORKS_CRD)} is not there", described)
+        assert re.search(rf"Message: +CRD {re.escape(NETWORKS_CRD)} is missing", described)
+        assert re.search(rf"Warning +PreflightFailed .* CRD {re.escape(NETWORKS_CRD)} is missing", described)
         install = cluster.api.get("packageinstalls", "whereabouts", namespace=walk.NAMESPACE)
         assert not packages.settled(install)
         restore()

@@ -101,7 +101,7 @@ def test_check_compares_the_result_with_pool_and_reservation(cluster: Cluster, a
         other["prevResult"]["ips"][0]["address"] = "192.168.97.77/24"
         checked = attachment.call("CHECK", other)
         assert checked.returncode != 0
-        assert "has 192.168.97.1 for net1 of default/plain, which prevResult lacks" in checked.stdout
+        assert "has 192.168.97.1 for net1 of default/plain, which is not in prevResult" in checked.stdout
         pools.allocate(cluster.api, BY_HAND, dict.fromkeys(pools.allocations(cluster.api, BY_HAND)))
         assert attachment.call("CHECK", result).returncode != 0
     finally:

@@ -97,26 +97,33 @@ def test_a_pod_that_is_starting_keeps_its_address(cluster: Cluster, package: wal
     """The reconciler frees what belongs to nobody; upstream's gives a pod that is pending less than a second."""
     holders = {"5": "default/pending", "6": "default/gone"}
     allocations = {offset: {"id": "none", "podref": podref} for offset, podref in holders.items()}
-    # Without an allocation; before it goes the pod is asked whether it has the address all the same.
-    reservation = {
-        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
-        "kind": "OverlappingRangeIPReservation",
-        "metadata": {"name": "192.168.66.7", "namespace": walk.COMPONENTS},
-        "spec": {"podref": "default/pending", "ifname": "net1"},
-    }
+    # Without an allocation; before one goes its pod is read once more.
+    reserved = {"192.168.66.7": "default/gone", "192.168.66.8": "default/pending"}
     pool_range = "192.168.66.0/24"
     package.reconcile_often()
     try:
         # No node fits, so it stays pending.
         cluster.api.apply("pods", pods.pod("pending", node="none"))
         cluster.api.apply("ippools", pools.document(pool_range, allocations))
-        cluster.api.apply("overlappingrangeipreservations", reservation)
+        for name, podref in reserved.items():
+            cluster.api.apply("overlappingrangeipreservations", _reservation(name, podref))
         wait_until("the reservation is gone", lambda: not _reserved(cluster, "192.168.66.7"))
+        assert _reserved(cluster, "192.168.66.8")
         wait_until("what nobody has is given back", lambda: list(pools.allocations(cluster.api, pool_range)) == ["5"])
     finally:
         cluster.api.delete("pods", "pending", namespace="default")
         pools.delete(cluster.api, pool_range)
-        cluster.api.delete("overlappingrangeipreservations", "192.168.66.7", namespace=walk.COMPONENTS)
+        for name in reserved:
+            cluster.api.delete("overlappingrangeipreservations", name, namespace=walk.COMPONENTS)
+
+
+def _reservation(name: str, podref: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
+        "kind": "OverlappingRangeIPReservation",
+        "metadata": {"name": name, "namespace": walk.COMPONENTS},
+        "spec": {"podref": podref, "ifname": "net1"},
+    }
 
 
 def _reserved(cluster: Cluster, name: str) -> bool:
