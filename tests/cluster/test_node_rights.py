@@ -35,6 +35,7 @@ SLICES = "node_slice_controller: {enabled: true}\n"
 # Every object that the package can bring.
 EVERYTHING = f"""\
 {SLICES}network_policy: {{enabled: true}}
+ip_reconciler: {{config: {{metrics: {{enabled: true}}}}}}
 labels: {{example.com/owner: first}}
 """
 
