@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from carvelwright.client import Client, default_values_file, load_schema, schema_table, table_json, table_text
+from carvelwright.client.goyaml import dump_v2, dump_v3
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.goyaml import dump_v2, dump_v3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

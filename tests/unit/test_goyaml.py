@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from carvelwright.goyaml import Tag, dump_v2, dump_v3, format_float, format_json_float, loses_leading_break, resolve
+from carvelwright.client.goscalar import Tag, format_float, format_json_float, resolve
+from carvelwright.client.goyaml import dump_v2, dump_v3, loses_leading_break
 
 
 @pytest.mark.parametrize(
