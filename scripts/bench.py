@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from carvelwright.config import DEFAULT_GO
 from carvelwright.oci.layout import open_layout
+from carvelwright.project.config import DEFAULT_GO
+from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
 from carvelwright.tools.toolchain import Search
-from carvelwright.workspace import PRODUCTS, REMEMBERED, SEALS
 
 ROOT = Path(__file__).parent.parent
 RUNS = 9

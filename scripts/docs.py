@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from carvelwright import docs, files, pipeline
+from carvelwright import docs, files
 from carvelwright.report import Recorder
+from carvelwright.session import open_session
 from carvelwright.steps.render import export_schema
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,7 @@ REFERENCE = ROOT / "docs/reference"
 
 def main() -> int:
     """Return the exit code."""
-    session = pipeline.open_session(ROOT, os.environ, Recorder())
+    session = open_session(ROOT, os.environ, Recorder())
     pages = docs.pages(export_schema(session.project.root, session.tools()))
     if sys.argv[1:] != ["--check"]:
         for name, text in pages.items():

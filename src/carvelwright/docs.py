@@ -11,7 +11,7 @@ import click
 from carvelwright import values
 from carvelwright.cli.main import root
 from carvelwright.errors import ExitCode
-from carvelwright.schema import dotted
+from carvelwright.project.validation import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ def _exit_codes() -> str:
 
 
 def _project_file(name: str) -> str:
-    text = resources.files("carvelwright").joinpath("schemas", f"{name}.json").read_text("utf-8")
+    text = resources.files("carvelwright").joinpath("project", "schemas", f"{name}.json").read_text("utf-8")
     schema = json.loads(text)
     rows = [f"| `{dotted(path)}` | {kind} | {about} |" for path, kind, about in _keys(schema, schema, [])]
     return "\n".join([f"## {schema['title']}\n", "| key | type | about |", "| --- | --- | --- |", *rows]) + "\n"

@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.clashes import REPOSITORY_NAME
 from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
+from carvelwright.project.clashes import REPOSITORY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from carvelwright.config import ImageConfig, Project, Release
     from carvelwright.platform import Platform
+    from carvelwright.project.config import ImageConfig, Package, Release
     from carvelwright.reference import Reference, Repository
 
 LATEST = "latest"
@@ -48,7 +48,7 @@ class BuildPlan:
     starts itself.
     """
 
-    project: Project
+    project: Package
     release: Release
     created: str
     platforms: tuple[Platform, ...]
@@ -105,7 +105,7 @@ class BuildPlan:
         ]
 
 
-def make_plan(project: Project, options: BuildOptions, environment: Mapping[str, str]) -> BuildPlan:
+def make_plan(project: Package, options: BuildOptions, environment: Mapping[str, str]) -> BuildPlan:
     """Work out a build from the project, the options and SOURCE_DATE_EPOCH; CarvelwrightError for what cannot be."""
     release = project.release(options.release)
     platforms = options.platforms or project.platforms
@@ -135,7 +135,7 @@ def make_plan(project: Project, options: BuildOptions, environment: Mapping[str,
     )
 
 
-def _refuse_long_names(target: Repository, project: Project, *, embedded: bool) -> None:
+def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) -> None:
     for name in (project.ref_name, REPOSITORY_NAME, *(image.name for image in project.images)):
         try:
             target.child(name)

@@ -27,29 +27,29 @@ PARTS = {
     "package": (
         "steps/package.py",
         "steps/template.py",
-        "resources.py",
-        "schema.py",
-        "schemas/package.json",
+        "carvel/resources.py",
+        "project/validation.py",
+        "project/schemas/package.json",
         "yamldoc.py",
     ),
 }
 # Modules that refuse bytes and names, or hand them on as they are: a change there makes nothing anew.
 NEUTRAL = (
     "bounds.py",
-    "clashes.py",
-    "config.py",
     "digest.py",
     "errors.py",
     "files.py",
-    "formats.py",
+    "project/formats.py",
     "jsondoc.py",
     "platform.py",
     "process.py",
     "recipe.py",
     "reference.py",
     "report.py",
-    "version.py",
-    "workspace.py",
+    "project/clashes.py",
+    "project/config.py",
+    "carvel/version.py",
+    "store.py",
     "tools/tool.py",
 )
 # Libraries whose output is in a product.

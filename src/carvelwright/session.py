@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carvelwright import files, recipe
+from carvelwright.digest import Digest
+from carvelwright.project import config
+from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from carvelwright.config import Project
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from carvelwright.project.config import Package
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Search, Toolchain
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 class Session:
     """What every part of a build needs: the project, where tools are looked for, whom to tell."""
 
-    project: Project
+    project: Package
     search: Search
     reporter: Reporter
 
@@ -30,3 +37,25 @@ class Session:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)
         return toolchain.find(self.search)
+
+
+def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
+    """Read and check the project; its files are validated once for each content."""
+    config.require_project(root)
+    store = Store(root)
+    key = content_key(plain_digests(root, ("package",)), recipe.of_everything())
+    validated = (store.build / "validated" / f"{key}.json").is_file()
+    project = config.load_package(root, validate=not validated)
+    store.remember("validated", key, lambda: True)
+    return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
+
+
+def plain_digests(root: Path, names: Sequence[str]) -> list[str]:
+    """Return a digest for each file or directory of a project, of what is content there."""
+    trees = [root / name for name in names]
+    return [
+        files.tree_digest(tree, files.walk_files(tree, files.is_no_content))
+        if tree.is_dir()
+        else Digest.of_bytes(files.read_bytes(tree)).hex
+        for tree in trees
+    ]

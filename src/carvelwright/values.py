@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
-from carvelwright.schema import dotted
+from carvelwright.project.validation import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
-from carvelwright import config
+from carvelwright.project import config
 from carvelwright.report import Recorder
 from carvelwright.steps import bundle
 from carvelwright.tools import toolchain
@@ -98,7 +98,7 @@ def example(name: str) -> list[Manifest]:
 
 def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> StagedPackage:
     """Stage the package's newest release below `target`, as a build for these platforms does."""
-    project = config.load_project(ROOT)
+    project = config.load_package(ROOT)
     search = Search(ROOT, project.tools, project.go, dict(os.environ))
     bundle.stage_config(
         project,

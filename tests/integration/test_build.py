@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from carvelwright import resources, yamldoc
+from carvelwright import yamldoc
+from carvelwright.carvel import resources
 from carvelwright.client import Client, default_values_file
 from carvelwright.reference import Reference
 from tests.conftest import free_address, registry_at

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.workspace import Workspace
+from carvelwright.store import Store
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
 from tests.helpers.builds import snapshot
 
@@ -73,7 +73,7 @@ def test_a_directory_without_a_project_is_left_alone(built: PackageProject) -> N
 
 
 def test_the_lock_holds_clean_back_and_build_waits_for_it(built: PackageProject) -> None:
-    with Workspace(built.root).locked():
+    with Store(built.root).locked():
         before = snapshot(built.root)
         for command in ("clean", "build"):
             outcome = built.run(command)
@@ -90,14 +90,14 @@ def test_the_lock_holds_clean_back_and_build_waits_for_it(built: PackageProject)
 
 
 def test_who_waits_gets_the_lock_of_a_build_directory_that_was_removed(built: PackageProject) -> None:
-    workspace = Workspace(built.root)
-    with workspace.locked():
+    store = Store(built.root)
+    with store.locked():
         waiting = subprocess.Popen(
             built.command("build", "--wait", "-q"), cwd=built.root, env=built.environment, stderr=subprocess.PIPE
         )
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(1.5)
-        workspace.remove_lock()
+        store.remove_lock()
     _, err = waiting.communicate(timeout=120)
     assert (waiting.returncode, err) == (0, b"")
     assert (built.root / "build/.lock").is_file()

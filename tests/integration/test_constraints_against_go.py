@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carvelwright.version import check_constraints
+from carvelwright.carvel.version import check_constraints
 from tests.integration.test_goyaml_against_go import oracle as oracle  # noqa: PLC0414 - a fixture
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
 
-from carvelwright import config
 from carvelwright.platform import Platform
+from carvelwright.project import config
 from tests.helpers.package import (
     ROOT,
     Manifest,
@@ -882,7 +882,7 @@ COMPONENTS = {
 
 
 def test_every_object_and_pod_has_the_recommended_labels(everything: list[Manifest]) -> None:
-    version = str(config.load_project(ROOT).release(None).version)
+    version = str(config.load_package(ROOT).release(None).version)
     found = {}
     for manifest in everything:
         labelled = [manifest["metadata"]]

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carvelwright import resources, yamldoc
-from carvelwright.config import load_project
+from carvelwright import yamldoc
+from carvelwright.carvel import locks, resources
+from carvelwright.catalog import Catalog
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import BuildOptions, BuildPlan, make_plan
+from carvelwright.project.config import load_package
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import StreamReporter
 from carvelwright.steps import airgap, repository
 from carvelwright.steps.package import PackageDocuments
-from carvelwright.steps.published import PublishedRepository
 from tests.helpers.builds import call, snapshot
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ONE, TWO = (f"r.example.com/a@sha256:{digit * 64}" for digit in "12")
 
 
 def plan_of(root: Path, to: str) -> BuildPlan:
-    return make_plan(load_project(root), BuildOptions(to=Repository.parse(to)), {})
+    return make_plan(load_package(root), BuildOptions(to=Repository.parse(to)), {})
 
 
 def documents(plan: BuildPlan, bundle: str = ONE, notes: str = "n") -> PackageDocuments:
@@ -75,23 +76,23 @@ def test_what_is_pushed_and_tagged_is_read_again_and_archived(
 ) -> None:
     plan = plan_of(hello.root, f"{registry}/p")
     reporter = log.reporter
-    assert repository.published(plan, tools=toolset, reporter=reporter) == PublishedRepository()
+    assert repository.published(plan, tools=toolset, reporter=reporter) == Catalog()
     # A package bundle that is in the registry, so that imgpkg can copy all of it.
     inner = tmp_path / "inner"
     (inner / ".imgpkg").mkdir(parents=True)
-    (inner / ".imgpkg/images.yml").write_text(yamldoc.dump(resources.ImagesLock(()).document()))
+    (inner / ".imgpkg/images.yml").write_text(yamldoc.dump(locks.ImagesLock(()).document()))
     (inner / "file").write_text("content")
     reference = f"{registry}/p/{NAME}"
     call(toolset.imgpkg.path, "push", "-b", f"{reference}:x", "-f", inner, "--tty=false")
     digest = call(toolset.crane.path, "digest", f"{reference}:x").decode().strip()
     target = tmp_path / "bundle"
     new = documents(plan, f"{reference}@{digest}")
-    assert repository.assemble(plan, PublishedRepository(), new, target) == target / "packages"
+    assert repository.assemble(plan, Catalog(), new, target) == target / "packages"
     pushed = repository.push(plan, target, tools=toolset, reporter=reporter)
     assert pushed.repository == plan.repository.repository
     assert str(pushed.digest) == call(toolset.crane.path, "digest", str(plan.repository)).decode().strip()
     # Nobody sees it before it is tagged as the latest.
-    assert repository.published(plan, tools=toolset, reporter=reporter) == PublishedRepository()
+    assert repository.published(plan, tools=toolset, reporter=reporter) == Catalog()
     repository.release(plan, pushed, tools=toolset, reporter=reporter)
     before = repository.published(plan, tools=toolset, reporter=reporter)
     assert before.package == new.package
@@ -128,15 +129,15 @@ def test_a_registry_that_does_not_answer_names_the_step(
 def test_a_release_with_other_content_is_refused_with_what_differs(hello: PackageProject) -> None:
     plan = plan_of(hello.root, "r.example.com/p")
     old = documents(plan).package
-    repository.refuse_other_content(plan, PublishedRepository(), old)
-    repository.refuse_other_content(plan, PublishedRepository(package=old), documents(plan).package)
+    repository.refuse_other_content(plan, Catalog(), old)
+    repository.refuse_other_content(plan, Catalog(package=old), documents(plan).package)
     moved = documents(plan, ONE.replace("r.example.com/a", "other.example.com/b")).package
-    repository.refuse_other_content(plan, PublishedRepository(package=old), moved)
+    repository.refuse_other_content(plan, Catalog(package=old), moved)
     new = documents(plan, TWO, "other").package
     new["spec"]["licenses"] = ["MIT"]
     del old["spec"]["releasedAt"]
     with pytest.raises(CarvelwrightError) as caught:
-        repository.refuse_other_content(plan, PublishedRepository(package=old), new)
+        repository.refuse_other_content(plan, Catalog(package=old), new)
     error = caught.value
     assert error.exit_code is ExitCode.RELEASED
     assert error.message == f"{NAME} {VERSION} is already released with different content"
@@ -155,14 +156,14 @@ def test_a_published_package_without_a_bundle_by_digest_is_reported_as_such(hell
     old = documents(plan).package
     old["spec"]["template"] = {"spec": {"fetch": [{"inline": {}}]}}
     with pytest.raises(CarvelwrightError) as caught:
-        repository.refuse_other_content(plan, PublishedRepository(package=old), documents(plan).package)
+        repository.refuse_other_content(plan, Catalog(package=old), documents(plan).package)
     assert "published bundle: none by digest" in (caught.value.details or "")
 
 
 def test_a_new_version_joins_what_was_published(hello: PackageProject, tmp_path: Path) -> None:
     plan, target = plan_of(hello.root, "r.example.com/p"), tmp_path / "bundle"
     foreign = {"image": f"r.example.com/o@sha256:{'3' * 64}", "annotations": {"theirs": "kept"}}
-    before = PublishedRepository(
+    before = Catalog(
         files={"packages/other/a.yml": b"# kept as it is\n", METADATA: b"old"},
         locked=(foreign,),
         bundles=frozenset([Reference.parse(TWO)]),
@@ -179,7 +180,7 @@ def test_a_new_version_joins_what_was_published(hello: PackageProject, tmp_path:
 
 def test_a_version_that_was_published_keeps_its_file_and_its_bundle(hello: PackageProject, tmp_path: Path) -> None:
     plan, target = plan_of(hello.root, "r.example.com/p"), tmp_path / "bundle"
-    before = PublishedRepository(
+    before = Catalog(
         files={"packages/named-by-others.yml": b"theirs"},
         package=documents(plan, TWO).package,
         bundles=frozenset([Reference.parse(TWO)]),

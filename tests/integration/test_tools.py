@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import config, process, yamldoc
+from carvelwright import process, yamldoc
+from carvelwright.carvel.locks import ImagesLock
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.oci.layout import ImageLayout
+from carvelwright.project import config
 from carvelwright.reference import Reference
-from carvelwright.resources import ImagesLock
 from carvelwright.tools import crane, go, imgpkg, kbld, toolchain, ytt
 from carvelwright.tools.toolchain import Search
 from tests.conftest import ROOT, free_address, registry_at
@@ -243,7 +244,7 @@ WRONG = {
 def test_build_yaml_refuses_what_go_would_misread(hello: PackageProject, good: str, wrong: str) -> None:
     hello.replace("package/build.yaml", good, wrong)
     with pytest.raises(ConfigError) as caught:
-        config.load_project(hello.root)
+        config.load_package(hello.root)
     (problem,) = caught.value.problems
     assert problem.location
     assert problem.location.line

@@ -10,8 +10,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from carvelwright import config, values
+from carvelwright import values
 from carvelwright.client import Client, default_values_file
+from carvelwright.project import config
 from carvelwright.values import ValuesSchema
 from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import cleaning
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.steps import dist
-from carvelwright.workspace import Workspace
+from carvelwright.store import Store
+from carvelwright.uses import clean
 from tests.helpers.builds import snapshot
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def make(root: Path) -> None:
 def test_all_that_was_made_goes_and_nothing_of_the_project(hello: PackageProject) -> None:
     sources = snapshot(hello.root)
     make(hello.root)
-    assert cleaning.clean(hello.root) == []
+    assert clean.clean(hello.root) == []
     assert snapshot(hello.root) == sources
     assert not (hello.root / "build").exists()
     assert not (hello.root / "dist").exists()
-    assert cleaning.clean(hello.root) == []
+    assert clean.clean(hello.root) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_does_not_have_a_name_that_builds_use_stays_and_is_named(hello: Pac
     write(hello.root, f"build/{name}")
     build = hello.root / "build"
     kept = name if name.startswith(("image", "package", "validated", "tools")) else name.split("/", maxsplit=1)[0]
-    assert cleaning.clean(hello.root) == [f"{build / kept}: not made by carvelwright"]
+    assert clean.clean(hello.root) == [f"{build / kept}: not made by carvelwright"]
     assert list(snapshot(build)) == [name]
 
 
@@ -90,14 +90,14 @@ def test_a_link_in_the_place_of_a_kind_is_not_followed(hello: PackageProject, tm
     write(tmp_path, f"elsewhere/{KEY}/file")
     (hello.root / "build/crds").rename(tmp_path / "former")
     (hello.root / "build/crds").symlink_to(tmp_path / "elsewhere")
-    assert cleaning.clean(hello.root) == [f"{hello.root}/build/crds: not made by carvelwright"]
+    assert clean.clean(hello.root) == [f"{hello.root}/build/crds: not made by carvelwright"]
     assert (tmp_path / f"elsewhere/{KEY}/file").is_file()
 
 
 def test_an_empty_scratch_goes_where_something_else_stays(hello: PackageProject) -> None:
     make(hello.root)
     write(hello.root, "build/image/notes.txt")
-    cleaning.clean(hello.root)
+    clean.clean(hello.root)
     assert list(snapshot(hello.root / "build")) == ["image/notes.txt"]
     assert not (hello.root / "build/scratch").exists()
 
@@ -108,7 +108,7 @@ def test_files_of_dist_that_were_added_or_changed_stay_with_their_directories(he
     write(hello.root, "dist/packages/x/notes.txt", "dist/archive.tar")
     (place / "archive.tar").write_text("changed")
     (place / "link").symlink_to("packages")
-    assert cleaning.clean(hello.root) == [
+    assert clean.clean(hello.root) == [
         f"{place}/archive.tar: changed since the build made it",
         f"{place}/link: not made by a build",
         f"{place}/packages/x/notes.txt: not made by a build",
@@ -125,7 +125,7 @@ def test_a_dist_that_is_no_directory_stays(hello: PackageProject, tmp_path: Path
         place.write_text("mine")
     else:
         place.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "none"))
-    assert cleaning.clean(hello.root) == [f"{place}: not made by a build"]
+    assert clean.clean(hello.root) == [f"{place}: not made by a build"]
     assert place.is_symlink() or place.read_text() == "mine"
     assert (tmp_path / "elsewhere/file").is_file()
 
@@ -136,14 +136,14 @@ def test_a_running_build_and_a_directory_without_a_project_are_left_alone(
     make(hello.root)
     before = snapshot(hello.root)
     with (
-        Workspace(hello.root).locked(),
+        Store(hello.root).locked(),
         pytest.raises(CarvelwrightError, match="another build is running") as caught,
     ):
-        cleaning.clean(hello.root)
+        clean.clean(hello.root)
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     assert snapshot(hello.root) == before
     write(tmp_path, "none/dist/file", "none/build/state.json")
     with pytest.raises((ConfigError, CarvelwrightError)) as missing:
-        cleaning.clean(tmp_path / "none")
+        clean.clean(tmp_path / "none")
     assert missing.value.exit_code is ExitCode.CONFIG
     assert len(snapshot(tmp_path / "none")) == 2

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import schema, yamldoc
-from carvelwright.config import Release, load_project
+from carvelwright import yamldoc
+from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError
-from carvelwright.version import PackageVersion
+from carvelwright.project import validation
+from carvelwright.project.config import Release, load_package
 
 if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 
 def test_reads_the_example(repository_root: Path) -> None:
-    project = load_project(repository_root / "examples/hello-package")
+    project = load_package(repository_root / "examples/hello-package")
     assert project.short_name == "hello"
     assert [image.name for image in project.images] == ["hello"]
     assert project.images[0].modules[0].binaries == {"hello": "."}
@@ -25,7 +26,7 @@ def test_reads_the_example(repository_root: Path) -> None:
 
 
 def test_reads_this_repositorys_own_package(repository_root: Path) -> None:
-    project = load_project(repository_root)
+    project = load_package(repository_root)
     assert project.ref_name == "whereabouts.tanzu.vmware.com"
     assert str(project.release("0.9.4+vmware.1-tkg.1").version) == "0.9.4+vmware.1-tkg.1"
 
@@ -34,7 +35,7 @@ def test_releases_are_in_carvels_order_and_the_newest_is_the_default(hello: Pack
     first = (hello.root / "package/releases/1.0.0+example.1.yaml").read_text()
     for revision in ("example.9-a", "example.10-a", "example.2"):
         (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(first.replace("example.1", revision))
-    project = load_project(hello.root)
+    project = load_package(hello.root)
     order = [str(release.version).partition("+example.")[2] for release in project.releases]
     assert order == ["1", "2", "10-a", "9-a"]
     assert project.release(None) == project.releases[-1]
@@ -53,16 +54,16 @@ def test_release_date_and_texts() -> None:
 def test_validation_can_be_left_out_but_not_the_rest(hello: PackageProject) -> None:
     hello.replace("package/metadata.yaml", "displayName: Hello", "displayName: ''")
     with pytest.raises(ConfigError):
-        load_project(hello.root)
-    assert load_project(hello.root, validate=False).metadata["displayName"] == ""
+        load_package(hello.root)
+    assert load_package(hello.root, validate=False).metadata["displayName"] == ""
     (hello.root / "values-schema.yaml").unlink()
     with pytest.raises(ConfigError, match="1 problem"):
-        load_project(hello.root, validate=False)
+        load_package(hello.root, validate=False)
 
 
 def test_problems_come_in_the_order_of_the_file() -> None:
     text = "extra: 1\nupstream: 1\nrevision: a\nreleasedAt: soon\nreleaseNotes: ''\nmore: 2\n"
-    found = schema.problems(yamldoc.parse(text, Path("r.yaml")), "release")
+    found = validation.problems(yamldoc.parse(text, Path("r.yaml")), "release")
     assert [(problem.location and problem.location.line, problem.message) for problem in found] == [
         (1, "unknown key 'extra'"),
         (2, "wrong value of upstream"),
@@ -76,12 +77,14 @@ def test_problems_come_in_the_order_of_the_file() -> None:
 
 
 def test_a_missing_key_says_what_it_is_for() -> None:
-    (found,) = schema.problems(yamldoc.parse("upstream: a\nrevision: b\nreleaseNotes: c\n", Path("r.yaml")), "release")
+    (found,) = validation.problems(
+        yamldoc.parse("upstream: a\nrevision: b\nreleaseNotes: c\n", Path("r.yaml")), "release"
+    )
     assert found.message == "missing key 'releasedAt'"
     assert found.expected
     assert "UTC date and time" in found.expected
 
 
 def test_paths_are_written_as_people_write_them() -> None:
-    assert schema.dotted(["images", 0, "modules", 1, "name"]) == "images[0].modules[1].name"
-    assert schema.dotted([]) == ""
+    assert validation.dotted(["images", 0, "modules", 1, "name"]) == "images[0].modules[1].name"
+    assert validation.dotted([]) == ""

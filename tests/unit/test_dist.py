@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carvelwright import yamldoc
-from carvelwright.config import load_project
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import BuildOptions, BuildPlan, make_plan
+from carvelwright.project.config import load_package
 from carvelwright.reference import Reference
 from carvelwright.steps import dist
 from carvelwright.values import ValuesSchema
@@ -42,7 +42,7 @@ def made(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plan(repository_root: Path) -> BuildPlan:
-    return make_plan(load_project(repository_root / "examples/hello-package"), BuildOptions(), {})
+    return make_plan(load_package(repository_root / "examples/hello-package"), BuildOptions(), {})
 
 
 def refusal(directory: Path) -> list[str]:

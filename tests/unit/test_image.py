@@ -7,10 +7,10 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from carvelwright.config import load_project
 from carvelwright.digest import Digest
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
+from carvelwright.project.config import load_package
 from carvelwright.report import StreamReporter
 from carvelwright.steps import image, payload
 
@@ -32,7 +32,7 @@ def test_the_order_of_modules_gives_each_platform_one_manifest(repository_root: 
     ]
     reporter = StreamReporter(io.StringIO())
     plan = make_plan(
-        replace(load_project(repository_root / "examples/hello-package"), root=tmp_path), BuildOptions(), {}
+        replace(load_package(repository_root / "examples/hello-package"), root=tmp_path), BuildOptions(), {}
     )
     layout = image.assemble(plan, plan.images[0], modules, reporter=reporter)
     index = json.loads((layout.directory / "blobs/sha256" / layout.digest.hex).read_bytes())

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.config import Project, load_project
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
+from carvelwright.project.config import Package, load_package
 from carvelwright.reference import Repository
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ ARM64, AMD64 = Platform("linux", "arm64"), Platform("linux", "amd64")
 
 
 @pytest.fixture
-def project(repository_root: Path) -> Project:
-    return load_project(repository_root / "examples/hello-package")
+def project(repository_root: Path) -> Package:
+    return load_package(repository_root / "examples/hello-package")
 
 
-def test_the_whole_plan_as_data(project: Project) -> None:
+def test_the_whole_plan_as_data(project: Package) -> None:
     plan = make_plan(project, BuildOptions(to=Repository.parse("r.example.com/team"), platforms=(ARM64,)), {})
     where = "r.example.com/team"
     assert plan.document() == {
@@ -45,7 +45,7 @@ def test_the_whole_plan_as_data(project: Project) -> None:
     assert plan.default_values_name == "hello-data-values.yaml"
 
 
-def test_without_a_target_the_embedded_registry_is_used(project: Project) -> None:
+def test_without_a_target_the_embedded_registry_is_used(project: Package) -> None:
     plan = make_plan(project, BuildOptions(), {})
     assert plan.embedded
     assert plan.target == project.registry
@@ -53,14 +53,14 @@ def test_without_a_target_the_embedded_registry_is_used(project: Project) -> Non
     assert plan.steps()[0] == "start the embedded registry"
 
 
-def test_a_target_whose_names_get_too_long_is_refused(project: Project) -> None:
+def test_a_target_whose_names_get_too_long_is_refused(project: Package) -> None:
     target = Repository.parse("r.example.com/" + "a" * 230)
     with pytest.raises(CarvelwrightError, match="characters \\(expected 255 or fewer\\)") as caught:
         make_plan(project, BuildOptions(to=target), {})
     assert (caught.value.exit_code, caught.value.hint) == (ExitCode.USAGE, "shorten --to")
 
 
-def test_a_platform_given_twice_counts_once_and_an_unknown_one_is_refused(project: Project) -> None:
+def test_a_platform_given_twice_counts_once_and_an_unknown_one_is_refused(project: Package) -> None:
     assert make_plan(project, BuildOptions(platforms=(ARM64, ARM64)), {}).platforms == (ARM64,)
     with pytest.raises(CarvelwrightError, match="platform linux/riscv64 is not one of the project's") as caught:
         make_plan(project, BuildOptions(platforms=(Platform("linux", "riscv64"),)), {})
@@ -68,7 +68,7 @@ def test_a_platform_given_twice_counts_once_and_an_unknown_one_is_refused(projec
     assert caught.value.details == "expected: linux/amd64, linux/arm64"
 
 
-def test_an_unknown_release_is_refused(project: Project) -> None:
+def test_an_unknown_release_is_refused(project: Package) -> None:
     with pytest.raises(CarvelwrightError, match=r"no release 9\.9\.9"):
         make_plan(project, BuildOptions(release="9.9.9"), {})
 
@@ -82,14 +82,14 @@ def test_an_unknown_release_is_refused(project: Project) -> None:
         ("253402300799", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_source_date_epoch_sets_the_date_of_images(project: Project, epoch: str, created: str) -> None:
+def test_source_date_epoch_sets_the_date_of_images(project: Package, epoch: str, created: str) -> None:
     plan = make_plan(project, BuildOptions(), {"SOURCE_DATE_EPOCH": epoch})
     assert plan.created == created
     assert plan.release.released_at == "2026-11-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("epoch", [" 1", "-1", "1e9", "1.0", "٣", "253402300800", "9" * 30, "1_0"])
-def test_what_is_no_number_of_seconds_is_refused(project: Project, epoch: str) -> None:
+def test_what_is_no_number_of_seconds_is_refused(project: Package, epoch: str) -> None:
     with pytest.raises(CarvelwrightError, match="SOURCE_DATE_EPOCH is not a number of seconds") as caught:
         make_plan(project, BuildOptions(), {"SOURCE_DATE_EPOCH": epoch})
     assert caught.value.details == f"found: {epoch!r}"

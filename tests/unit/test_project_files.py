@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright import pipeline, schema, yamldoc
-from carvelwright.config import load_project
+from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
-from carvelwright.formats import FORMATS
 from carvelwright.platform import LINUX_ARCHITECTURES
+from carvelwright.project import validation
+from carvelwright.project.config import load_package
+from carvelwright.project.formats import FORMATS
 from carvelwright.report import StreamReporter
+from carvelwright.session import open_session
 from carvelwright.steps import package
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def test_the_platforms_are_those_of_the_pinned_go() -> None:
 
 def problems(project: PackageProject) -> list[Problem]:
     with pytest.raises(ConfigError) as caught:
-        load_project(project.root)
+        load_package(project.root)
     return list(caught.value.problems)
 
 
@@ -129,7 +131,7 @@ def test_a_port_that_is_none_is_named(hello: PackageProject) -> None:
 def test_licenses_and_constraints_of_the_template_are_checked(hello: PackageProject) -> None:
     hello.replace(TEMPLATE, "[Apache-2.0]", "[Apache-2.0, Apache License]")
     hello.replace(TEMPLATE, ">=1.27.0", ">>=1.27.0")
-    project = load_project(hello.root)
+    project = load_package(hello.root)
     with pytest.raises(ConfigError) as caught:
         package.static_part(project, project.release(None))
     assert [(p.message.partition(":")[0], p.location and p.location.line) for p in caught.value.problems] == [
@@ -139,8 +141,8 @@ def test_licenses_and_constraints_of_the_template_are_checked(hello: PackageProj
 
 
 def test_metadata_needs_only_what_the_server_needs() -> None:
-    assert schema.problems(yamldoc.parse("displayName: x\n", Path("m.yaml")), "metadata") == []
-    (problem,) = schema.problems(yamldoc.parse("iconSVGBase64: aGk=\n", Path("m.yaml")), "metadata")
+    assert validation.problems(yamldoc.parse("displayName: x\n", Path("m.yaml")), "metadata") == []
+    (problem,) = validation.problems(yamldoc.parse("iconSVGBase64: aGk=\n", Path("m.yaml")), "metadata")
     assert problem.message == "wrong value of iconSVGBase64: the decoded text has no <svg> element"
 
 
@@ -176,7 +178,7 @@ def test_a_file_of_package_that_nothing_reads_is_named(hello: PackageProject, na
 def test_notes_for_people_and_git_are_welcome(hello: PackageProject) -> None:
     for name in ("README.md", "README", ".gitattributes", "releases/README.md", "releases/.gitkeep"):
         (hello.root / "package" / name).write_text("")
-    load_project(hello.root)
+    load_package(hello.root)
 
 
 # Directories instead of files, and the reverse
@@ -210,7 +212,7 @@ def test_a_special_file_is_not_read(hello: PackageProject) -> None:
 def test_a_special_file_is_no_matter_of_the_tools(hello: PackageProject) -> None:
     os.mkfifo(hello.root / "package/releases/pipe")
     with pytest.raises(CarvelwrightError) as caught:
-        pipeline.open_session(hello.root, hello.environment, StreamReporter(io.StringIO()))
+        open_session(hello.root, hello.environment, StreamReporter(io.StringIO()))
     assert caught.value.exit_code is ExitCode.CONFIG
     assert "package/releases/pipe" in caught.value.message
     assert "imgpkg" not in f"{caught.value.message} {caught.value.hint}"
@@ -231,5 +233,5 @@ def test_a_file_that_cannot_be_read_is_a_fault_of_the_file_system(hello: Package
     (hello.root / METADATA).unlink()
     (hello.root / METADATA).symlink_to("/proc/self/mem")
     with pytest.raises(CarvelwrightError, match="cannot read") as caught:
-        load_project(hello.root)
+        load_package(hello.root)
     assert caught.value.exit_code is ExitCode.FILESYSTEM

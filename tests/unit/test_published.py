@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carvelwright import resources, yamldoc
+from carvelwright import catalog as published
+from carvelwright import yamldoc
+from carvelwright.carvel import locks, resources
+from carvelwright.carvel.locks import ImagesLock, LockedImage
+from carvelwright.carvel.version import PackageVersion
+from carvelwright.catalog import Catalog, read
 from carvelwright.errors import CarvelwrightError
 from carvelwright.reference import Reference
-from carvelwright.resources import ImagesLock, LockedImage
-from carvelwright.steps import published
-from carvelwright.steps.published import PublishedRepository, read
-from carvelwright.version import PackageVersion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def text_of(*documents: dict[str, Any]) -> bytes:
     return yamldoc.dump_all(documents).encode()
 
 
-def publish(directory: Path, files: dict[str, bytes]) -> PublishedRepository:
+def publish(directory: Path, files: dict[str, bytes]) -> Catalog:
     for name, content in files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)
@@ -83,13 +84,13 @@ def test_locks_of_others_are_kept_beside_ours(tmp_path: Path) -> None:
     lock = yamldoc.dump({"apiVersion": "imgpkg.carvel.dev/v1alpha1", "kind": "ImagesLock", "images": theirs}).encode()
     found = publish(tmp_path, {".imgpkg/images.yml": lock, OURS: text_of(package())})
     assert found.bundles == {ONE}
-    extended = resources.extended_lock(found.locked, found.bundles)
+    extended = locks.extended_lock(found.locked, found.bundles)
     assert [entry for entry in extended["images"] if entry in theirs] == theirs[::-1]
     ours = ImagesLock((LockedImage(ONE, str(ONE)),)).document()["images"]
     assert [entry for entry in extended["images"] if entry not in theirs] == ours
     # What is locked under another place by now, since it was copied, is not locked twice.
     moved = [{"image": "q.example.com/m@sha256:" + "1" * 64, "annotations": {"kbld.carvel.dev/id": str(ONE)}}]
-    assert resources.extended_lock(moved, [ONE])["images"] == moved
+    assert locks.extended_lock(moved, [ONE])["images"] == moved
 
 
 @pytest.mark.parametrize("name", [OURS, "packages/elsewhere.yaml"])

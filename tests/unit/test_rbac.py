@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from carvelwright import rbac
+from carvelwright.carvel import rbac
 from carvelwright.errors import CarvelwrightError, ExitCode
 
 INSTALLER = rbac.Installer("installer", "my-packages")

@@ -54,7 +54,7 @@ def test_a_recipe_names_every_module_that_shapes_its_product(package: Path, kind
 
 
 def test_neutral_modules_lead_to_no_other_kind_of_module(package: Path) -> None:
-    reading = {"schema.py", "yamldoc.py"}
+    reading = {"project/validation.py", "yamldoc.py"}
     for name in recipe.NEUTRAL:
         assert imports(package / name, package) - set(recipe.NEUTRAL) <= reading, name
 
@@ -97,7 +97,7 @@ def with_change(tmp_path: Path, package: Path, name: str) -> dict[str, str]:
         ("oci/layer.py", {"layer", "image"}),
         ("steps/layer.py", {"layer", "image"}),
         ("oci/image.py", {"image"}),
-        ("schemas/package.json", {"package"}),
+        ("project/schemas/package.json", {"package"}),
         ("yamldoc.py", {"package", "manifests", "schema"}),
         ("cli/build.py", set()),
         ("steps/dist.py", set()),

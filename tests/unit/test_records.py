@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from carvelwright import client, config, files, resources, values
+from carvelwright import catalog, client, files, values
+from carvelwright.carvel import locks
 from carvelwright.errors import CarvelwrightError, ConfigError, Location
+from carvelwright.project import config
 from carvelwright.record import BuildState, ReleaseRecord
-from carvelwright.steps import package, published
+from carvelwright.steps import package
 from carvelwright.steps.template import render
+from carvelwright.store import Store
 from carvelwright.tools import lockfile
-from carvelwright.workspace import Workspace
 from tests.helpers import hostile
 
 if TYPE_CHECKING:
@@ -89,9 +91,7 @@ def test_any_state_is_read_or_refused(data: bytes) -> None:
     hostile.answer(lambda: BuildState.parse(data), ValueError)
 
 
-@pytest.mark.parametrize(
-    ("parse", "document"), [(resources.ImagesLock.parse, LOCK), (resources.BundleLock.parse, BUNDLE)]
-)
+@pytest.mark.parametrize(("parse", "document"), [(locks.ImagesLock.parse, LOCK), (locks.BundleLock.parse, BUNDLE)])
 def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
     tmp_path: Path, parse: Callable[[object], object], document: dict[str, Any]
 ) -> None:
@@ -116,13 +116,13 @@ def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
 @given(hostile.texts)
 def test_any_published_file_is_carried_or_refused(tmp_path: Path, content: bytes) -> None:
     name = "x.example.com"
-    for file in ("packages/a.yml", f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", published.LOCK):
+    for file in ("packages/a.yml", f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", catalog.LOCK):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(content if file != "packages/a.yml" else content + name.encode())
-        hostile.answer(lambda: published.read(tmp_path, name, "1.0.0"))
+        hostile.answer(lambda: catalog.read(tmp_path, name, "1.0.0"))
         if file != "packages/a.yml":
             (tmp_path / file).unlink()
-    assert "packages/a.yml" in published.read(tmp_path, name, "1.0.0").files
+    assert "packages/a.yml" in catalog.read(tmp_path, name, "1.0.0").files
 
 
 @hostile.QUICK
@@ -144,7 +144,7 @@ def test_any_project_file_is_read_or_refused(tmp_path: Path, content: bytes) -> 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CarvelwrightError):
-        config.load_project(tmp_path)
+        config.load_package(tmp_path)
 
 
 # what is kept below build/
@@ -164,33 +164,33 @@ def damage_added(product: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_index, damage_missing, damage_added])
 def test_a_product_that_was_changed_is_not_reused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    workspace = Workspace(tmp_path)
+    store = Store(tmp_path)
 
     def make(target: Path) -> None:
         (target / "index.json").write_text("{}")
 
-    product = workspace.product("image", "key", None, make)
-    assert workspace.product("image", "key", None, make) == product
+    product = store.product("image", "key", None, make)
+    assert store.product("image", "key", None, make) == product
     damage(product)
     with pytest.raises(CarvelwrightError) as caught:
-        workspace.product("image", "key", None, make)
+        store.product("image", "key", None, make)
     assert caught.value.exit_code == 8
     assert caught.value.hint == f"remove {product}, then run the same command again"
     files.remove_tree(product)
-    assert (workspace.product("image", "key", None, make) / "index.json").read_text() == "{}"
-    assert workspace.product("image", "key", None, make) == product
+    assert (store.product("image", "key", None, make) / "index.json").read_text() == "{}"
+    assert store.product("image", "key", None, make) == product
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"value": {"a": 2}, "sha256": "x"}'])
 def test_a_remembered_value_that_was_changed_is_computed_again(tmp_path: Path, content: bytes) -> None:
-    workspace = Workspace(tmp_path)
-    assert workspace.remember("package", "key", lambda: {"a": 1}) == {"a": 1}
-    assert workspace.remember("package", "key", lambda: {"a": 2}) == {"a": 1}
+    store = Store(tmp_path)
+    assert store.remember("package", "key", lambda: {"a": 1}) == {"a": 1}
+    assert store.remember("package", "key", lambda: {"a": 2}) == {"a": 1}
     path = tmp_path / "build/package/key.json"
     path.write_bytes(content)
-    assert workspace.remember("package", "key", lambda: {"a": 3}) == {"a": 3}
+    assert store.remember("package", "key", lambda: {"a": 3}) == {"a": 3}
     path.write_text(path.read_text().replace('"a": 3', '"a": 4'))
-    assert workspace.remember("package", "key", lambda: {"a": 5}) == {"a": 5}
+    assert store.remember("package", "key", lambda: {"a": 5}) == {"a": 5}
 
 
 def test_a_file_name_in_another_encoding_is_told(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from carvelwright import resources
+from carvelwright.carvel import resources
+from carvelwright.carvel.locks import BundleLock, ImagesLock, LockedImage
+from carvelwright.carvel.version import PackageVersion
 from carvelwright.reference import Reference
-from carvelwright.resources import BundleLock, ImagesLock, LockedImage
-from carvelwright.version import PackageVersion
 
 ONE = Reference.parse("r.example.com/a/b@sha256:" + "1" * 64)
 TWO = Reference.parse("r.example.com/a/c@sha256:" + "2" * 64)

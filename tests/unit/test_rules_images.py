@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from carvelwright import pipeline
 from carvelwright.report import StreamReporter
 from carvelwright.rules import images
+from carvelwright.session import open_session
 
 if TYPE_CHECKING:
     from carvelwright.errors import Problem
@@ -19,7 +19,7 @@ BUILD = "package/build.yaml"
 
 
 def problems(project: PackageProject) -> list[Problem]:
-    session = pipeline.open_session(project.root, project.environment, StreamReporter(io.StringIO()))
+    session = open_session(project.root, project.environment, StreamReporter(io.StringIO()))
     tools = cast("Any", None)
     return [p for rule in (images.entrypoints, images.links, images.go_packages) for p in rule(session, tools)]
 

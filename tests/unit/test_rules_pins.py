@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from carvelwright import pipeline
 from carvelwright.report import StreamReporter
 from carvelwright.rules import pins
+from carvelwright.session import open_session
 
 if TYPE_CHECKING:
     from carvelwright.errors import Problem
@@ -21,7 +21,7 @@ BUILD, FIRST = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
 def problems(project: PackageProject, pinned_by: str = "payload") -> list[Problem]:
     upstream = f"tools: []\nupstream: {{goModule: example.com/lib, pinnedBy: '{pinned_by}'}}"
     project.replace(BUILD, "tools: []", upstream)
-    session = pipeline.open_session(project.root, project.environment, StreamReporter(io.StringIO()))
+    session = open_session(project.root, project.environment, StreamReporter(io.StringIO()))
     return pins.upstream_pins(session, cast("Any", None))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from carvelwright import process, recipe
-from carvelwright.config import DEFAULT_GO
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.project.config import DEFAULT_GO
 from carvelwright.report import Recorder
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carvelwright.version import PackageVersion, check_constraints
+from carvelwright.carvel.version import PackageVersion, check_constraints
 
 parse = PackageVersion.parse
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import config, pipeline
 from carvelwright.cli import completion, failures, options, progress
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
+from carvelwright.project import config
 from carvelwright.reference import Repository
 from carvelwright.report import readable_size
+from carvelwright.uses import build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,11 +70,11 @@ def command(
     """
     asked = BuildOptions(release, platforms, to, registry_timeout)
     if dry_run:
-        plan = make_plan(config.load_project(context.root), asked, context.environment)
+        plan = make_plan(config.load_package(context.root), asked, context.environment)
         click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
         return
     reporter, seconds = progress.reporter(context), stopwatch()
-    result = pipeline.build(context.root, asked, context.environment, reporter, wait=wait)
+    result = build.build(context.root, asked, context.environment, reporter, wait=wait)
     if form == "json":
         click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
     elif not context.quiet:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carvelwright.check import check
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ConfigError, ExitCode
 from carvelwright.report import StreamReporter
 from carvelwright.steps import bundle
+from carvelwright.uses.check import check
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context

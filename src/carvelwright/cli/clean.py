@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carvelwright.cleaning import clean
 from carvelwright.cli import options
+from carvelwright.uses.clean import clean
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context

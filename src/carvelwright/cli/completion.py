@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the versions of the project's release files."""
-    from carvelwright import config  # noqa: PLC0415 - `carvelwright --version` needs none of it
+    from carvelwright.project import config  # noqa: PLC0415 - `carvelwright --version` needs none of it
 
     files = (_root(ctx) / config.RELEASES_DIRECTORY).glob("*.yaml")
     return sorted(file.stem for file in files if file.stem.startswith(incomplete))
@@ -19,8 +19,9 @@ def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 def platforms(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the project's platforms."""
-    from carvelwright import config, yamldoc  # noqa: PLC0415
+    from carvelwright import yamldoc  # noqa: PLC0415
     from carvelwright.errors import CarvelwrightError  # noqa: PLC0415
+    from carvelwright.project import config  # noqa: PLC0415
 
     try:
         data = yamldoc.load(_root(ctx) / config.BUILD_FILE).data

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carvelwright import config
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ExitCode
+from carvelwright.project import config
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(context: Context, form: str, *, install: bool) -> int:
     """List the tools and their versions, and what to do for each that is missing."""
-    project = config.load_project(context.root)
+    project = config.load_package(context.root)
     search = Search(project.root, project.tools, project.go, context.environment)
     if install:
         toolchain.install(search, progress.reporter(context))

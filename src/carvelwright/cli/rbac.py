@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carvelwright import pipeline, rbac, yamldoc
+from carvelwright import yamldoc
+from carvelwright.carvel import rbac
 from carvelwright.cli import options, progress
+from carvelwright.session import open_session
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def command(
     replacing: tuple[Path, ...],
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
-    session = pipeline.open_session(context.root, context.environment, progress.reporter(context, quiet=True))
+    session = open_session(context.root, context.environment, progress.reporter(context, quiet=True))
 
     def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
         text = render(session, session.tools(), values, release).decode()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from carvelwright import serving
 from carvelwright.cli import options, progress
 from carvelwright.reference import Repository
+from carvelwright.uses import serve
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -40,7 +40,7 @@ def _refuse(value: str) -> NoReturn:
 @click.pass_obj
 def command(context: Context, address: str | None) -> None:
     """Serve what lies in dist/ from the embedded registry until Ctrl-C."""
-    with serving.serve(context.root, address, context.environment, progress.reporter(context)) as repository:
+    with serve.serve(context.root, address, context.environment, progress.reporter(context)) as repository:
         click.echo(f"package repository: {repository}")
         if not context.quiet:
             click.echo("serving; press Ctrl-C to stop")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import bounds, client, files, pipeline, values
+from carvelwright import bounds, client, files, values
 from carvelwright.cli import options, progress
 from carvelwright.client import Client
+from carvelwright.session import open_session
 from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:
-    session = pipeline.open_session(context.root, context.environment, progress.reporter(context, quiet=True))
+    session = open_session(context.root, context.environment, progress.reporter(context, quiet=True))
     release = session.project.release(None)
     schema = export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema

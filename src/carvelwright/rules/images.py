@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, yamldoc
+from carvelwright import yamldoc
+from carvelwright.project import config
 from carvelwright.steps.layer import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from carvelwright.config import GoModule, ImageConfig
     from carvelwright.errors import Problem
+    from carvelwright.project.config import GoModule, ImageConfig
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from carvelwright.schema import dotted
+from carvelwright.project.validation import dotted
 from carvelwright.values import default_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _near(name: str, known: set[str]) -> str:
 
 
 def _wrong_values(keywords: Mapping[str, Any]) -> Iterator[tuple[str, Any, str | None]]:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see schema.problems()
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see validation.problems()
 
     meta: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
     for error in meta.iter_errors(keywords):
@@ -101,7 +101,7 @@ def _patterns(node: Any) -> Iterator[str]:
 def _refused_default(
     openapi: Mapping[str, Any], at: Pointer, keywords: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, str | None]]:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see schema.problems()
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see validation.problems()
 
     node: Any = openapi
     for part in at:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, yamldoc
+from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError, Location, Problem
+from carvelwright.project import config
 from carvelwright.rules import contents, objects, places, pods
 from carvelwright.rules.values_schema import refusal
 from carvelwright.steps import bundle

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, yamldoc
+from carvelwright import yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.project import config
 from carvelwright.tools import gomod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from carvelwright.config import Project, Release
+    from carvelwright.project.config import Package, Release
     from carvelwright.session import Session
     from carvelwright.tools.gomod import GoMod
     from carvelwright.tools.toolchain import Toolchain
@@ -32,7 +33,7 @@ def upstream_pins(session: Session, _tools: Toolchain) -> list[Problem]:
     return found
 
 
-def _comparable(project: Project, pinned_by: str) -> Iterable[Release]:
+def _comparable(project: Package, pinned_by: str) -> Iterable[Release]:
     """Return the releases whose pins are there: the newest, and older ones that have a module of their own."""
     newest = project.release(None)
     taken = {newest.fill(pinned_by)}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, values
+from carvelwright import values
 from carvelwright.client import schema_traps
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.project import config
 from carvelwright.rules.keywords import keyword_problems
 from carvelwright.steps.render import export_schema
 

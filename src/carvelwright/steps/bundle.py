@@ -7,23 +7,25 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import config, files, resources, yamldoc
+from carvelwright import files, yamldoc
+from carvelwright.carvel import resources
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.project import config
 from carvelwright.report import readable_size
 from carvelwright.steps import crds, rendered
+from carvelwright.store import Store
 from carvelwright.tools import imgpkg, kbld
-from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from carvelwright.config import Project, Release
+    from carvelwright.carvel.locks import BundleLock, ImagesLock
     from carvelwright.plan import BuildPlan
     from carvelwright.platform import Platform
+    from carvelwright.project.config import Package, Release
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
-    from carvelwright.resources import BundleLock, ImagesLock
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
 
@@ -41,7 +43,7 @@ class StagedBundle:
 
 
 def stage_config(
-    project: Project,
+    project: Package,
     release: Release,
     target: Path,
     *,
@@ -100,7 +102,7 @@ def stage(
         )
         manifests = rendered.manifests(plan.project.root, tools, target / "config")
         _check_images(plan.project, manifests, images)
-        with Workspace(plan.project.root).scratch("kbld") as scratch:
+        with Store(plan.project.root).scratch("kbld") as scratch:
             lock = kbld.lock(tools.kbld, manifests, images, scratch, step="lock images")
         write_lock(lock, target)
     return StagedBundle(target)
@@ -115,7 +117,7 @@ def push_to(
     target: Reference, directory: Path, plan: BuildPlan, step: str, *, tools: Toolchain, reporter: Reporter
 ) -> BundleLock:
     """Push a directory as a bundle under a tag."""
-    with reporter.step(step) as running, Workspace(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
+    with reporter.step(step) as running, Store(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
         running.describe(readable_size(sum(path.stat().st_size for path in files.walk_files(directory))))
         lock = scratch / "bundle-lock.yml"
         return imgpkg.push_bundle(
@@ -128,7 +130,7 @@ def write_lock(lock: ImagesLock, bundle: Path) -> None:
     files.write_atomic(bundle / _LOCK, yamldoc.dump(lock.document()))
 
 
-def image_problems(project: Project, manifests: bytes) -> list[Problem]:
+def image_problems(project: Package, manifests: bytes) -> list[Problem]:
     """Return what is wrong with the images that manifests ask for: not built by the project, or built and not used."""
     where = Location(project.root / config.BUNDLE_CONFIG)
     asked = resources.images_of(yamldoc.load_all_text(manifests.decode(), where.file))
@@ -148,7 +150,7 @@ def image_problems(project: Project, manifests: bytes) -> list[Problem]:
     return unknown + unused
 
 
-def _check_images(project: Project, manifests: bytes, images: Mapping[str, Reference]) -> None:
+def _check_images(project: Package, manifests: bytes, images: Mapping[str, Reference]) -> None:
     """Compare what manifests ask for with what is built, before kbld does: it would ask public registries."""
     # ytt writes one style: where all lines with an image name ours, there is no need to read the documents.
     if {name.decode() for name in _IMAGE.findall(manifests)} == set(images):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, files, recipe
+from carvelwright import files, recipe
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.project import config
+from carvelwright.store import Store, content_key
 from carvelwright.tools import go
-from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from carvelwright.config import CrdSource, Project, Release
+    from carvelwright.project.config import CrdSource, Package, Release
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
 
 
 def stage(
-    project: Project, release: Release, crds: CrdSource, *, find_go: Callable[[], Tool], reporter: Reporter
+    project: Package, release: Release, crds: CrdSource, *, find_go: Callable[[], Tool], reporter: Reporter
 ) -> Sequence[Path]:
     """Return the files of one source, taken from the module cache or reused where the pins are the same."""
     pinned_by = project.root / release.fill(crds.pinned_by)
@@ -42,4 +43,4 @@ def stage(
             files.copy_file(directory / name, target / name.rpartition("/")[2])
 
     with reporter.step("stage CRDs") as step:
-        return list(files.walk_files(Workspace(project.root).product("crds", key, step, make)))
+        return list(files.walk_files(Store(project.root).product("crds", key, step, make)))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files, resources, values, yamldoc
+from carvelwright import files, values, yamldoc
+from carvelwright.carvel import resources
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.process import in_parallel

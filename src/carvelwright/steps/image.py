@@ -9,7 +9,7 @@ from carvelwright.oci import image as oci
 from carvelwright.oci import layout as layouts
 from carvelwright.process import in_parallel
 from carvelwright.steps import layer as layers
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
         layouts.end_layout(target, index)
 
     with reporter.step(f"assemble image {image.config.name}") as step:
-        return layouts.open_layout(Workspace(plan.project.root).product("image", key, step, make))
+        return layouts.open_layout(Store(plan.project.root).product("image", key, step, make))
 
 
 def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:

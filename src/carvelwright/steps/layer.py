@@ -9,7 +9,7 @@ from carvelwright import recipe
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.oci.layer import Layer, LayerFile, LayerLink, write_layer
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def pack(root: Path, module: PayloadModule) -> tuple[Layer, Path]:
         record = {"digest": str(layer.digest), "size": layer.size, "diffId": str(layer.diff_id)}
         (target / _RECORD).write_text(json.dumps(record))
 
-    made = Workspace(root).product("layer", key(module), None, make)
+    made = Store(root).product("layer", key(module), None, make)
     record = json.loads((made / _RECORD).read_bytes())
     layer = Layer(Digest.parse(record["digest"]), record["size"], Digest.parse(record["diffId"]))
     _verify(made / _BLOB, layer.digest)

@@ -7,17 +7,19 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import bounds, config, process, recipe, resources, schema, yamldoc
+from carvelwright import bounds, process, recipe, yamldoc
+from carvelwright.carvel import resources
 from carvelwright.errors import ConfigError, ExitCode, Location, Problem
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.project import config, validation
+from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from carvelwright.config import Project, Release
+    from carvelwright.carvel.locks import BundleLock
     from carvelwright.plan import BuildPlan
-    from carvelwright.resources import BundleLock
+    from carvelwright.project.config import Package, Release
 
 
 # A template of a package takes a fraction of a second.
@@ -48,7 +50,7 @@ def make_documents(plan: BuildPlan, bundle: BundleLock, values_schema: Mapping[s
     )
 
 
-def static_part(project: Project, release: Release) -> dict[str, Any]:
+def static_part(project: Package, release: Release) -> dict[str, Any]:
     """Render package/package.yaml.j2 and check it; ConfigError names what is wrong in it."""
     path = project.root / config.PACKAGE_TEMPLATE
     text = yamldoc.read_text(path)
@@ -57,12 +59,12 @@ def static_part(project: Project, release: Release) -> dict[str, Any]:
     def compute() -> dict[str, Any]:
         rendered = _render(text, path, known)
         document = yamldoc.parse(rendered, path)
-        if found := schema.problems(document, "package"):
+        if found := validation.problems(document, "package"):
             raise ConfigError(found, what=f"{path} as rendered")
         data: dict[str, Any] = document.data
         return data
 
-    value: dict[str, Any] = Workspace(project.root).remember(
+    value: dict[str, Any] = Store(project.root).remember(
         "package", content_key(text, known, recipe.of("package")), compute
     )
     return value

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
+from carvelwright.store import Store, content_key
 from carvelwright.tools import compiler
-from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from carvelwright.config import GoModule, Project, Release
     from carvelwright.platform import Platform
+    from carvelwright.project.config import GoModule, Package, Release
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
 
@@ -45,7 +45,7 @@ class PayloadModule:
 
 
 def compile_module(
-    project: Project,
+    project: Package,
     release: Release,
     module: GoModule,
     platform: Platform,
@@ -68,7 +68,7 @@ def compile_module(
             digests = {name: str(Digest.of_file(target / _BINARIES / name)) for name in module.binaries}
             (target / _RECORD).write_text(json.dumps(digests))
 
-        made = Workspace(project.root).product("payload", key, step, make)
+        made = Store(project.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
     binaries = tuple(PayloadBinary(name, made / _BINARIES / name, Digest.parse(text)) for name, text in digests.items())
     return PayloadModule(platform, binaries, module.links)

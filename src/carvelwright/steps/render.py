@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import bounds, config, files, values, yamldoc
+from carvelwright import bounds, files, values, yamldoc
 from carvelwright.errors import ConfigError
+from carvelwright.project import config
 from carvelwright.steps import bundle, rendered
+from carvelwright.store import Store
 from carvelwright.tools import ytt
 from carvelwright.values import ValuesSchema
-from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
     """Render the manifests of a release with data values files; images stay names."""
     project = session.project
     _check_bounds(project.root, values_files)
-    with Workspace(project.root).scratch("render") as scratch:
+    with Store(project.root).scratch("render") as scratch:
         config_directory = scratch / "config"
         bundle.stage_config(
             project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
+from carvelwright.store import Store, content_key
 from carvelwright.tools import ytt
-from carvelwright.workspace import Workspace, content_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def manifests(root: Path, tools: Toolchain, config: Path) -> bytes:
     def compute() -> str:
         return ytt.render(tools.ytt, config, step="render").decode()
 
-    text: str = Workspace(root).remember("manifests", key, compute)
+    text: str = Store(root).remember("manifests", key, compute)
     return text.encode()
 
 
@@ -34,5 +34,5 @@ def openapi(root: Path, tools: Toolchain, schema: Path) -> dict[str, Any]:
     def compute() -> dict[str, Any]:
         return ytt.values_schema(tools.ytt, schema, step="export values schema")
 
-    exported: dict[str, Any] = Workspace(root).remember("schema", key, compute)
+    exported: dict[str, Any] = Store(root).remember("schema", key, compute)
     return exported

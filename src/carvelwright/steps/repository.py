@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import files, resources, yamldoc
+from carvelwright import files, yamldoc
+from carvelwright.carvel import locks, resources
+from carvelwright.catalog import LOCK, PACKAGES, Catalog, OwnFiles, read
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
 from carvelwright.steps import bundle
-from carvelwright.steps.published import LOCK, PACKAGES, OwnFiles, PublishedRepository, read
+from carvelwright.store import Store
 from carvelwright.tools import crane, imgpkg
-from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from carvelwright.carvel.resources import Document
     from carvelwright.plan import BuildPlan
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
-    from carvelwright.resources import Document
     from carvelwright.steps.package import PackageDocuments
     from carvelwright.tools.toolchain import Toolchain
 
 
-def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> PublishedRepository:
+def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Catalog:
     """Read the repository that the target registry holds; an empty one where it holds none."""
     latest = plan.repository.repository.tagged(LATEST)
-    with reporter.step("read published repository"), Workspace(plan.project.root).scratch("published") as scratch:
+    with reporter.step("read published repository"), Store(plan.project.root).scratch("published") as scratch:
         target = scratch / "repository"
         if not imgpkg.pull_bundle(
             tools.imgpkg,
@@ -36,11 +37,11 @@ def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Publi
             timeout=plan.registry_timeout,
             note=reporter.note,
         ):
-            return PublishedRepository()
+            return Catalog()
         return read(target, plan.project.ref_name, str(plan.release.version))
 
 
-def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Document) -> None:
+def refuse_other_content(plan: BuildPlan, before: Catalog, new: Document) -> None:
     """Refuse to publish a version again with other content; the error names what differs."""
     old = before.package
     if old is None or resources.same_package(old, new):
@@ -61,7 +62,7 @@ def refuse_other_content(plan: BuildPlan, before: PublishedRepository, new: Docu
     )
 
 
-def assemble(plan: BuildPlan, before: PublishedRepository, documents: PackageDocuments, target: Path) -> Path:
+def assemble(plan: BuildPlan, before: Catalog, documents: PackageDocuments, target: Path) -> Path:
     """Write the repository bundle's content into `target`; returns its packages directory."""
     own = OwnFiles(plan.project.ref_name, str(plan.release.version))
     contents = dict(before.files) | {own.metadata: yamldoc.dump(documents.metadata).encode()}
@@ -70,7 +71,7 @@ def assemble(plan: BuildPlan, before: PublishedRepository, documents: PackageDoc
     for name, content in contents.items():
         files.write_atomic(target / name, content)
     bundles = before.bundles if before.package else before.bundles | {resources.package_bundle(documents.package)}
-    files.write_atomic(target / LOCK, yamldoc.dump(resources.extended_lock(before.locked, bundles)))
+    files.write_atomic(target / LOCK, yamldoc.dump(locks.extended_lock(before.locked, bundles)))
     return target / PACKAGES
 
 

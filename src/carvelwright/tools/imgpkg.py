@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright.resources import BundleLock
+from carvelwright.carvel.locks import BundleLock
 from carvelwright.tools import lockfile, registry
 from carvelwright.tools.registry import Exchange
 from carvelwright.tools.tool import list_item

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.resources import ImagesLock
+from carvelwright.carvel.locks import ImagesLock
 from carvelwright.tools import lockfile
 from carvelwright.tools.tool import list_item
 

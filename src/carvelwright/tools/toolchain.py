@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, process, recipe
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.store import content_key
 from carvelwright.tools import go, gomod
 from carvelwright.tools.tool import Tool
-from carvelwright.workspace import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

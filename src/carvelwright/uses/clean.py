@@ -6,9 +6,10 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from carvelwright import config, files
+from carvelwright import files
+from carvelwright.project import config
 from carvelwright.steps import dist
-from carvelwright.workspace import PRODUCTS, REMEMBERED, SEALS, Workspace
+from carvelwright.store import PRODUCTS, REMEMBERED, SEALS, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +32,11 @@ def clean(root: Path) -> list[str]:
     CarvelwrightError where a build is running.
     """
     config.require_project(root)
-    workspace = Workspace(root)
-    with workspace.locked(), files.reporting_file_errors("remove"):
-        workspace.remove_leftovers()
-        kept = [*_clean_dist(workspace.dist), *_clean_build(workspace.build)]
-        workspace.remove_lock()
+    store = Store(root)
+    with store.locked(), files.reporting_file_errors("remove"):
+        store.remove_leftovers()
+        kept = [*_clean_dist(store.dist), *_clean_build(store.build)]
+        store.remove_lock()
     return kept
 
 

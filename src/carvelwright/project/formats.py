@@ -8,9 +8,9 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
+from carvelwright.carvel.version import check_constraints
 from carvelwright.platform import LINUX_ARCHITECTURES, Platform
 from carvelwright.reference import Repository
-from carvelwright.version import check_constraints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

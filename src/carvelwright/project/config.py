@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import clashes, schema, yamldoc
+from carvelwright import yamldoc
+from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
+from carvelwright.project import clashes, validation
 from carvelwright.reference import Repository
-from carvelwright.version import PackageVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,7 +90,7 @@ class UpstreamModule:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Package:
     """A package project, checked."""
 
     root: Path
@@ -125,7 +126,7 @@ class Project:
         )
 
 
-def load_project(root: Path, *, validate: bool = True) -> Project:
+def load_package(root: Path, *, validate: bool = True) -> Package:
     """Read a package project.
 
     `validate=False` skips the JSON Schemas for content that passed them before. Raises ConfigError with every problem
@@ -164,7 +165,7 @@ def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool)
         found += error.problems
         return None
     if validate:
-        found += schema.problems(document, schema_name)
+        found += validation.problems(document, schema_name)
     return document
 
 
@@ -277,8 +278,8 @@ def _is_note(path: Path) -> bool:
 
 def _project(
     root: Path, build: Mapping[str, Any], metadata: Mapping[str, Any], releases: tuple[Release, ...]
-) -> Project:
-    return Project(
+) -> Package:
+    return Package(
         root=root,
         ref_name=build["refName"],
         registry=Repository.parse(build["registry"]),

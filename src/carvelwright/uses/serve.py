@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from carvelwright import files, pipeline
+from carvelwright import files
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
 from carvelwright.process import in_parallel
 from carvelwright.record import ReleaseRecord
 from carvelwright.reference import Reference, Repository
+from carvelwright.session import open_session
 from carvelwright.steps import dist
+from carvelwright.store import Store
 from carvelwright.tools import crane, imgpkg
-from carvelwright.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,33 +33,33 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
 
     Everything is filled from the air-gap archive, under the paths and tags it was built with.
     """
-    workspace = Workspace(root)
-    _require_release(workspace)
+    store = Store(root)
+    _require_release(store)
     with contextlib.ExitStack() as running:
-        with workspace.scratch("serve") as scratch:
-            release = _take(workspace, scratch / "archive.tar")
-            session = pipeline.open_session(root, environment, reporter)
+        with store.scratch("serve") as scratch:
+            release = _take(store, scratch / "archive.tar")
+            session = open_session(root, environment, reporter)
             tools = session.tools()
             host = address or session.project.registry.registry
-            running.enter_context(crane.serve(tools.crane, host, workspace.build / "registry", step="serve"))
+            running.enter_context(crane.serve(tools.crane, host, store.build / "registry", step="serve"))
             with reporter.step(_STEP):
                 yielded = _load(release, host, scratch / "archive.tar", scratch / "lock.yml", tools, reporter)
         yield yielded
 
 
-def _take(workspace: Workspace, archive: Path) -> ReleaseRecord:
+def _take(store: Store, archive: Path) -> ReleaseRecord:
     """Return the release and put its archive at a place of our own: a build may replace dist/ at any time."""
     while True:
-        seen = dist.look(workspace.dist)
+        seen = dist.look(store.dist)
         try:
-            release = _release(workspace)
+            release = _release(store)
             archive.unlink(missing_ok=True)
-            _link(workspace.dist / release.archive, archive)
+            _link(store.dist / release.archive, archive)
         except (CarvelwrightError, OSError):
-            if dist.look(workspace.dist) == seen:
+            if dist.look(store.dist) == seen:
                 raise
         else:
-            if dist.look(workspace.dist) == seen:
+            if dist.look(store.dist) == seen:
                 return release
 
 
@@ -92,26 +93,26 @@ def _moved(reference: Reference, host: str) -> Reference:
     return Reference(Repository(host, reference.repository.path), reference.tag, reference.digest)
 
 
-def _require_release(workspace: Workspace) -> None:
-    if not (workspace.dist / dist.RELEASE_FILE).is_file():
-        raise _nothing_to_serve(workspace)
+def _require_release(store: Store) -> None:
+    if not (store.dist / dist.RELEASE_FILE).is_file():
+        raise _nothing_to_serve(store)
 
 
-def _release(workspace: Workspace) -> ReleaseRecord:
-    path = workspace.dist / dist.RELEASE_FILE
+def _release(store: Store) -> ReleaseRecord:
+    path = store.dist / dist.RELEASE_FILE
     try:
         release = ReleaseRecord.parse(files.read_bytes(path))
     except CarvelwrightError:
-        raise _nothing_to_serve(workspace) from None
+        raise _nothing_to_serve(store) from None
     except ValueError as error:
         raise CarvelwrightError(
             f"{path} was not written by a build: {error}",
             exit_code=ExitCode.FILESYSTEM,
-            hint=f"remove {workspace.dist}, then run `carvelwright build`",
+            hint=f"remove {store.dist}, then run `carvelwright build`",
         ) from None
-    if not dist.is_whole(workspace.dist):
+    if not dist.is_whole(store.dist):
         raise CarvelwrightError(
-            f"{workspace.dist} differs from what was built: a file is missing, changed or added",
+            f"{store.dist} differs from what was built: a file is missing, changed or added",
             exit_code=ExitCode.FILESYSTEM,
             hint="remove what was changed or added (`sha256sum -c SHA256SUMS` there names it), then run "
             "`carvelwright build`",
@@ -119,9 +120,9 @@ def _release(workspace: Workspace) -> ReleaseRecord:
     return release
 
 
-def _nothing_to_serve(workspace: Workspace) -> CarvelwrightError:
+def _nothing_to_serve(store: Store) -> CarvelwrightError:
     return CarvelwrightError(
-        f"nothing to serve: no {workspace.dist / dist.RELEASE_FILE}",
+        f"nothing to serve: no {store.dist / dist.RELEASE_FILE}",
         exit_code=ExitCode.FILESYSTEM,
         hint="run `carvelwright build` first",
     )

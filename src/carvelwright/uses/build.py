@@ -8,35 +8,34 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import config, files, recipe, rules
-from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ConfigError
+from carvelwright import files, rules
+from carvelwright.carvel.locks import BundleLock
+from carvelwright.catalog import Catalog
+from carvelwright.errors import ConfigError
 from carvelwright.oci import layout as layouts
-from carvelwright.plan import LATEST, make_plan
+from carvelwright.plan import make_plan
 from carvelwright.process import in_parallel, stopwatch
-from carvelwright.record import BuildState, ReleaseRecord
+from carvelwright.project import config
+from carvelwright.record import BuildState
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
-from carvelwright.resources import BundleLock
-from carvelwright.session import Session
+from carvelwright.session import open_session
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
-from carvelwright.steps.published import PublishedRepository
 from carvelwright.steps.render import export_schema
-from carvelwright.tools import crane, toolchain
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.store import Store, content_key
+from carvelwright.tools import crane
+from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from carvelwright.config import Project
+    from carvelwright.digest import Digest
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
     from carvelwright.report import Reporter
+    from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
-
-_STATE = "state.json"
-_PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG, config.VALUES_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,6 @@ class BuildResult:
     unchanged: bool
 
 
-def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
-    """Read and check the project; its files are validated once for each content."""
-    config.require_project(root)
-    workspace = Workspace(root)
-    key = content_key(_plain_digest(root, ("package",)), recipe.of_everything())
-    validated = (workspace.build / "validated" / f"{key}.json").is_file()
-    project = config.load_project(root, validate=not validated)
-    workspace.remember("validated", key, lambda: True)
-    return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
-
-
 def build(
     root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter, *, wait: bool = False
 ) -> BuildResult:
@@ -66,11 +54,11 @@ def build(
     Where another build is running in the project, `wait` for its end; otherwise that is a CarvelwrightError.
     """
     config.require_project(root)
-    workspace = Workspace(root)
-    with workspace.locked(wait=wait):
+    store = Store(root)
+    with store.locked(wait=wait):
         bundle.note_left_out(root, reporter)
-        if (unchanged := _unchanged(root, options, environment, reporter)) is not None:
-            return unchanged
+        if (release := freshness.former(root, options, environment, reporter)) is not None:
+            return BuildResult(release.document, unchanged=True)
         return _build(root, options, environment, reporter)
 
 
@@ -79,19 +67,19 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
     session = open_session(root, environment, reporter)
     project = session.project
     plan = make_plan(project, options, environment)
-    workspace = Workspace(root)
-    dist.require_own(workspace.dist)
-    workspace.remove_leftovers()
-    inputs = _inputs(project, plan)
-    key = _state_key(root, inputs, options, environment)
+    store = Store(root)
+    dist.require_own(store.dist)
+    store.remove_leftovers()
+    inputs = freshness.inputs(project, plan)
+    key = freshness.key(root, inputs, options, environment)
     tools = session.tools()
     _keep_rules(session, tools, key)
-    before = PublishedRepository()
+    before = Catalog()
     if not plan.embedded:
         before = repository.published(plan, tools=tools, reporter=reporter)
     images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
-    seen = dist.look(workspace.dist)
-    with _registry(plan, tools), files.new_directory(workspace.dist) as target:
+    seen = dist.look(store.dist)
+    with _registry(plan, tools), files.new_directory(store.dist) as target:
         made = _package(session, plan, images, before, target, tools=tools)
         listed, _ = in_parallel(
             lambda: dist.list_files(target),
@@ -104,10 +92,10 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
             "seconds": round(seconds(), 3),
         }
         dist.write_release(release, listed, target)
-        if dist.look(workspace.dist) != seen:
-            dist.require_own(workspace.dist)
+        if dist.look(store.dist) != seen:
+            dist.require_own(store.dist)
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
-    files.write_atomic(workspace.build / _STATE, BuildState(key, tuple(inputs)).text())
+    freshness.remember(store, BuildState(key, tuple(inputs)))
     return BuildResult(release, unchanged=False)
 
 
@@ -120,7 +108,7 @@ def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:
         return True
 
     with session.reporter.step("check"):
-        Workspace(session.project.root).remember("checked", content_key(key, tools.versions()), check)
+        Store(session.project.root).remember("checked", content_key(key, tools.versions()), check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +137,7 @@ def _package(
     session: Session,
     plan: BuildPlan,
     images: Mapping[str, ImageLayout],
-    before: PublishedRepository,
+    before: Catalog,
     target: Path,
     *,
     tools: Toolchain,
@@ -159,7 +147,7 @@ def _package(
     references = {
         planned.config.name: planned.target.repository.at(images[planned.config.name].digest) for planned in plan.images
     }
-    with Workspace(plan.project.root).scratch("bundle") as scratch:
+    with Store(plan.project.root).scratch("bundle") as scratch:
         staged, schema, _ = in_parallel(
             lambda: bundle.stage(
                 plan, references, scratch / "bundle", tools=tools, find_go=session.find_go, reporter=reporter
@@ -201,7 +189,7 @@ def _try_push(session: Session, plan: BuildPlan, staged: bundle.StagedBundle, *,
     """Learn a bundle's digest from a registry of our own, so that a refused release leaves the target untouched."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with Workspace(plan.project.root).scratch("try") as scratch:
+    with Store(plan.project.root).scratch("try") as scratch:
         target = Repository(address, plan.bundle.repository.path).tagged("try")
         with crane.serve(tools.crane, address, scratch / "registry", step="compare with released"):
             lock = bundle.push_to(
@@ -215,7 +203,7 @@ def _registry(plan: BuildPlan, tools: Toolchain) -> Iterator[None]:
     if not plan.embedded:
         yield
         return
-    storage = Workspace(plan.project.root).build / "registry"
+    storage = Store(plan.project.root).build / "registry"
     with crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"):
         yield
 
@@ -248,63 +236,3 @@ def _digest(reference: Reference) -> Digest:
     if reference.digest is None:
         raise AssertionError(f"a lock without a digest: {reference}")
     return reference.digest
-
-
-def _unchanged(
-    root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
-) -> BuildResult | None:
-    """Return the former result when inputs and dist/ are, by content, what they were; None when there is work to do."""
-    workspace = Workspace(root)
-    try:
-        state = BuildState.parse(files.read_bytes(workspace.build / _STATE))
-        release = ReleaseRecord.parse(files.read_bytes(workspace.dist / dist.RELEASE_FILE))
-        if state.key != _state_key(root, state.inputs, options, environment):
-            return None
-    except (OSError, ValueError, CarvelwrightError):
-        return None
-    if not dist.is_whole(workspace.dist):
-        return None
-    if options.to is not None and not _still_published(root, release, options, environment, reporter):
-        return None
-    return BuildResult(release.document, unchanged=True)
-
-
-def _still_published(
-    root: Path, release: ReleaseRecord, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
-) -> bool:
-    session = open_session(root, environment, reporter)
-    latest = release.repository.repository.tagged(LATEST)
-    with reporter.step("query the registry") as step:
-        found = crane.digest(
-            session.tools().crane,
-            latest,
-            step="query the registry",
-            timeout=options.registry_timeout,
-            note=reporter.note,
-        )
-        step.reuse()
-    return found == release.repository.digest
-
-
-def _inputs(project: Project, plan: BuildPlan) -> list[str]:
-    """Return the Go modules whose files count, besides package/, bundle/ and the values schema."""
-    modules = [module.directory for planned in plan.images for module in planned.config.modules]
-    pinned = [crds.pinned_by for crds in project.crds]
-    return [*(project.tools or ()), *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
-
-
-def _state_key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: Mapping[str, str]) -> str:
-    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
-    asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
-    epoch = environment.get("SOURCE_DATE_EPOCH", "")
-    return content_key(_plain_digest(root, _PLAIN_INPUTS), modules, asked, epoch, recipe.of_everything())
-
-
-def _plain_digest(root: Path, names: Sequence[str]) -> list[str]:
-    trees = [root / name for name in names]
-    return [
-        files.tree_digest(tree, files.walk_files(tree, files.is_no_content))
-        if tree.is_dir()
-        else Digest.of_bytes(files.read_bytes(tree)).hex
-        for tree in trees
-    ]

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files, resources, yamldoc
+from carvelwright import files, yamldoc
+from carvelwright.carvel import locks, resources
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from carvelwright.carvel.resources import Document
     from carvelwright.reference import Reference
-    from carvelwright.resources import Document
 
 PACKAGES = "packages"
 LOCK = ".imgpkg/images.yml"
@@ -22,7 +23,7 @@ _HINT = "repair the published package repository, or publish to another path wit
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedRepository:
+class Catalog:
     """What is carried into the next repository bundle.
 
     `files` holds every file by its name in the bundle but the ImagesLock and what the new metadata replaces, `locked`
@@ -36,7 +37,7 @@ class PublishedRepository:
     bundles: frozenset[Reference] = frozenset()
 
 
-def read(directory: Path, ref_name: str, version: str) -> PublishedRepository:
+def read(directory: Path, ref_name: str, version: str) -> Catalog:
     """Read a pulled repository bundle.
 
     CarvelwrightError for what cannot be carried on: no name of a file may stand in the way of the new ones, and what
@@ -60,7 +61,7 @@ def read(directory: Path, ref_name: str, version: str) -> PublishedRepository:
                 raise _unfit(name, f"PackageMetadata {ref_name} together with other documents")
             contents.pop(name, None)
     bundles = [resources.bundle_or_none(document) for _, document, _ in ours]
-    return PublishedRepository(
+    return Catalog(
         contents, locked, packages[0][1] if packages else None, frozenset(bundle for bundle in bundles if bundle)
     )
 
@@ -185,7 +186,7 @@ def _refuse_name(name: str) -> None:
 def _locked(content: bytes) -> tuple[Document, ...]:
     try:
         document = yamldoc.parse(content.decode(), Path("package repository", LOCK)).data
-        return resources.lock_entries(document)
+        return locks.lock_entries(document)
     except ConfigError as error:
         raise _unfit(LOCK, "no ImagesLock", details="\n".join(error.lines())) from None
     except ValueError as error:

@@ -14,7 +14,7 @@ import pytest
 from carvelwright import files
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.report import StreamReporter
-from carvelwright.workspace import Workspace, content_key
+from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +36,13 @@ def test_a_product_is_made_once_and_then_reused(tmp_path: Path) -> None:
     reporter = StreamReporter(io.StringIO())
     for _ in range(2):
         with reporter.step("s") as step:
-            assert (Workspace(tmp_path).product("kind", "key", step, make) / "file").read_text() == "x"
+            assert (Store(tmp_path).product("kind", "key", step, make) / "file").read_text() == "x"
     assert len(made) == 1
     assert [record.reused for record in reporter.records] == [False, True]
 
 
 def test_a_product_that_fails_is_not_there_and_leftovers_of_a_killed_one_go(tmp_path: Path) -> None:
-    workspace, reporter = Workspace(tmp_path), StreamReporter(io.StringIO())
+    store, reporter = Store(tmp_path), StreamReporter(io.StringIO())
     (tmp_path / "build/kind/.key.new.killed/sub").mkdir(parents=True)
 
     def fail(target: Path) -> None:
@@ -50,24 +50,24 @@ def test_a_product_that_fails_is_not_there_and_leftovers_of_a_killed_one_go(tmp_
         raise RuntimeError
 
     with pytest.raises(RuntimeError), reporter.step("s") as step:
-        workspace.product("kind", "key", step, fail)
+        store.product("kind", "key", step, fail)
     assert list((tmp_path / "build/kind").iterdir()) == []
     assert reporter.records == ()
 
 
 def test_a_value_is_remembered_and_a_damaged_one_is_computed_again(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    assert workspace.remember("v", "k", lambda: {"n": 1}) == {"n": 1}
-    assert workspace.remember("v", "k", lambda: {"n": 2}) == {"n": 1}
+    store = Store(tmp_path)
+    assert store.remember("v", "k", lambda: {"n": 1}) == {"n": 1}
+    assert store.remember("v", "k", lambda: {"n": 2}) == {"n": 1}
     (tmp_path / "build/v/k.json").write_text('{"n":')
-    assert workspace.remember("v", "k", lambda: {"n": 3}) == {"n": 3}
+    assert store.remember("v", "k", lambda: {"n": 3}) == {"n": 3}
 
 
 def test_scratch_is_empty_at_first_and_gone_after_also_after_a_failure(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    store = Store(tmp_path)
     # No process has this number: it is above the kernel's largest.
     (tmp_path / "build/scratch/s.99999999/old").mkdir(parents=True)
-    with contextlib.suppress(RuntimeError), workspace.scratch("s") as directory:
+    with contextlib.suppress(RuntimeError), store.scratch("s") as directory:
         assert list(directory.iterdir()) == []
         (directory / "new").touch()
         raise RuntimeError
@@ -78,8 +78,8 @@ def test_scratch_is_empty_at_first_and_gone_after_also_after_a_failure(tmp_path:
 HOLD = """
 import sys
 from pathlib import Path
-from carvelwright.workspace import Workspace
-with Workspace(Path(sys.argv[1])).locked():
+from carvelwright.store import Store
+with Store(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -91,14 +91,14 @@ def test_only_one_build_at_a_time_and_no_lock_outlives_its_holder(tmp_path: Path
     assert holder.stdout
     with holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(CarvelwrightError, match="another build is running") as caught, Workspace(tmp_path).locked():
+        with pytest.raises(CarvelwrightError, match="another build is running") as caught, Store(tmp_path).locked():
             pass
         assert caught.value.exit_code is ExitCode.FILESYSTEM
         assert str(tmp_path) in caught.value.message
         holder.kill()
-    with Workspace(tmp_path).locked(), pytest.raises(CarvelwrightError), Workspace(tmp_path).locked():
+    with Store(tmp_path).locked(), pytest.raises(CarvelwrightError), Store(tmp_path).locked():
         pass
-    with Workspace(tmp_path).locked():
+    with Store(tmp_path).locked():
         pass
 
 
@@ -109,7 +109,7 @@ def test_a_waiting_build_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> N
     with holder:
         assert holder.stdout.readline() == b"held\n"
         threading.Timer(0.3, holder.stdin.close).start()
-        with Workspace(tmp_path).locked(wait=True):
+        with Store(tmp_path).locked(wait=True):
             assert holder.wait() == 0
 
 
@@ -117,25 +117,25 @@ def test_a_waiting_build_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> N
 
 
 def test_what_a_living_process_makes_is_no_leftover(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    store = Store(tmp_path)
 
     def make(target: Path) -> None:
         (target / "file").touch()
-        with workspace.scratch("s") as outer, workspace.scratch("s") as inner:
+        with store.scratch("s") as outer, store.scratch("s") as inner:
             assert outer != inner
-            workspace.product("kind", "other", None, lambda other: (other / "file").touch())
-            workspace.remember("kind", "value", lambda: 1)
-            workspace.remove_leftovers()
+            store.product("kind", "other", None, lambda other: (other / "file").touch())
+            store.remember("kind", "value", lambda: 1)
+            store.remove_leftovers()
             assert outer.is_dir()
             assert inner.is_dir()
         assert (target / "file").exists()
 
-    assert (workspace.product("kind", "key", None, make) / "file").exists()
+    assert (store.product("kind", "key", None, make) / "file").exists()
     assert sorted(path.name for path in (tmp_path / "build/kind").iterdir()) == ["key", "other", "value.json"]
 
 
 def test_a_product_that_another_process_finished_first_stays_as_it_is(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    store = Store(tmp_path)
     inodes = []
 
     def theirs(target: Path) -> None:
@@ -143,10 +143,10 @@ def test_a_product_that_another_process_finished_first_stays_as_it_is(tmp_path: 
 
     def make(target: Path) -> None:
         (target / "file").write_text("mine")
-        other = workspace.product("kind", "key", None, theirs)
+        other = store.product("kind", "key", None, theirs)
         inodes.append(other.stat().st_ino)
 
-    made = workspace.product("kind", "key", None, make)
+    made = store.product("kind", "key", None, make)
     assert made.stat().st_ino == inodes[0]
     assert (made / "file").read_text() == "theirs"
     assert [path.name for path in made.parent.iterdir()] == ["key"]
@@ -161,28 +161,28 @@ def _product_of(content: str) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize("content", ["made", "something else"])
 def test_a_product_without_a_seal_is_made_again(tmp_path: Path, content: str) -> None:
-    workspace = Workspace(tmp_path)
-    old = workspace.product("kind", "key", None, _product_of(content))
+    store = Store(tmp_path)
+    old = store.product("kind", "key", None, _product_of(content))
     before = old.stat().st_ino
     files.remove_tree(tmp_path / "build/seals")
     (tmp_path / "build/seals/kind/key").mkdir(parents=True)
     (tmp_path / "build/seals/kind/key/.half.new.killed").touch()
-    made = workspace.product("kind", "key", None, _product_of("made"))
+    made = store.product("kind", "key", None, _product_of("made"))
     assert (made / "file").read_text() == "made"
     # What is equal stays where another process may read it.
     assert (made.stat().st_ino == before) == (content == "made")
     again = StreamReporter(io.StringIO())
     with again.step("s") as step:
-        workspace.product("kind", "key", step, _product_of("made"))
+        store.product("kind", "key", step, _product_of("made"))
     assert [record.reused for record in again.records] == [True]
 
 
 def test_a_product_with_another_seal_is_refused(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    made = workspace.product("kind", "key", None, _product_of("made"))
+    store = Store(tmp_path)
+    made = store.product("kind", "key", None, _product_of("made"))
     (made / "file").write_text("changed")
     with pytest.raises(CarvelwrightError, match="differs from what was built") as caught:
-        workspace.product("kind", "key", None, _product_of("made"))
+        store.product("kind", "key", None, _product_of("made"))
     assert caught.value.hint == f"remove {made}, then run the same command again"
     assert (made / "file").read_text() == "changed"
 
@@ -190,8 +190,8 @@ def test_a_product_with_another_seal_is_refused(tmp_path: Path) -> None:
 CROWD = """
 import random, sys
 from pathlib import Path
-from carvelwright.workspace import Workspace
-workspace, seed = Workspace(Path(sys.argv[1])), int(sys.argv[2])
+from carvelwright.store import Store
+workspace, seed = Store(Path(sys.argv[1])), int(sys.argv[2])
 random.seed(seed)
 def make(target):
     for name in ("a", "b"):
@@ -242,7 +242,7 @@ def test_what_the_build_did_not_make_is_refused_and_kept(tmp_path: Path, place: 
         stranger.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     before = stranger.lstat()
     with pytest.raises(CarvelwrightError, match=str(stranger)) as caught:
-        Workspace(tmp_path / "project").product("kind", "key", None, lambda target: (target / "file").touch())
+        Store(tmp_path / "project").product("kind", "key", None, lambda target: (target / "file").touch())
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     assert caught.value.hint == "move it to another place, then run the same command again"
     assert stranger.lstat().st_ino == before.st_ino
@@ -252,11 +252,11 @@ def test_what_the_build_did_not_make_is_refused_and_kept(tmp_path: Path, place: 
 
 def test_a_build_that_is_a_file_is_refused_by_all(tmp_path: Path) -> None:
     (tmp_path / "build").write_text("mine")
-    workspace = Workspace(tmp_path)
-    with pytest.raises(CarvelwrightError, match="is not a directory"), workspace.locked():
+    store = Store(tmp_path)
+    with pytest.raises(CarvelwrightError, match="is not a directory"), store.locked():
         pass
-    with pytest.raises(CarvelwrightError, match="is not a directory"), workspace.scratch("s"):
+    with pytest.raises(CarvelwrightError, match="is not a directory"), store.scratch("s"):
         pass
     with pytest.raises(CarvelwrightError, match="is not a directory"):
-        workspace.remember("kind", "key", lambda: 1)
+        store.remember("kind", "key", lambda: 1)
     assert (tmp_path / "build").read_text() == "mine"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import config, pipeline, rules, yamldoc
+from carvelwright import rules, yamldoc
 from carvelwright.errors import CarvelwrightError, ConfigError
+from carvelwright.project import config
 from carvelwright.rules.values_schema import schema_problems
+from carvelwright.session import open_session
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
     """Return every problem of a package project; an empty list where it can be built and published."""
     try:
-        session = pipeline.open_session(root, environment, reporter)
+        session = open_session(root, environment, reporter)
     except ConfigError as error:
         return [*error.problems, *_values_schema_alone(root, environment)]
     try:

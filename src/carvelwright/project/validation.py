@@ -8,7 +8,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
-from carvelwright.formats import FORMATS
+from carvelwright.project.formats import FORMATS
 from carvelwright.yamldoc import PROBLEMS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def problems(document: Document, schema_name: str) -> list[Problem]:
 
     extend: Any = validators.extend  # declared without types
     strict = extend(Draft202012Validator, {"pattern": _pattern, "format": _format})
-    text = resources.files("carvelwright").joinpath("schemas", f"{schema_name}.json").read_text("utf-8")
+    text = resources.files("carvelwright").joinpath("project", "schemas", f"{schema_name}.json").read_text("utf-8")
     errors = strict(json.loads(text)).iter_errors(document.data)
     found = list(itertools.islice((problem for error in errors for problem in _problems(document, error)), PROBLEMS))
     return sorted(found, key=lambda problem: (problem.location.line or 0) if problem.location else 0)

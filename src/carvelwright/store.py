@@ -35,7 +35,7 @@ def content_key(*parts: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
+class Store:
     """The build/ and dist/ directories of a project."""
 
     root: Path
