@@ -1,21 +1,17 @@
-"""Broken projects, tools and command lines: what is told, and that nothing is touched."""
+"""Broken projects and command lines: what is told, and that nothing is touched."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.builds import scraps, snapshot
+from tests.helpers.refusals import refused
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import PackageProject
 
 BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
@@ -277,6 +273,13 @@ CASES = [
         4,
     ),
     Case(
+        "go.mod",
+        "payload/go.mod",
+        "go 1.25",
+        "nonsense\ngo 1.25",
+        ["payload/go.mod:3: a line that Go does not read", "found: nonsense"],
+    ),
+    Case(
         "Go source",
         "payload/main.go",
         "func main() {",
@@ -339,26 +342,6 @@ CASES = [
 def test_broken_input_is_told_and_nothing_is_touched(hello: PackageProject, case: Case) -> None:
     hello.replace(case.file, case.old, case.new)
     refused(hello, case.command, case.code, case.told)
-
-
-def refused(project: PackageProject, command: list[str], code: int, told: list[str], **environment: str) -> str:
-    """Run what must fail: exit code, words, no traceback, dist/ as it was, nothing half-made."""
-    (project.root / "dist").mkdir(exist_ok=True)
-    kept = b"what was there before"
-    (project.root / "dist/kept").write_bytes(kept)
-    # A build replaces only what a build made.
-    (project.root / "dist/SHA256SUMS").write_text(f"{hashlib.sha256(kept).hexdigest()}  kept\n")
-    before = snapshot(project.root / "dist")
-    outcome = project.run(*command, environment=environment)
-    assert outcome.code == code, outcome
-    assert outcome.out == ""
-    assert "internal error" not in outcome.err
-    assert "error: " in outcome.err
-    for words in told:
-        assert words in outcome.err, outcome.err
-    assert snapshot(project.root / "dist") == before
-    assert scraps(project) == []
-    return outcome.err
 
 
 @pytest.mark.parametrize("name", ["values-schema.yaml", TEMPLATE, METADATA, RELEASE])
@@ -454,59 +437,6 @@ def test_check_finds_what_only_tools_and_the_server_see(hello: PackageProject) -
 def test_source_date_epoch_is_checked(hello: PackageProject, epoch: str) -> None:
     told = ["SOURCE_DATE_EPOCH is not a number of seconds", f"found: {epoch!r}", "hint: unset it"]
     refused(hello, ["build"], 2, told, SOURCE_DATE_EPOCH=epoch)
-
-
-# Tools
-
-
-def fake(directory: Path, name: str, text: str) -> str:
-    """Put a small script in front of the real tools; returns the PATH for it."""
-    directory.mkdir(exist_ok=True)
-    path = directory / name
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(directory)
-
-
-def test_missing_tools_are_all_named(hello: PackageProject, tmp_path: Path) -> None:
-    told = ["missing or wrong: ytt, imgpkg, kbld, crane", "ytt: not on PATH"]
-    told += ["(expected: 0.49.0 or newer)", "hint: put ytt, imgpkg, kbld, crane on PATH"]
-    for command in ("build", "check", "render"):
-        refused(hello, [command], 4, told, PATH=str(tmp_path / "empty"))
-
-
-Script = tuple[str, str]
-TOLD: list[tuple[Script, str]] = [
-    (("kbld", "echo kbld version 0.1.2"), "kbld is 0.1.2 (expected: 0.42.0 or newer)"),
-    (("ytt", "echo hello"), "ytt reports no version"),
-    (("imgpkg", "exit 1"), "imgpkg reports no version"),
-]
-
-
-@pytest.mark.parametrize(("script", "told"), TOLD)
-def test_a_tool_of_another_version_is_named(hello: PackageProject, tmp_path: Path, script: Script, told: str) -> None:
-    path = fake(tmp_path / "bin", *script) + os.pathsep + hello.environment["PATH"]
-    refused(hello, ["build"], 4, [f"missing or wrong: {script[0]}", f"{tmp_path}/bin/{told}"], PATH=path)
-
-
-def test_doctor_lists_each_tool(hello: PackageProject, tmp_path: Path) -> None:
-    good = hello.run("doctor").ok()
-    assert [line.split()[:2] for line in good.out.splitlines()] == [
-        [name, "ok"] for name in ("go", "ytt", "imgpkg", "kbld", "crane")
-    ]
-    path = fake(tmp_path / "bin", "crane", "echo 0.1.0") + os.pathsep + hello.environment["PATH"]
-    bad = hello.run("doctor", environment={"PATH": path})
-    assert bad.code == 4
-    assert "crane   WRONG" in bad.out
-    assert "crane is 0.1.0" in bad.out
-    assert "missing or wrong: crane" in bad.err
-
-
-def test_a_tool_that_dies_is_told_with_step_and_words(hello: PackageProject, tmp_path: Path) -> None:
-    real = next(part for part in hello.environment["PATH"].split(os.pathsep) if os.access(f"{part}/kbld", os.X_OK))
-    script = f'[ "$1" = version ] && exec {real}/kbld version; echo oh no >&2; kill -SEGV $$'
-    path = fake(tmp_path / "bin", "kbld", script) + os.pathsep + hello.environment["PATH"]
-    refused(hello, ["build"], 5, ["step lock images: kbld was ended by SIGSEGV", "oh no", "command: "], PATH=path)
 
 
 # Nonsense

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright.rules import images, manifests, pins, project, values_schema
+from carvelwright.rules import images, manifests, modules, pins, project, values_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Session, Toolchain], list[Problem]]
 
-# The cheap ones first; the last two run ytt.
+# The cheap ones first; the last two run ytt, and what they render needs the Go modules.
 RULES: tuple[Rule, ...] = (
     project.release_order,
     project.equal_releases,
     project.server_names,
     project.package_template,
+    modules.go_modules,
     pins.upstream_pins,
     images.entrypoints,
     images.links,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError, Location, Problem
 from carvelwright.project import config
-from carvelwright.rules import contents, objects, places, pods
+from carvelwright.rules import contents, objects, places, pods, ports
 from carvelwright.rules.values_schema import refusal
 from carvelwright.steps import bundle
 from carvelwright.steps.render import render
@@ -66,6 +66,7 @@ def _findings(document: Any) -> Iterator[Finding]:
         yield from objects.metadata_findings(document)
         yield from pods.workload_findings(document)
         yield from pods.service_findings(document)
+        yield from ports.port_findings(document)
         yield from contents.content_findings(document)
 
 

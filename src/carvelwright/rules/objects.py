@@ -20,9 +20,11 @@ _BUILT_IN = {
     | {"PodTemplate", "ReplicationController", "ResourceQuota", "Secret", "Service", "ServiceAccount"},
     "admissionregistration.k8s.io": {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"},
     "apiextensions.k8s.io": {"CustomResourceDefinition"},
+    "apiregistration.k8s.io": {"APIService"},
     "apps": {"DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"},
     "autoscaling": {"HorizontalPodAutoscaler"},
     "batch": {"CronJob", "Job"},
+    "discovery.k8s.io": {"EndpointSlice"},
     "networking.k8s.io": {"Ingress", "IngressClass", "NetworkPolicy"},
     "policy": {"PodDisruptionBudget"},
     _RBAC: {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
@@ -31,7 +33,7 @@ _BUILT_IN = {
 }
 _OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass", "Namespace"}
 _OF_THE_CLUSTER |= {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "PersistentVolume"}
-_OF_THE_CLUSTER |= {"PriorityClass", "StorageClass"}
+_OF_THE_CLUSTER |= {"APIService", "PriorityClass", "StorageClass"}
 # The API server adds 11 characters for the Jobs of a CronJob.
 _CRON_JOB_LIMIT = 52
 

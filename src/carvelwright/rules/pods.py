@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import names
 from carvelwright.rules.objects import Finding, Path, kind_of, label_findings, walk
+from carvelwright.rules.ports import number_findings, protocol_findings, target_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,13 +19,11 @@ _TEMPLATES: Mapping[str, Path] = {
     "Pod": (),
 }
 _SELECTING = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
-_LAST_PORT = 65535
 # What names a port of a container: its probes, and what is called when it starts and stops.
 _CALLS: tuple[Path, ...] = (
     *((probe,) for probe in ("livenessProbe", "readinessProbe", "startupProbe")),
     *(("lifecycle", event) for event in ("postStart", "preStop")),
 )
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
 def workload_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -55,7 +54,7 @@ def service_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     for index, port in _indexed(ports):
         at: Path = ("spec", "ports", index)
         yield from _port_findings(port, at, required="port", optional="nodePort")
-        yield from _target_findings(port.get("targetPort"), (*at, "targetPort"))
+        yield from target_findings(port.get("targetPort"), (*at, "targetPort"))
         name = port.get("name")
         if name is None and len(ports) > 1:
             yield Finding(
@@ -123,7 +122,7 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
     for call in _CALLS:
         for action in ("httpGet", "tcpSocket", "grpc"):
             port = walk(container, (*call, action, "port"))
-            yield from _target_findings(port, (*at, *call, action, "port"))
+            yield from target_findings(port, (*at, *call, action, "port"))
 
 
 def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional: str) -> Iterator[Finding]:
@@ -131,23 +130,13 @@ def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional
         number = port.get(key)
         if number is None and key == optional:
             continue
-        if type(number) is not int or not least <= number <= _LAST_PORT:
-            yield Finding((*at, key), f"{key} is not a port", number, f"a number from 1 to {_LAST_PORT}")
-    protocol = port.get("protocol")
-    if protocol not in (None, "", *_PROTOCOLS):
-        yield Finding((*at, "protocol"), "not a protocol", protocol, ", ".join(_PROTOCOLS))
+        yield from number_findings(number, (*at, key), least=least)
+    yield from protocol_findings(port.get("protocol"), (*at, "protocol"))
     name = port.get("name")
     # The API server lets a Service's ports be called as any DNS label.
     valid = names.is_dns_label if required == "port" else names.is_port_name
     if name is not None and not (isinstance(name, str) and valid(name)):
         yield Finding((*at, "name"), "not a name for a port", name, "lower-case letters, digits and -; at most 15")
-
-
-def _target_findings(port: Any, at: Path) -> Iterator[Finding]:
-    number = type(port) is int and 1 <= port <= _LAST_PORT
-    name = isinstance(port, str) and names.is_port_name(port)
-    if port is not None and port != 0 and not number and not name:
-        yield Finding(at, f"{at[-1]} is not a port", port, f"a number from 1 to {_LAST_PORT}, or the name of a port")
 
 
 def _list_findings(value: Any, at: Path) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode, Location
+from carvelwright.errors import CarvelwrightError, ExitCode, Location, Problem
 from carvelwright.tools import compiler
 from carvelwright.tools.compiler import Compilation as Compilation  # noqa: PLC0414 - go's adapter in two files
 from carvelwright.tools.compiler import build as build  # noqa: PLC0414
@@ -29,6 +29,9 @@ _SETTINGS = (
 )
 # What Go may read of the environment, such as GOAMD64, GO_EXTLINK_ENABLED and CGO_LDFLAGS.
 _GO_VARIABLE = re.compile(r"GO[A-Z0-9]*|GO_\w*|CGO_\w*")
+# How Go points at a line of go.mod, with a column or without.
+_AT_LINE = re.compile(r"^(?:\S*/)?go\.mod:(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.*)$", re.MULTILINE)
+_NO_LOOK_UP = "module lookup disabled by GOPROXY=off"
 _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
 
 
@@ -59,6 +62,37 @@ def environment(path: Path, base: Mapping[str, str]) -> dict[str, str]:
         ) from None
     # The file of `go env -w` may hold anything else, too, such as flags of the compiler.
     return clean | {"GOENV": "off"} | {name: str(settings[name]) for name in _SETTINGS if settings.get(name)}
+
+
+def module_problems(tool: Tool, directory: Path) -> list[Problem]:
+    """Return what Go says is wrong in a module's go.mod; nothing is fetched for it."""
+    path = directory / "go.mod"
+    try:
+        # Versions that are queries (`v1`, `latest`) would be looked up.
+        environment = {**tool.environment, "GOPROXY": "off"}
+        process.run(
+            tool.argv("list", "-m"), step="read go.mod", env=environment, cwd=directory, timeout=_ANSWER_SECONDS
+        )
+    except process.ToolFailedError as error:
+        if error.exit_code is ExitCode.FILESYSTEM:
+            raise
+        lines = list(_AT_LINE.finditer(error.stderr))
+        excerpts = path.read_text(errors="replace").split("\n")
+        words = error.stderr.strip().removeprefix("go: ")
+        return [_problem(match, path, excerpts) for match in lines] or [
+            Problem(f"Go refuses it: {words}", Location(path))
+        ]
+    return []
+
+
+def _problem(match: re.Match[str], path: Path, lines: list[str]) -> Problem:
+    line = int(match["line"])
+    column = int(match["column"]) if match["column"] else None
+    query = match["message"] == _NO_LOOK_UP
+    message = "not a version" if query else match["message"]
+    expected = "vMAJOR.MINOR.PATCH, as `go get` writes it" if query else None
+    excerpt = (lines[line - 1].strip() or None) if line <= len(lines) else None
+    return Problem(f"Go refuses it: {message}", Location(path, line, column), expected=expected, excerpt=excerpt)
 
 
 def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> Path:

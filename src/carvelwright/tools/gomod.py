@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(
     r'\s+|(?P<comment>//.*)|(?P<token>=>|"(?:[^"\\]|\\.)*"|`[^`]*`|[][(){},]|(?:(?!//)[^\s\[\](){},])+)'
 )
+# What says nothing about which code is built, or is Go's to judge.
+_OTHER_VERBS = ("module", "go", "toolchain", "godebug", "exclude", "retract", "ignore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ def load(path: Path) -> GoMod:
             case (("require" | "replace" | "tool"), _):
                 problem = f"a line of {verb} that Go does not read"
                 found.append(Problem(problem, Location(path, number), excerpt=lines[number - 1].strip()))
+            case verb, _ if verb not in _OTHER_VERBS:
+                problem = "a line that Go does not read"
+                found.append(Problem(problem, Location(path, number), verb, excerpt=lines[number - 1].strip()))
     if found:
         raise ConfigError(found, what=str(path))
     return GoMod(path, requirements, replacements, frozenset(tools))
