@@ -48,6 +48,7 @@ NEUTRAL = (
     "report.py",
     "project/clashes.py",
     "project/config.py",
+    "carvel/constraints.py",
     "carvel/version.py",
     "store.py",
     "tools/tool.py",

@@ -2,7 +2,8 @@
 //
 // Requests: {"op": "yaml3" | "yaml2", "value": …} encode a value; {"op": "defaults", "text": JSON, "new": bool}
 // reads a schema, fills in its defaults and prints them; {"op": "table" | "text", "text": JSON} lists its values;
-// {"op": "constraints", "text": …} reads constraints on versions as the server does.
+// {"op": "constraints", "text": …, "value": […]} reads constraints on versions as the server does, and answers for each
+// version with 1 or 0.
 // The answer is {"out": …}, or {"error": …} where a library reports an error or panics.
 package main
 
@@ -86,10 +87,33 @@ func run(r request) (string, error) {
 	case "text":
 		return table([]byte(r.Text), false)
 	case "constraints":
-		_, err := semver.ParseRange(r.Text)
-		return "", err
+		return accepted(r.Text, r.Value)
 	}
 	return "", fmt.Errorf("unknown op %q", r.Op)
+}
+
+func accepted(text string, versions json.RawMessage) (string, error) {
+	accepts, err := semver.ParseRange(text)
+	if err != nil {
+		return "", err
+	}
+	var asked []string
+	if err := json.Unmarshal(versions, &asked); err != nil {
+		return "", err
+	}
+	answers := ""
+	for _, one := range asked {
+		version, err := semver.Parse(one)
+		if err != nil {
+			return "", err
+		}
+		if accepts(version) {
+			answers += "1"
+		} else {
+			answers += "0"
+		}
+	}
+	return answers, nil
 }
 
 func encode(value any) (string, error) {

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carvelwright.carvel.version import PackageVersion, check_constraints
+from carvelwright.carvel.version import PackageVersion
 
 parse = PackageVersion.parse
 
@@ -148,25 +148,3 @@ def test_leading_zeros_of_build_metadata_make_no_other_version_for_carvel() -> N
     assert one.equals(PackageVersion.parse("1.0.0+vmware.01"))
     assert not one.equals(PackageVersion.parse("1.0.0+vmware.2"))
     assert not one.equals(PackageVersion.parse("1.0.0"))
-
-
-@pytest.mark.parametrize(
-    "text", [">=1.27.0", "1.27.x", "1.x", "1.x.x", f"1.{2**63 - 2}.x", ">=1.27.0-x", "<1.0.0-x", ">1.0.0 <2.0.0 || 3.x"]
-)
-def test_constraints_that_the_server_takes(text: str) -> None:
-    check_constraints(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("1.0.0 || ", "no comparison"),
-        (">>1.27.0", r"^not an operator: '>>' \(expected one of = == ! != > >= < <=, right before the version\)$"),
-        (f"1.{2**63 - 1}.x", "too large a number in a version"),
-        (">1.0.0-x", "takes an x for a wildcard"),
-        (">=1", "expected MAJOR"),
-    ],
-)
-def test_constraints_that_the_server_refuses_say_what_is_wrong(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        check_constraints(text)

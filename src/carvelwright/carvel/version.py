@@ -13,10 +13,6 @@ _SEMVER = re.compile(
     r"(?:\+(?P<build>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 )
 
-# A constraint on versions: comparisons beside each other must all hold, `||` stands between alternatives.
-_COMPARISON = re.compile(r"(?P<operator>[^0-9A-Za-z ]*)(?P<space> *)(?P<version>[^ ]+)(?: +|$)")
-_OPERATORS = ("", "=", "==", "!", "!=", ">", ">=", "<", "<=")
-_WILDCARD = re.compile(rf"(?:{_NUMBER})\.(?:(?:{_NUMBER})\.x|x(?:\.x)?)")
 # Carvel's semver keeps numbers in 64 bits and refuses larger ones.
 _TOO_LARGE = 2**64
 _LONGEST_TAG = 128
@@ -41,13 +37,18 @@ class PackageVersion:
     @classmethod
     def parse(cls, text: str) -> PackageVersion:
         """Read a semver; ValueError says what was found and expected."""
-        match = _SEMVER.fullmatch(text)
-        if match is None:
-            raise ValueError(f"not a semantic version: {text!r} (expected MAJOR.MINOR.PATCH[-PRE][+BUILD])")
-        if len(text) > _LONGEST_TAG:
+        if len(text) > _LONGEST_TAG and _SEMVER.fullmatch(text):
             raise ValueError(
                 f"a version of {len(text)} characters: {text!r} (expected {_LONGEST_TAG} at most, as in tags)"
             )
+        return cls.read(text)
+
+    @classmethod
+    def read(cls, text: str) -> PackageVersion:
+        """Read a semver that is no package's own, of any length; ValueError says what was found and expected."""
+        match = _SEMVER.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a semantic version: {text!r} (expected MAJOR.MINOR.PATCH[-PRE][+BUILD])")
         major, minor, patch = (int(number) for number in match["core"].split("."))
         pre, build = (tuple(match[part].split(".")) if match[part] else () for part in ("pre", "build"))
         version = cls((major, minor, patch), pre, build)
@@ -77,39 +78,6 @@ class PackageVersion:
         # A release is above its pre-releases; build metadata is above none. What Carvel takes for equal (+01 and +1)
         # is ordered by its text, so that the order is total.
         return (self.core, not pre, pre, build, self.build)
-
-
-def check_constraints(text: str) -> None:
-    """Raise ValueError for constraints that kapp-controller refuses, or reads as others than they look.
-
-    Its parser drops a `|` or a `!` that stands alone and the operator in `>>1.27.x`; here these are errors.
-    """
-    for alternative in re.split(r"(?<= )\|\|(?= )", text):
-        rest = alternative.strip(" ")
-        if not rest:
-            raise ValueError("no comparison (expected one such as >=1.27.0 before and after each ||)")
-        while rest:
-            match = _COMPARISON.match(rest)
-            if match is None:
-                raise ValueError(f"not a comparison: {rest!r} (expected one such as >=1.27.0)")
-            _check_comparison(match)
-            rest = rest[match.end() :]
-
-
-def _check_comparison(match: re.Match[str]) -> None:
-    operator, version = match["operator"], match["version"]
-    if operator not in _OPERATORS or (match["space"] and operator == "!"):
-        known = " ".join(filter(None, _OPERATORS))
-        raise ValueError(f"not an operator: {operator!r} (expected one of {known}, right before the version)")
-    if _WILDCARD.fullmatch(version):
-        numbers = [int(part) for part in version.split(".") if part != "x"]
-        # Carvel adds 1 in a signed number.
-        if max(numbers) >= _TOO_LARGE // 2 - 1:
-            raise ValueError(f"too large a number in a version: {version!r}")
-        return
-    PackageVersion.parse(version)
-    if "x" in version and operator not in ("<", ">="):
-        raise ValueError(f"{version!r}: kapp-controller takes an x for a wildcard (expected one such as 1.27.x)")
 
 
 def _number(text: str) -> int:

@@ -8,7 +8,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
-from carvelwright.carvel.version import check_constraints
+from carvelwright.carvel import constraints
 from carvelwright.platform import LINUX_ARCHITECTURES, Platform
 from carvelwright.reference import Repository
 
@@ -72,5 +72,5 @@ FORMATS: Mapping[str, Callable[[str], None]] = {
     "spdx-expression": _licence,
     "svg-base64": _svg,
     "utc-moment": _moment,
-    "version-constraints": check_constraints,
+    "version-constraints": constraints.check,
 }
