@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Location:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
 
+class Severity(StrEnum):
+    """What a problem does to a command: an error ends it, a warning is only reported."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with an input: where, what was found, what was expected, what to do."""
@@ -61,12 +68,23 @@ class Problem:
     expected: str | None = None
     hint: str | None = None
     excerpt: str | None = None
+    severity: Severity = Severity.ERROR
 
     def lines(self) -> list[str]:
         """Return the problem as lines for people, the place first."""
         head = f"{self.location}: {self.message}" if self.location else self.message
         rows = [("", self.excerpt), ("found: ", self.found), ("expected: ", self.expected), ("hint: ", self.hint)]
         return [head, *(f"    {label}{text}" for label, text in rows if text is not None)]
+
+
+def errors_among(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems that end a command."""
+    return [problem for problem in problems if problem.severity is Severity.ERROR]
+
+
+def warnings_among(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems that are only reported."""
+    return [problem for problem in problems if problem.severity is Severity.WARNING]
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
+from carvelwright.cli import failures
+from carvelwright.errors import (
+    CarvelwrightError,
+    ConfigError,
+    ExitCode,
+    Location,
+    Problem,
+    Severity,
+    did_you_mean,
+    errors_among,
+    warnings_among,
+)
 
 
 def test_every_exit_code_has_a_number_of_its_own_and_a_meaning() -> None:
@@ -64,3 +75,11 @@ def test_exit_codes_are_a_promise_to_scripts() -> None:
 def test_the_nearest_name_is_suggested_and_none_where_nothing_is_near() -> None:
     assert did_you_mean("bild", ["clean", "build", "builds"]) == "; did you mean build?"
     assert did_you_mean("bild", ["xyz"]) == ""
+
+
+def test_a_warning_is_no_error() -> None:
+    wrong, odd = Problem("wrong"), Problem("odd", severity=Severity.WARNING)
+    assert errors_among([odd, wrong]) == [wrong]
+    assert warnings_among([odd, wrong]) == [odd]
+    assert failures.problem_document(odd)["severity"] == "warning"
+    assert failures.problem_document(wrong)["severity"] == "error"

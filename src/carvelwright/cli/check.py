@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright.cli import failures, options, progress
-from carvelwright.errors import ConfigError, ExitCode
+from carvelwright.errors import ConfigError, ExitCode, errors_among, warnings_among
 from carvelwright.report import StreamReporter
 from carvelwright.steps import bundle
 from carvelwright.uses.check import check
@@ -25,13 +25,17 @@ def command(context: Context, form: str) -> int:
     """Check project, releases, metadata and values schema; report every problem with its place.
 
     The rules are those of the project's files, of the server that takes the package, and of the client that shows it.
+    Warnings are reported and leave the exit code 0.
     """
     if not context.quiet:
         bundle.note_left_out(context.root, StreamReporter(sys.stderr))
     problems = check(context.root, context.environment, progress.reporter(context, quiet=True))
-    failure = failures.explain(ConfigError(problems)) if problems else None
+    errors, warnings = errors_among(problems), warnings_among(problems)
+    failure = failures.explain(ConfigError(errors)) if errors else None
     if form == "json":
         click.echo(json.dumps([failures.problem_document(problem) for problem in problems], indent=2))
     elif failure is None and not context.quiet:
-        click.echo("ok: no problems found")
+        click.echo("ok: no errors, see the warnings" if warnings else "ok: no problems found")
+    for warning in [] if context.quiet else warnings:
+        click.echo("warning: " + "\n".join(warning.lines()), err=True)
     return failures.report(failure) if failure else ExitCode.OK

@@ -102,6 +102,7 @@ def problem_document(problem: Problem) -> dict[str, str | int | None]:
     location = problem.location
     return {
         "message": problem.message,
+        "severity": str(problem.severity),
         "file": str(location.file) if location else None,
         "line": location.line if location else None,
         "column": location.column if location else None,

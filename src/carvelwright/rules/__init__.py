@@ -36,6 +36,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def problems(session: Session, tools: Toolchain) -> list[Problem]:
-    """Return every problem that any of the rules finds; an empty list where the package can be published."""
+    """Return every problem that any of the rules finds; without an error among them, the package can be published."""
     # Two rules may come upon the same.
     return list(dict.fromkeys(problem for rule in RULES for problem in rule(session, tools)))

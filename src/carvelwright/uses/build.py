@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import files, rules
 from carvelwright.carvel.locks import BundleLock
 from carvelwright.catalog import Catalog
-from carvelwright.errors import ConfigError
+from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
 from carvelwright.plan import make_plan
 from carvelwright.process import in_parallel, stopwatch
@@ -102,13 +102,16 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
 def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:
     """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again."""
 
-    def check() -> bool:
-        if found := rules.problems(session, tools):
-            raise ConfigError(found)
-        return True
+    def check() -> list[str]:
+        found = rules.problems(session, tools)
+        if errors := errors_among(found):
+            raise ConfigError(errors)
+        return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
 
     with session.reporter.step("check"):
-        Store(session.project.root).remember("checked", content_key(key, tools.versions()), check)
+        warnings = Store(session.project.root).remember("checked", content_key(key, tools.versions()), check)
+    for line in warnings:
+        session.reporter.note(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
-    """Return every problem of a package project; an empty list where it can be built and published."""
+    """Return every problem of a package project; without an error among them, it can be built and published."""
     try:
         session = open_session(root, environment, reporter)
     except ConfigError as error:
