@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from carvelwright import bounds, client, files, jsondoc, yamldoc
+from carvelwright.bounds import Bounds
 from carvelwright.errors import CarvelwrightError, ConfigError
 
 FILE = Path("f.yaml")
@@ -80,6 +81,127 @@ def test_what_is_within_the_bounds_is_read() -> None:
     assert yamldoc.load_all_text("a: &x 1\n---\na: &x [2]\nb: *x\n", FILE) == [{"a": 1}, {"a": [2], "b": [2]}]
     assert yamldoc.parse("a: 1" + "0" * 300, FILE).data == {"a": 10**300}
     assert yamldoc.parse("a: '" + "1" * 5000 + "'", FILE).data == {"a": "1" * 5000}
+
+
+# The measure itself, with bounds that a person can count
+
+DEPTH, NODES, SIZE = Bounds(999, 999, 3), Bounds(999, 8, 9), Bounds(10, 999, 9)
+
+
+def excess(text: str, within: Bounds, *, pure: bool = False) -> tuple[str, str | None, str] | None:
+    """Return what exceeds the bounds: what it is, what is expected, where."""
+    try:
+        bounds.check_yaml(text, FILE, within, pure=pure)
+    except ConfigError as error:
+        (problem,) = error.problems
+        return problem.message, problem.expected, str(problem.location)
+    return None
+
+
+@pytest.mark.parametrize("pure", [False, True])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[[1]]", None),
+        ("[[[]]]", None),
+        ("[[[[]]]]", "1:4"),
+        ("[[[1]]]", "1:4"),
+        ("a:\n  b:\n    c: 1", "3:5"),
+        ("- - 1\n- - - 1", "2:7"),
+        ("a: &a 1\nb: [*a]", None),
+        ("a: &a [1]\nb: [*a]", "2:5"),
+        ("a: &a [[1], 2]", "1:9"),
+        ("[[1], 1, [1]]\n--- [[1]]", None),
+        ("[[1]]\n--- [[[1]]]", "2:8"),
+        ("- &a [1]\n- *a", None),
+        ("- &a [1]\n- [*a]", "2:4"),
+        ("- &a [1]\n- &a 1\n- [*a]", None),
+        ("&a x: 1\ny: [*a]", None),
+    ],
+)
+def test_nesting_is_counted(text: str, place: str | None, pure: bool) -> None:
+    told = place and ("nested too deeply", "at most 3 levels", f"f.yaml:{place}")
+    assert excess(text, DEPTH, pure=pure) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[1, 2, 3, 4, 5, 6]", None),
+        ("[1, 2, 3, 4, 5, 6, 7]", "1:20"),
+        ("{a: 1, b: 2, c: 3}", None),
+        ("{a: 1, b: 2, c: 3, d: 4}", "1:20"),
+        ("[[[], [], [], [], []]]", None),
+        ("[[[], [], [], [], [], []]]", "1:23"),
+        ("- &a [1, 2]\n- *a", None),
+        ("- &a [1, 2]\n- *a\n- *a", "3:3"),
+        ("- &a [1, 2]\n- [*a]\n", "2:4"),
+        ("- &a 1\n- *a\n- *a\n- *a\n- *a\n- *a", None),
+        ("- &a 1\n- *a\n- *a\n- *a\n- *a\n- *a\n- *a", "7:3"),
+        ("[1, 2]\n--- [3, 4]", None),
+        ("[1, 2]\n--- [3, 4, 5]", "2:12"),
+        ("[" + "x" * 63 + ", 2, 3, 4, 5, 6]", None),
+        ("[" + "x" * 64 + ", 2, 3, 4, 5, 6]", "1:80"),
+        ("[" + "x" * 320 + "]", None),
+        ("[" + "x" * 384 + "]", "1:2"),
+        ("- &a " + "x" * 128 + "\n- *a", None),
+        ("- &a " + "x" * 192 + "\n- *a", "2:3"),
+    ],
+)
+def test_values_are_counted(text: str, place: str | None) -> None:
+    expected = "at most 8, an alias counted as all that it repeats"
+    assert excess(text, NODES) == (place and ("too many values", expected, f"f.yaml:{place}"))
+
+
+def test_bytes_are_counted() -> None:
+    assert excess("a: 1234567", SIZE) is None
+    with pytest.raises(ConfigError, match=r"^1 problem in f\.yaml$") as caught:
+        bounds.check_yaml("a: 12345678", FILE, SIZE)
+    assert caught.value.lines()[1:] == [
+        "  f.yaml: too large",
+        "      found: 11 bytes",
+        "      expected: at most 10 bytes",
+    ]
+
+
+def test_tag_directives_are_counted() -> None:
+    lines = [f"\n%TAG !{number}! tag:x" for number in range(101)]
+    assert excess("".join([*lines[:100], "\n--- a"]), bounds.FILE) is None
+    assert excess("".join(lines), bounds.FILE) == ("too many %TAG directives", "at most 100", "f.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 99, "\n%TAG" * 101])
+def test_what_is_refused_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^1 problem in f\.yaml$"):
+        bounds.check_yaml(text, FILE, bounds.FILE)
+
+
+@pytest.mark.parametrize(
+    ("text", "long"),
+    [
+        *((f"{prefix}{digit * 400}", True) for prefix, digit in (("-", "1"), ("+", "1"), ("0x", "F"), ("0X", "f"))),
+        *((f"{prefix}{digit * 400}", True) for prefix, digit in (("0o", "7"), ("0b", "1"), ("0B_", "1"), ("1:", "1"))),
+        ("1" * 400, False),
+        ("1" * 401, True),
+        (f"1.{'1' * 400}", False),
+        ("a" * 401, False),
+        (f"'{'1' * 401}'", False),
+        (f"!!str {'1' * 401}", False),
+        (f"!!int '{'1' * 401}'", True),
+        (f"!!float '{'1' * 401}'", False),
+        (f"|\n  {'1' * 401}", False),
+    ],
+)
+def test_digits_are_counted(text: str, long: bool) -> None:
+    told = ("a number of too many digits", "at most 400 digits; quotes make it text", "f.yaml:1:4")
+    assert excess(f"a: {text}", bounds.FILE) == (told if long else None)
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "- &a [1, [*a]]", "&a {x: *a}", "&b x: &a {*b : [*a]}"])
+def test_an_alias_within_itself_is_named(text: str) -> None:
+    told = excess(text, bounds.FILE)
+    assert told
+    assert told[:2] == ("nested too deeply: an alias within itself", "an alias of something else")
 
 
 def test_numbers_that_json_cannot_hold_are_told_with_their_place() -> None:

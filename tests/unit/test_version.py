@@ -148,3 +148,29 @@ def test_leading_zeros_of_build_metadata_make_no_other_version_for_carvel() -> N
     assert one.equals(PackageVersion.parse("1.0.0+vmware.01"))
     assert not one.equals(PackageVersion.parse("1.0.0+vmware.2"))
     assert not one.equals(PackageVersion.parse("1.0.0"))
+
+
+def test_the_number_that_is_too_large_is_shown() -> None:
+    with pytest.raises(
+        ValueError, match=rf"^too large a number in a version: '1\.0\.{2**64}' \(expected numbers below"
+    ):
+        parse(f"1.0.{2**64}")
+
+
+def test_versions_are_taken_apart() -> None:
+    assert parse("1.2.3-a.4+b.05-c") == PackageVersion((1, 2, 3), ("a", "4"), ("b", "05-c"))
+    assert parse("1.2.3") == PackageVersion((1, 2, 3))
+    assert parse("10.20.30+a").core == (10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.0.0-18446744073709551615", "1.0.0+18446744073709551615", "1.0.0+1a8446744073709551616"]
+)
+def test_the_largest_numbers_that_carvel_can_hold(text: str) -> None:
+    assert str(parse(text)) == text
+
+
+def test_pre_releases_count_where_versions_are_compared() -> None:
+    assert parse("1.0.0-1+01").equals(parse("1.0.0-1+1"))
+    for other in ("1.0.0-2+1", "1.0.0+1", "1.0.1-1+1", "1.0.0-1", "1.0.0-1+1.1", "1.0.0-1+a"):
+        assert not parse("1.0.0-1+1").equals(parse(other))

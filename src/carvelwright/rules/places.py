@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SUFFIXES = (".yaml", ".yml")
+_QUOTES = "\"'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _plain(line: str) -> str:
     while text.startswith("- "):
         text = text[2:].lstrip()
     key, colon, value = text.partition(": ")
-    return f"{key.strip(chr(34))}{colon}{value.strip().strip(chr(34) + chr(39))}"
+    return f"{key.strip(_QUOTES)}{colon}{value.strip().strip(_QUOTES)}"
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[str]:
