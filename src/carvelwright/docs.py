@@ -67,10 +67,16 @@ def _keys(node: Mapping[str, Any], whole: Mapping[str, Any], at: list[str]) -> I
         about = [child.get("description") or resolved.get("description", "")]
         about += [f"matches `{resolved['pattern']}`"] if "pattern" in resolved else []
         cell = "; ".join(part for part in about if part).replace("|", "\\|")
-        yield [*at, name], f"{resolved.get('type', 'any')}{needed}", cell
+        yield [*at, name], f"{_type(resolved)}{needed}", cell
         items = _resolve(resolved.get("items", {}), whole)
         yield from _keys(resolved, whole, [*at, name])
         yield from _keys(items, whole, [*at, f"{name}[]"])
+
+
+def _type(node: Mapping[str, Any]) -> str:
+    """Return the type; that a key may be empty, too, is what `optional` says."""
+    types = node.get("type", "any")
+    return str(types) if isinstance(types, str) else next(name for name in types if name != "null")
 
 
 def _resolve(node: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -204,7 +204,7 @@ CASES = [
         ">=1.27.0",
         "new",
         [
-            "j2:7:16: wrong value of kubernetesVersionSelection.constraints: not a semantic version: 'new'",
+            "j2:7:16: wrong value of kubernetesVersionSelection.constraints: not a comparison: 'new'",
             'found: "new"',
         ],
     ),
@@ -411,6 +411,27 @@ def test_check_reports_as_json(hello: PackageProject) -> None:
     assert problems[1]["found"] == '"demo"'
     assert problems[1]["expected"] == "array"
     assert json.loads(hello.run("check", "--format", "json", environment={}).out) == problems
+
+
+def test_warnings_have_place_and_reason_and_leave_check_and_build_successful(hello: PackageProject) -> None:
+    hello.replace(METADATA, "displayName: Hello", "homepage: x")
+    hello.replace(TEMPLATE, ">=1.27.0", "1.x.x")
+    outcome = hello.run("check").ok()
+    assert outcome.out == "ok: no errors, see the warnings\n"
+    assert "warning: package/metadata.yaml:1:1: unknown key 'homepage': the server drops it\n" in outcome.err
+    assert "warning: package/package.yaml.j2:7:16: kubernetesVersionSelection.constraints: the server" in outcome.err
+    listed = json.loads(hello.run("check", "--format", "json").ok().out)
+    assert [(each["severity"], each["file"], each["line"]) for each in listed] == [
+        ("warning", METADATA, 1),
+        ("warning", METADATA, 1),
+        ("warning", TEMPLATE, 7),
+    ]
+    hello.replace(METADATA, "categories: [demo]", "categories: demo")
+    assert [each["severity"] for each in json.loads(hello.run("check", "--format", "json").out)] == ["error"]
+    hello.replace(METADATA, "categories: demo", "categories: [demo]")
+    noted = hello.run("build").ok().err
+    assert "warning: package/metadata.yaml:1:1: unknown key 'homepage': the server drops it\n" in noted
+    assert "unknown key 'homepage'" not in hello.run("build").ok().err
 
 
 def test_check_of_a_good_project(hello: PackageProject) -> None:

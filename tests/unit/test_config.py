@@ -52,10 +52,10 @@ def test_release_date_and_texts() -> None:
 
 
 def test_validation_can_be_left_out_but_not_the_rest(hello: PackageProject) -> None:
-    hello.replace("package/metadata.yaml", "displayName: Hello", "displayName: ''")
+    hello.replace("package/metadata.yaml", "displayName: Hello", "displayName: 1")
     with pytest.raises(ConfigError):
         load_package(hello.root)
-    assert load_package(hello.root, validate=False).metadata["displayName"] == ""
+    assert load_package(hello.root, validate=False).metadata["displayName"] == 1
     (hello.root / "values-schema.yaml").unlink()
     with pytest.raises(ConfigError, match="1 problem"):
         load_package(hello.root, validate=False)

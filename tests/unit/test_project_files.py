@@ -23,6 +23,8 @@ from carvelwright.session import open_session
 from carvelwright.steps import package
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carvelwright.errors import Problem
     from tests.conftest import PackageProject
 
@@ -36,6 +38,7 @@ WRONG = {
     "spdx-expression": ["Apache 2.0", "Foo", "MIT AND", "(MIT", "MIT/Apache-2.0", "", "MIT WITH Foo", "LicenseRef-"],
     "svg-base64": ["abc", "not base64!", base64.b64encode(b"PNG").decode(), ""],
     "utc-moment": ["2026-13-45T00:00:00Z", "2026-02-29T00:00:00Z", "2026-12-31T24:00:00Z", "1969-12-31T23:59:59Z"],
+    "constraints-as-read": ["1.x.x", "1.0.0 | 2.0.0"],
     "version-constraints": [
         ">>=1.27.0",
         "=<1.26.0",
@@ -55,6 +58,7 @@ RIGHT = {
     ],
     "svg-base64": [base64.b64encode(SVG).decode()],
     "utc-moment": ["1970-01-01T00:00:00Z", "2028-02-29T23:59:59Z"],
+    "constraints-as-read": [">=1.27.0", "1.x"],
     "version-constraints": [">=1.27.0"],
 }
 
@@ -127,8 +131,8 @@ def test_a_port_that_is_none_is_named(hello: PackageProject) -> None:
     assert problem.expected == "1 to 65535"
 
 
-def test_licenses_and_constraints_of_the_template_are_checked(hello: PackageProject) -> None:
-    hello.replace(TEMPLATE, "[Apache-2.0]", "[Apache-2.0, Apache License]")
+def test_constraints_of_the_template_are_checked(hello: PackageProject) -> None:
+    hello.replace(TEMPLATE, "[Apache-2.0]", "[Apache-2.0, 1]")
     hello.replace(TEMPLATE, ">=1.27.0", ">>=1.27.0")
     project = load_package(hello.root)
     with pytest.raises(ConfigError) as caught:
@@ -139,10 +143,93 @@ def test_licenses_and_constraints_of_the_template_are_checked(hello: PackageProj
     ]
 
 
-def test_metadata_needs_only_what_the_server_needs() -> None:
-    assert validation.problems(yamldoc.parse("displayName: x\n", Path("m.yaml")), "metadata") == []
-    (problem,) = validation.problems(yamldoc.parse("iconSVGBase64: aGk=\n", Path("m.yaml")), "metadata")
-    assert problem.message == "wrong value of iconSVGBase64: the decoded text has no <svg> element"
+def said(text: str, schema: str, about: Callable[[yamldoc.Document, str], list[Problem]]) -> list[str]:
+    return [
+        f"{p.location.line if p.location else 0}: {p.message}" for p in about(yamldoc.parse(text, Path("f")), schema)
+    ]
+
+
+EVERYTHING = """\
+licenses: [MIT]
+capacityRequirementsDescription: small
+includedSoftware: [{displayName: a, version: "1", description: b}]
+kubernetesVersionSelection: {constraints: ">= 1.26.0"}
+kappControllerVersionSelection: {constraints: 0.x}
+"""
+# What PackageMetadata and Packages of public repositories say, and what the server makes of it.
+ODD = [
+    ("metadata", "{displayName: x, shortDescription: y}", []),
+    (
+        "metadata",
+        "{}",
+        [
+            "1: missing key 'displayName': lists of packages show an empty column",
+            "1: missing key 'shortDescription': lists of packages show an empty column",
+        ],
+    ),
+    (
+        "metadata",
+        f"displayName: x\nshortDescription: {'y' * 201}\nlongDescription: ''\niconSVGBase64: aGk=\nproviderName:\n",
+        [
+            "2: shortDescription: lists of packages show it in one line",
+            "3: longDescription: clients show nothing",
+            "4: iconSVGBase64: the decoded text has no <svg> element: clients cannot show it",
+        ],
+    ),
+    (
+        "metadata",
+        "{displayName: x, shortDescription: y,\n maintainers: [{name: a, email: b}, {}],\n categories: [a, a],\n u: z}",
+        [
+            "2: unknown key 'email' in maintainers[0]: the server drops it",
+            "2: missing key 'name' in maintainers[1]: clients show an empty entry",
+            "3: categories: clients show it twice",
+            "4: unknown key 'u': the server drops it",
+        ],
+    ),
+    ("package", EVERYTHING, []),
+    ("package", EVERYTHING.replace("small", "").replace('"1"', "null"), []),
+    (
+        "package",
+        "licenses: [Foo]\nincludedSoftware: [{displayName: a, x: b}]\nkubernetesVersionSelection: {constraints: 1.x.x}",
+        [
+            "1: licenses[0]: not in SPDX's list of licenses: Foo: license scanners do not know it",
+            "2: unknown key 'x' in includedSoftware[0]: the server drops it",
+            "2: missing key 'version' in includedSoftware[0]: clients show it as empty",
+            "3: kubernetesVersionSelection.constraints: the server reads 1.x.x as >=1.0.0 <1.1.0: is it meant so?",
+        ],
+    ),
+    (
+        "package",
+        "{}",
+        [
+            "1: missing key 'licenses': clients show no license",
+            "1: missing key 'includedSoftware': clients do not show what is installed in which version",
+            "1: missing key 'kubernetesVersionSelection': the server installs the package on any Kubernetes",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "text", "told"), ODD)
+def test_what_the_server_takes_is_taken_with_a_reasoned_warning(schema: str, text: str, told: list[str]) -> None:
+    assert said(text, schema, validation.problems) == []
+    assert sorted(said(text, schema, validation.warnings)) == sorted(told)
+
+
+REFUSED = [
+    ("metadata", "displayName: 1", "1: wrong value of displayName"),
+    ("metadata", "categories: a", "1: wrong value of categories"),
+    ("metadata", "maintainers: [a]", "1: wrong value of maintainers[0]"),
+    ("package", "licenses: MIT", "1: wrong value of licenses"),
+    ("package", "includedSoftware: [{version: 1.0}]", "1: wrong value of includedSoftware[0].version"),
+    ("package", "kubernetesVersionSelection: {}", "1: missing key 'constraints' in kubernetesVersionSelection"),
+    ("package", "kubernetesVersionSelecton: {}", "1: unknown key 'kubernetesVersionSelecton'"),
+]
+
+
+@pytest.mark.parametrize(("schema", "text", "told"), REFUSED)
+def test_what_the_server_refuses_is_refused(schema: str, text: str, told: str) -> None:
+    assert said(text, schema, validation.problems) == [told]
 
 
 # Files that nothing reads

@@ -66,7 +66,13 @@ def _svg(text: str) -> None:
         raise ValueError("the decoded text has no <svg> element")
 
 
+def _as_read(text: str) -> None:
+    if remarks := constraints.remarks(text):
+        raise ValueError("; ".join(remarks))
+
+
 FORMATS: Mapping[str, Callable[[str], None]] = {
+    "constraints-as-read": _as_read,
     "linux-platform": _platform,
     "loopback-registry": _registry,
     "spdx-expression": _licence,

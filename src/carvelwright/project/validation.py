@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+from carvelwright.errors import Severity
 from carvelwright.project.formats import FORMATS
 from carvelwright.yamldoc import PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jsonschema.exceptions import ValidationError
 
@@ -22,15 +24,49 @@ if TYPE_CHECKING:
 
 def problems(document: Document, schema_name: str) -> list[Problem]:
     """Validate a document against `schemas/<schema_name>.json` and return every problem, in the order of the file."""
+    return _found(document, schema_name, {"pattern": _pattern, "format": _format}, _problems)
+
+
+def warnings(document: Document, schema_name: str) -> list[Problem]:
+    """Return what a valid document should say otherwise, each with the reason.
+
+    Beside what is required, a schema has `advice`: a list of schemas, each with a `reason`.
+    """
+
+    def of(document: Document, error: ValidationError) -> list[Problem]:
+        if "advice" not in error.absolute_schema_path:
+            return []
+        reason = cast("Mapping[str, Any]", error.schema)["reason"]
+        return [
+            dataclasses.replace(problem, message=f"{problem.message}: {reason}", severity=Severity.WARNING)
+            for problem in _problems(document, error, wrong="")
+        ]
+
+    return _found(document, schema_name, {"format": _format, "advice": _advice}, of)
+
+
+def _found(
+    document: Document,
+    schema_name: str,
+    keywords: Mapping[str, Any],
+    problems_of: Callable[[Document, ValidationError], list[Problem]],
+) -> list[Problem]:
     # A quarter of the start-up time, not always needed.
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
     extend: Any = validators.extend  # declared without types
-    strict = extend(Draft202012Validator, {"pattern": _pattern, "format": _format})
+    strict = extend(Draft202012Validator, keywords)
     text = resources.files("carvelwright").joinpath("project", "schemas", f"{schema_name}.json").read_text("utf-8")
     errors = strict(json.loads(text)).iter_errors(document.data)
-    found = list(itertools.islice((problem for error in errors for problem in _problems(document, error)), PROBLEMS))
+    found = list(itertools.islice((problem for error in errors for problem in problems_of(document, error)), PROBLEMS))
     return sorted(found, key=lambda problem: (problem.location.line or 0) if problem.location else 0)
+
+
+def _advice(validator: Any, advice: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """Apply what is not required; the keys that are known stand beside it."""
+    known: dict[str, Any] = {key: {} for key in schema.get("properties", {})}
+    for rule in advice:
+        yield from validator.descend(instance, {"properties": known} | rule)
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -52,7 +88,7 @@ def _format(_validator: Any, name: str, instance: Any, schema: Any) -> Iterator[
             yield ValidationError(str(error))
 
 
-def _problems(document: Document, error: ValidationError) -> list[Problem]:
+def _problems(document: Document, error: ValidationError, wrong: str = "wrong value of ") -> list[Problem]:
     rules: Mapping[str, Any] = cast("Mapping[str, Any]", error.schema)
     value: Any = error.validator_value
     pointer = list(error.absolute_path)
@@ -74,13 +110,13 @@ def _problems(document: Document, error: ValidationError) -> list[Problem]:
         case "format":
             reason, _, expected = error.message.removesuffix(")").partition(" (expected ")
             wanted = expected or rules.get("description")
-            message = f"wrong value of {where}: {reason}"
+            message = f"{wrong}{where}: {reason}"
             return [document.problem(pointer, message, found=_show(error.instance), expected=wanted)]
         case _:
             return [
                 document.problem(
                     pointer,
-                    f"wrong value of {where or 'the document'}",
+                    f"{wrong}{where or 'the document'}",
                     found=_show(error.instance),
                     expected=_expected(error),
                 )
@@ -105,7 +141,7 @@ def _describe(rules: Mapping[str, Any], name: str) -> str | None:
 def _expected(error: ValidationError) -> str:
     rule, value = error.validator, error.validator_value
     words = {
-        "type": f"{value}",
+        "type": " or ".join(name for name in _names(value) if name != "null"),
         "pattern": f"text that matches {value}",
         "minLength": "text that is not empty",
         "maxLength": f"at most {value} characters",
@@ -116,6 +152,10 @@ def _expected(error: ValidationError) -> str:
     description = cast("Mapping[str, Any]", error.schema).get("description")
     wanted = words.get(str(rule), error.message)
     return f"{description} ({wanted})" if description else wanted
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
 def _show(value: Any) -> str:

@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     project.equal_releases,
     project.server_names,
     project.package_template,
+    project.advice,
     modules.go_modules,
     pins.upstream_pins,
     images.entrypoints,

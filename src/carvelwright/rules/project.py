@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from carvelwright import yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.project import config, validation
 from carvelwright.steps import package
 
 if TYPE_CHECKING:
@@ -60,3 +62,14 @@ def package_template(session: Session, _tools: Toolchain) -> list[Problem]:
     except ConfigError as error:
         return list(error.problems)
     return []
+
+
+def advice(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Find what the server takes and authors should know of: in the metadata, and in package.yaml.j2 as rendered."""
+    metadata = yamldoc.load(session.project.root / config.METADATA_FILE)
+    found = validation.warnings(metadata, "metadata")
+    try:
+        template = package.read_template(session.project, session.project.release(None))
+    except ConfigError:
+        return found
+    return [*found, *validation.warnings(template, "package")]

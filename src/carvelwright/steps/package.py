@@ -52,22 +52,25 @@ def make_documents(plan: BuildPlan, bundle: BundleLock, values_schema: Mapping[s
 
 def static_part(project: Package, release: Release) -> dict[str, Any]:
     """Render package/package.yaml.j2 and check it; ConfigError names what is wrong in it."""
+    data: dict[str, Any] = read_template(project, release).data
+    return data
+
+
+def read_template(project: Package, release: Release) -> yamldoc.Document:
+    """Render package/package.yaml.j2 and check it; the lines of the document are those of what was rendered."""
     path = project.root / config.PACKAGE_TEMPLATE
     text = yamldoc.read_text(path)
     known = {"version": str(release.version), "upstream": release.upstream, "go": project.go}
 
-    def compute() -> dict[str, Any]:
+    def compute() -> str:
         rendered = _render(text, path, known)
-        document = yamldoc.parse(rendered, path)
-        if found := validation.problems(document, "package"):
+        if found := validation.problems(yamldoc.parse(rendered, path), "package"):
             raise ConfigError(found, what=f"{path} as rendered")
-        data: dict[str, Any] = document.data
-        return data
+        return rendered
 
-    value: dict[str, Any] = Store(project.root).remember(
-        "package", content_key(text, known, recipe.of("package")), compute
-    )
-    return value
+    key = content_key(text, known, recipe.of("package"))
+    rendered: str = Store(project.root).remember("package", key, compute)
+    return yamldoc.parse(rendered, path)
 
 
 def _render(text: str, path: Path, known: Mapping[str, str]) -> str:
