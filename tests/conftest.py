@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from carvelwright import yamldoc
 from carvelwright.tools import crane as crane_adapter
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search, Toolchain
+from tests.helpers.command_line import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,24 +114,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PackageProject:
-    """A package project of a test's own, and the real command line run on it as a process."""
+    """A package project of a test's own, and the real command line run on it."""
 
     root: Path
     environment: Mapping[str, str] = field(repr=False)
 
     def command(self, *arguments: str) -> list[str]:
+        """Return what starts the command line as a process."""
         return [sys.executable, "-m", "carvelwright", *arguments]
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 300) -> Outcome:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.root,
-            env={**self.environment, **(environment or {})},
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-        outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+        """Run a command; where the process itself is tested, `command` is for subprocess."""
+        written = run_here(arguments, self.root, {**self.environment, **(environment or {})}, timeout)
+        outcome = Outcome(written.code, written.out.decode(), written.err.decode())
         assert "Traceback" not in outcome.err, outcome.err
         return outcome
 
