@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,24 @@ class PackageProject:
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 300) -> Outcome:
         """Run a command; where the process itself is tested, `command` is for subprocess."""
         written = run_here(arguments, self.root, {**self.environment, **(environment or {})}, timeout)
-        outcome = Outcome(written.code, written.out.decode(), written.err.decode())
+        return self._outcome(*written)
+
+    def run_process(self, *arguments: str, environment: Mapping[str, str], umask: int = -1) -> Outcome:
+        """Run a command as a process: what an interpreter reads as it starts has an effect."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env={**self.environment, **environment},
+            umask=umask,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        return self._outcome(done.returncode, done.stdout, done.stderr)
+
+    @staticmethod
+    def _outcome(code: int, out: bytes, err: bytes) -> Outcome:
+        outcome = Outcome(code, out.decode(), err.decode())
         assert "Traceback" not in outcome.err, outcome.err
         return outcome
 

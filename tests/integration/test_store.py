@@ -163,7 +163,7 @@ def test_an_upgrade_that_makes_a_product_in_another_way_makes_it_again(
 ) -> None:
     before = release_of(built)["images"][0]["reference"]
     environment = upgraded(built, tmp_path / "upgrade", *RECIPES[name])
-    built.run("build", environment=environment).ok()
+    built.run_process("build", environment=environment).ok()
     assert release_of(built)["images"][0]["reference"] != before
     # And back again: nothing of the other recipe is taken for ours.
     built.run("build").ok()
@@ -173,6 +173,6 @@ def test_an_upgrade_that_makes_a_product_in_another_way_makes_it_again(
 def test_an_upgrade_of_other_code_makes_no_product_again(built: PackageProject, tmp_path: Path) -> None:
     environment = upgraded(built, tmp_path / "upgrade", "cli/build.py", '"""carvelwright build."""', '"""Builds."""')
     before = snapshot(built.root / "build/payload"), snapshot(built.root / "build/image")
-    outcome = built.run("build", environment=environment).ok()
+    outcome = built.run_process("build", environment=environment).ok()
     assert outcome.out.startswith("built, ")
     assert (snapshot(built.root / "build/payload"), snapshot(built.root / "build/image")) == before
