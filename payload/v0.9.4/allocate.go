@@ -242,6 +242,7 @@ func (a *attachment) undo(ctx context.Context, granted ...grant) error {
 }
 
 // giveBack removes what this container's interface has in one place: the entry first, which decides whose the reservation is.
+// The reservation is the one of before: once the entry is gone, the next sandbox of the pod may have made its own.
 func (a *attachment) giveBack(ctx context.Context, at place) error {
 	for range tries {
 		pool, err := a.pool(ctx, at)
@@ -256,12 +257,16 @@ func (a *attachment) giveBack(ctx context.Context, at place) error {
 		if mine == nil {
 			return nil
 		}
+		reserved, unread := a.backing(ctx, at, *mine)
 		done, err := a.patch(ctx, at, append(mine.unchanged(), edit{"remove", pathOf(mine.key), nil})...)
 		if err != nil {
-			return err
+			return errors.Join(unread, err)
+		}
+		if done && reserved != nil {
+			return a.unreserve(ctx, reserved)
 		}
 		if done {
-			return a.free(ctx, at, *mine)
+			return unread
 		}
 		if pause(ctx); ctx.Err() != nil {
 			return ctx.Err()
@@ -280,16 +285,16 @@ func (a *attachment) held(all []entry) *entry {
 	return nil
 }
 
-// free deletes the reservation that belonged to an entry of a place.
-func (a *attachment) free(ctx context.Context, at place, gone entry) error {
+// backing returns the reservation that belongs to an entry of a place, or nil.
+func (a *attachment) backing(ctx context.Context, at place, held entry) (*v1alpha1.OverlappingRangeIPReservation, error) {
 	if !a.config.OverlappingRanges {
-		return nil
+		return nil, nil
 	}
-	found, err := a.reservation(ctx, gone.ip)
-	if err != nil || found == nil || !a.owns(found, gone.PodRef) || !backs(found, at) {
-		return err
+	found, err := a.reservation(ctx, held.ip)
+	if err != nil || found == nil || !a.owns(found, held.PodRef) || !backs(found, at) {
+		return nil, err
 	}
-	return a.unreserve(ctx, found)
+	return found, nil
 }
 
 func pause(ctx context.Context) {

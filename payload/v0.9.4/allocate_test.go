@@ -358,6 +358,28 @@ func TestTheDelOfAFormerPodLeavesTheReservationInAnotherRangeAlone(t *testing.T)
 	expectLeft(t, api)
 }
 
+func TestADelLeavesTheReservationThatTheNextSandboxMakesMeanwhile(t *testing.T) {
+	server := newServer()
+	api, others := clients{core: corefake.NewClientset(), whereabouts: server.whereabouts}, &wbfake.Clientset{}
+	others.AddReactor("*", "*", kubetest.ObjectReaction(server.versioned))
+	old, next := attached(api, "a", "net1", "10.0.0.0/29"), attached(clients{corefake.NewClientset(), others, nil}, "a", "net1", "10.0.0.0/29")
+	next.container = "c-next"
+	mustAllocate(t, old)
+	removed := false
+	faked(api).PrependReactor("*", "*", func(action kubetest.Action) (bool, runtime.Object, error) {
+		if removed {
+			removed = false
+			mustAllocate(t, next)
+		}
+		removed = action.Matches("patch", "ippools")
+		return false, nil, nil
+	})
+	if err := release(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	expectLeft(t, api, "10.0.0.0-29 1 default/a", "10.0.0.1 default/a")
+}
+
 func TestUpstreamsPluginAndOursShareTheirPools(t *testing.T) {
 	api := cluster()
 	for _, each := range []string{"10.0.0.0/29", "fd00::/64"} {
