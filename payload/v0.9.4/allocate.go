@@ -216,7 +216,8 @@ func (a *attachment) reserveAnew(ctx context.Context, got grant, old *v1alpha1.O
 	return a.reserve(ctx, got.at, got.ip)
 }
 
-// enter writes the entry of a pool for this container.
+// enter writes the entry of a pool for this container. One that the reconciler marked meanwhile is written anew, so that it
+// is not released.
 func (a *attachment) enter(ctx context.Context, got grant) (bool, error) {
 	switch {
 	case got.fresh:
@@ -278,7 +279,7 @@ func (a *attachment) giveBack(ctx context.Context, at place) error {
 // held returns this container's entry.
 func (a *attachment) held(all []entry) *entry {
 	for _, each := range all {
-		if each.ContainerID == a.container && each.IfName == a.ifName {
+		if containerOf(each.IPAllocation) == a.container && each.IfName == a.ifName {
 			return &each
 		}
 	}

@@ -149,6 +149,16 @@ func held(podName, container string) v1alpha1.IPAllocation {
 	return v1alpha1.IPAllocation{PodRef: "default/" + podName, ContainerID: container, IfName: "net1"}
 }
 
+// containerAt is the container of one entry of a pool.
+func (b *bench) containerAt(name, key string) string {
+	b.t.Helper()
+	found, err := b.wb.WhereaboutsV1alpha1().IPPools(namespace).Get(b.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return found.Spec.Allocations[key].ContainerID
+}
+
 // writePool is another writer of a pool.
 func (b *bench) writePool(name string, change func(map[string]v1alpha1.IPAllocation)) {
 	resource := v1alpha1.SchemeGroupVersion.WithResource("ippools")

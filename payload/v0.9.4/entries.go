@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,17 @@ func entryIP(first net.IP, network *net.IPNet, key string) net.IP {
 	}
 	return nil
 }
+
+// orphanMark is what the reconciler adds to the container ID of an orphan before it may release it. An ADD writes the ID
+// without it, so that an entry that still has the mark has been nobody's since.
+const orphanMark = "/orphan"
+
+// containerOf is the container of an entry, be it marked or not.
+func containerOf(allocation v1alpha1.IPAllocation) string {
+	return strings.TrimSuffix(allocation.ContainerID, orphanMark)
+}
+
+func marked(allocation v1alpha1.IPAllocation) bool { return containerOf(allocation) != allocation.ContainerID }
 
 // lasts tells whether upstream's programs keep an entry with this key when they write its pool: they read keys as int64.
 func lasts(key string) bool {

@@ -98,8 +98,9 @@ func (c claim) name(pod *podView) string {
 // judgement is what becomes of the allocations.
 type judgement struct {
 	claims []claim
-	// orphans are the allocations nobody has, and released those of them that can be released now: by index in claims.
-	orphans, released []int
+	// orphans are the allocations nobody has, released those of them that can be released now, and relabelled those that get
+	// the mark of an orphan, or lose it: by index in claims.
+	orphans, released, relabelled []int
 	pools             []poolReport
 }
 
@@ -112,16 +113,7 @@ func judgePools(s *snapshot, w *watch) judgement {
 		report := newPoolReport(pool, ranges[i])
 		for key, allocation := range pool.Spec.Allocations {
 			each := claim{poolName(pool), key, allocation, addressOf(ranges[i], key)}
-			orphan, release := s.judge(each, ranges[i], w)
-			index := len(found.claims)
-			found.claims = append(found.claims, each)
-			if orphan {
-				found.orphans = append(found.orphans, index)
-				report.orphans++
-			}
-			if release {
-				found.released = append(found.released, index)
-			}
+			report.orphans += found.add(each, s.judge(each, ranges[i], w))
 		}
 		found.pools = append(found.pools, report)
 	}
@@ -129,20 +121,61 @@ func judgePools(s *snapshot, w *watch) judgement {
 	return found
 }
 
+// A finding is what one run sees of an allocation.
+type finding int
+
+const (
+	// used: its pod has it, or nobody can tell.
+	used finding = iota
+	// claimed: its pod has it, and yet it is marked as an orphan.
+	claimed
+	// suspect: its pod runs and does not have it. Now it has to be marked.
+	suspect
+	// waiting: it is marked, but not for long enough.
+	waiting
+	// free: nobody has it.
+	free
+)
+
+// add notes what was found of a claim, and returns how many orphans it is.
+func (j *judgement) add(each claim, found finding) int {
+	index := len(j.claims)
+	j.claims = append(j.claims, each)
+	switch found {
+	case free:
+		j.released = append(j.released, index)
+	case suspect, claimed:
+		j.relabelled = append(j.relabelled, index)
+	}
+	if found == used || found == claimed {
+		return 0
+	}
+	j.orphans = append(j.orphans, index)
+	return 1
+}
+
 // judge tells whether nobody has an allocation's address, and whether that is certain enough to release it.
-func (s *snapshot) judge(each claim, within netip.Prefix, w *watch) (orphan, release bool) {
-	pod := s.pods[each.PodRef]
+func (s *snapshot) judge(each claim, within netip.Prefix, w *watch) finding {
+	pod, is := s.pods[each.PodRef], marked(each.IPAllocation)
 	switch s.standing(each.PodRef, pod, w.began) {
 	case gone:
-		return true, true
+		return free
 	case running:
 		// A key that stands for no address may stand for any of the pod's.
-		if each.address == nil || announces(pod, within, each.key) {
-			return false, false
+		has := each.address == nil || announces(pod, within, each.key)
+		switch {
+		case has && is:
+			return claimed
+		case has:
+			return used
+		case !is:
+			return suspect
+		case w.lasting(each.name(pod)):
+			return free
 		}
-		return true, w.lasting(each.name(pod))
+		return waiting
 	}
-	return false, false
+	return used
 }
 
 // announces tells whether one of a pod's addresses is what an allocation with this key in the range stands for.

@@ -93,7 +93,7 @@ func (w *world) check() {
 		entriesOf, reservedFor := i.proofs()
 		for at, want := range entriesOf {
 			name, key, _ := strings.Cut(at, " ")
-			if found := pools[name]; (found == nil || found.Spec.Allocations[key] != want) && !i.adopted {
+			if found := pools[name]; found == nil || plain(found.Spec.Allocations[key]) != want {
 				w.fail("%s is in use, but the pool lacks %s", i, at)
 			}
 		}
@@ -103,6 +103,12 @@ func (w *world) check() {
 			}
 		}
 	}
+}
+
+// plain is an allocation without the reconciler's mark.
+func plain(allocation v1alpha1.IPAllocation) v1alpha1.IPAllocation {
+	allocation.ContainerID = containerOf(allocation)
+	return allocation
 }
 
 // checkLeaks looks for what is held and not in use.
@@ -117,7 +123,7 @@ func (w *world) checkLeaks() {
 	}
 	for name, each := range w.pools() {
 		for key, allocation := range each.Spec.Allocations {
-			if used[name+" "+key] != allocation && !w.announcedElsewhere(each, key, allocation.PodRef) {
+			if used[name+" "+key] != plain(allocation) && !w.announcedElsewhere(each, key, allocation.PodRef) {
 				w.fail("leaked: the pool %s has %s for %v", name, key, allocation)
 			}
 		}

@@ -187,12 +187,11 @@ func (w *world) eventPlug(r *rand.Rand) {
 		return
 	}
 	i := &modelInterface{want: want{w.next("net1"), w.nets[r.IntN(len(w.nets))]}, pod: p, container: p.container}
-	// The same interface again, after a DEL that may have failed. Without reservations its address can be released before
-	// it is announced: docs/explanation/node-side.md names this gap.
+	// The same interface again, after a DEL that may have failed: its entry may be an orphan that is being released.
 	for _, each := range w.all {
 		free := !slices.ContainsFunc(p.interfaces, func(held *modelInterface) bool { return held.ifName == each.ifName })
-		if each.container == p.container && each.pod == p && !each.live && each.net.overlapping && free && r.IntN(2) == 0 {
-			i.want, i.adopted = each.want, true
+		if each.container == p.container && each.pod == p && !each.live && free && r.IntN(2) == 0 {
+			i.want = each.want
 			break
 		}
 	}

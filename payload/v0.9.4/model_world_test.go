@@ -100,8 +100,6 @@ type modelInterface struct {
 	ips       []net.IP
 	live      bool
 	since     time.Time
-	// adopted: the same sandbox had the interface before, so that its entry may be an orphan that is being released.
-	adopted bool
 }
 
 func (i *modelInterface) String() string {

@@ -62,6 +62,7 @@ func (r *reconciler) reconcile(ctx context.Context, done *report) error {
 	found := judgePools(taken, look)
 	r.warn(taken, found)
 	freed, releaseErr := r.release(ctx, taken, found)
+	relabelErr := r.relabel(ctx, taken, found, look)
 	stale := judgeReservations(taken, found.without(freed), look)
 	dropped, dropErr := r.drop(ctx, taken, stale)
 	r.seen = look.now
@@ -74,7 +75,7 @@ func (r *reconciler) reconcile(ctx context.Context, done *report) error {
 	for _, each := range done.pools {
 		done.losses += each.losses
 	}
-	return errors.Join(err, releaseErr, dropErr)
+	return errors.Join(err, releaseErr, relabelErr, dropErr)
 }
 
 // without returns the claims that are still there.

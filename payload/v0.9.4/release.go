@@ -138,21 +138,67 @@ type operation struct {
 func removal(allocations map[string]v1alpha1.IPAllocation) []byte {
 	var patch []operation
 	for _, key := range slices.Sorted(maps.Keys(allocations)) {
-		each := allocations[key]
-		path := "/spec/allocations/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
-		patch = append(patch,
-			operation{"test", path + "/id", &each.ContainerID},
-			operation{"test", path + "/podref", &each.PodRef})
-		if each.IfName != "" {
-			patch = append(patch, operation{"test", path + "/ifname", &each.IfName})
-		}
-		patch = append(patch, operation{Operation: "remove", Path: path})
+		patch = append(patch, unchanged(key, allocations[key])...)
+		patch = append(patch, operation{Operation: "remove", Path: escaped(key)})
 	}
+	return encode(patch)
+}
+
+// unchanged are the tests that a pool still has this very allocation.
+func unchanged(key string, each v1alpha1.IPAllocation) []operation {
+	path := escaped(key)
+	tests := []operation{{"test", path + "/id", &each.ContainerID}, {"test", path + "/podref", &each.PodRef}}
+	if each.IfName != "" {
+		tests = append(tests, operation{"test", path + "/ifname", &each.IfName})
+	}
+	return tests
+}
+
+func escaped(key string) string { return pathOf(strings.NewReplacer("~", "~0", "/", "~1").Replace(key)) }
+
+func encode(patch []operation) []byte {
 	encoded, err := json.Marshal(patch)
 	if err != nil {
 		panic(err) // strings only
 	}
 	return encoded
+}
+
+// relabel marks the orphans of pods that run, and takes the mark from those that their pods have after all. What is marked
+// now has been seen as an orphan since.
+func (r *reconciler) relabel(ctx context.Context, taken *snapshot, found judgement, w *watch) error {
+	failed, lock := []error(nil), sync.Mutex{}
+	workqueue.ParallelizeUntil(ctx, writers, len(found.relabelled), func(piece int) {
+		before := found.claims[found.relabelled[piece]]
+		after := before
+		if after.ContainerID = containerOf(before.IPAllocation); !marked(before.IPAllocation) {
+			after.ContainerID += orphanMark
+		}
+		done, err := r.rename(ctx, before, after.ContainerID)
+		lock.Lock()
+		defer lock.Unlock()
+		failed = append(failed, err)
+		if done && marked(after.IPAllocation) {
+			w.now[after.name(taken.pods[after.PodRef])] = r.now()
+		}
+	})
+	return errors.Join(append(failed, ctx.Err())...)
+}
+
+// rename changes the container ID of an allocation that is still the same one. done is false when it is not.
+func (r *reconciler) rename(ctx context.Context, each claim, container string) (done bool, err error) {
+	namespace, bare, _ := strings.Cut(each.pool, "/")
+	patch := encode(append(unchanged(each.key, each.IPAllocation), operation{"replace", escaped(each.key) + "/id", &container}))
+	var refused error
+	err = wait.ExponentialBackoffWithContext(ctx, attempts, func(ctx context.Context) (bool, error) {
+		_, refused = r.api.whereabouts.WhereaboutsV1alpha1().IPPools(namespace).
+			Patch(ctx, bare, apitypes.JSONPatchType, patch, metav1.PatchOptions{})
+		return refused == nil || apierrors.IsInvalid(refused) || apierrors.IsNotFound(refused), nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("marking the entry %s of the pool %s: %w", each.key, each.pool, errors.Join(refused, ctx.Err()))
+	}
+	return refused == nil, nil
 }
 
 // drop deletes reservations that no allocation backs, by pod, and tells how many.
