@@ -276,14 +276,19 @@ func (a *attachment) giveBack(ctx context.Context, at place) error {
 	return fmt.Errorf("the pool %s was changed by others during each of %d attempts", at.name(), tries)
 }
 
-// held returns this container's entry.
+// held returns this container's entry. Versions before 0.8 wrote entries without the interface's name: such a one is this
+// interface's if the runtime remembers the address.
 func (a *attachment) held(all []entry) *entry {
+	var unnamed *entry
 	for _, each := range all {
 		if containerOf(each.IPAllocation) == a.container && each.IfName == a.ifName {
 			return &each
 		}
+		if containerOf(each.IPAllocation) == a.container && each.IfName == "" && a.previous != nil && names(a.previous, &each) {
+			unnamed = &each
+		}
 	}
-	return nil
+	return unnamed
 }
 
 // backing returns the reservation that belongs to an entry of a place, or nil.

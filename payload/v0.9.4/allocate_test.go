@@ -334,6 +334,35 @@ func TestTheDelOfAnOldSandboxLeavesTheNewOneAlone(t *testing.T) {
 	expectLeft(t, api)
 }
 
+func TestAnEntryWithoutTheNameOfItsInterfaceIsGivenBackByItsAddress(t *testing.T) {
+	setUp := func() clients {
+		old := v1alpha1.IPAllocation{ContainerID: "c-a", PodRef: "default/a"}
+		reserved := reservation("10.0.0.2", "default/a")
+		reserved.Spec.IfName = ""
+		return cluster(reserved, reservation("10.0.0.1", "default/a"),
+			pool("10.0.0.0-29", "10.0.0.0/29", map[string]v1alpha1.IPAllocation{"1": old, "2": old, "3": {ContainerID: "c-b", PodRef: "default/b"}}))
+	}
+	all := []string{"10.0.0.0-29 1 default/a", "10.0.0.0-29 2 default/a", "10.0.0.0-29 3 default/b", "10.0.0.1 default/a", "10.0.0.2 default/a"}
+	for name, test := range map[string]struct {
+		remembered string
+		left       []string
+	}{
+		"remembered":     {`, "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/29"}]}`, []string{all[0], all[2], all[3]}},
+		"another's":      {`, "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.3/29"}]}`, all},
+		"not remembered": {``, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := setUp()
+			a := attached(api, "a", "net2", "10.0.0.0/29")
+			a.previous, _ = previousResult([]byte(`{"cniVersion": "1.0.0", "name": "net", "type": "macvlan"` + test.remembered + `}`))
+			if err := release(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			expectLeft(t, api, test.left...)
+		})
+	}
+}
+
 func TestTheDelOfAFormerPodLeavesTheReservationInAnotherRangeAlone(t *testing.T) {
 	api := cluster()
 	former, next := attached(api, "a", "net1", "10.0.0.0/28"), attached(api, "a", "net1", "10.0.0.0/29")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	current "github.com/containernetworking/cni/pkg/types/100"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,7 +25,9 @@ type attachment struct {
 	// container is the ID of the pod's sandbox.
 	container string
 	ifName    string
-	api       clients
+	// previous is what the runtime remembers of the interface's addresses; a DEL alone uses it.
+	previous *current.Result
+	api      clients
 }
 
 // A place is where the addresses of one range are kept.

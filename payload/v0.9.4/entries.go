@@ -54,7 +54,9 @@ func containerOf(allocation v1alpha1.IPAllocation) string {
 	return strings.TrimSuffix(allocation.ContainerID, orphanMark)
 }
 
-func marked(allocation v1alpha1.IPAllocation) bool { return containerOf(allocation) != allocation.ContainerID }
+func marked(allocation v1alpha1.IPAllocation) bool {
+	return containerOf(allocation) != allocation.ContainerID
+}
 
 // lasts tells whether upstream's programs keep an entry with this key when they write its pool: they read keys as int64.
 func lasts(key string) bool {

@@ -101,7 +101,7 @@ type judgement struct {
 	// orphans are the allocations nobody has, released those of them that can be released now, and relabelled those that get
 	// the mark of an orphan, or lose it: by index in claims.
 	orphans, released, relabelled []int
-	pools             []poolReport
+	pools                         []poolReport
 }
 
 // judgePools tells which allocations are orphans, and which of them to release.

@@ -67,6 +67,8 @@ func del(call *skel.CmdArgs) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), types.DelTimeLimit)
 		defer cancel()
+		// Without one, entries that do not name their interface are left to the reconciler.
+		a.previous, _ = previousResult(call.StdinData)
 		err = release(ctx, a)
 	}
 	if err != nil {

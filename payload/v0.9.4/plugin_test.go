@@ -5,14 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/skel"
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,6 +153,52 @@ func TestAPodCanGoWhateverIsMissing(t *testing.T) {
 				t.Error("an ADD without it succeeds")
 			}
 		})
+	}
+}
+
+func TestDelTakesTheAddressesThatTheRuntimeRemembers(t *testing.T) {
+	const old = `{"metadata": {"name": "10.0.0.0-29"}, "spec": {"range": "10.0.0.0/29", "allocations":
+		{"1": {"id": "c-a", "podref": "default/a"}, "2": {"id": "c-a", "podref": "default/a"}}}}`
+	var lock sync.Mutex
+	var patches []string
+	server := httptest.NewServer(http.HandlerFunc(func(to http.ResponseWriter, request *http.Request) {
+		to.Header().Set("Content-Type", "application/json")
+		body, _ := io.ReadAll(request.Body)
+		switch {
+		case strings.Contains(request.URL.Path, "/leases") && request.Method != http.MethodGet:
+			// What it writes it gets back, in its own encoding.
+			to.Header().Set("Content-Type", request.Header.Get("Content-Type"))
+			_, _ = to.Write(body)
+		case !strings.Contains(request.URL.Path, "/ippools/"):
+			to.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(to, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}`)
+		case request.Method == http.MethodPatch:
+			lock.Lock()
+			patches = append(patches, string(body))
+			lock.Unlock()
+			fallthrough
+		default:
+			_, _ = io.WriteString(to, old)
+		}
+	}))
+	t.Cleanup(server.Close)
+	runtime := newRuntime(t, server.URL, true)
+	plugin := map[string]any{}
+	if err := json.Unmarshal(runtime.network.Plugins[0].Bytes, &plugin); err != nil {
+		t.Fatal(err)
+	}
+	plugin["cniVersion"], plugin["name"] = "1.0.0", "net"
+	plugin["prevResult"] = map[string]any{"cniVersion": "1.0.0", "ips": []any{map[string]any{"address": "10.0.0.2/29"}}}
+	text, err := json.Marshal(plugin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := &skel.CmdArgs{ContainerID: "c-a", IfName: "net1", Args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a", StdinData: text}
+	if err := del(call); err != nil {
+		t.Fatal(err)
+	}
+	if len(patches) != 1 || !strings.Contains(patches[0], `"op":"remove","path":"/spec/allocations/2"`) {
+		t.Errorf("patches: %q", patches)
 	}
 }
 

@@ -154,7 +154,9 @@ func unchanged(key string, each v1alpha1.IPAllocation) []operation {
 	return tests
 }
 
-func escaped(key string) string { return pathOf(strings.NewReplacer("~", "~0", "/", "~1").Replace(key)) }
+func escaped(key string) string {
+	return pathOf(strings.NewReplacer("~", "~0", "/", "~1").Replace(key))
+}
 
 func encode(patch []operation) []byte {
 	encoded, err := json.Marshal(patch)
