@@ -76,7 +76,7 @@ func (a *attachment) takeAll(ctx context.Context, places []place) ([]net.IPNet, 
 	var granted []grant
 	var addresses []net.IPNet
 	for _, each := range places {
-		got, err := a.take(ctx, each)
+		got, err := a.take(ctx, each, addresses)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("the range %s: %w", each.within.Range, err), a.undo(ctx, granted...))
 		}
@@ -85,10 +85,13 @@ func (a *attachment) takeAll(ctx context.Context, places []place) ([]net.IPNet, 
 	return addresses, nil
 }
 
-// take makes an address of a place the interface's.
-func (a *attachment) take(ctx context.Context, at place) (grant, error) {
-	// Of these the reservation is another interface's: they come from pools with overlapping ranges.
+// take makes an address of a place the interface's, besides those that it got in its other ranges.
+func (a *attachment) take(ctx context.Context, at place, others []net.IPNet) (grant, error) {
+	// These have a reservation for another interface, from a pool whose range overlaps, or are this one's in another range.
 	var foreign []types.IPReservation
+	for _, each := range others {
+		foreign = append(foreign, types.IPReservation{IP: each.IP, IsAllocated: true})
+	}
 	for attempt := 0; attempt < tries; {
 		got, first, err := a.choose(ctx, at, foreign)
 		if err != nil {
@@ -117,7 +120,8 @@ func (a *attachment) take(ctx context.Context, at place) (grant, error) {
 	return grant{}, fmt.Errorf("the pool %s was changed by others during each of %d attempts", at.name(), tries)
 }
 
-// choose returns the address that the interface has in the pool, or one that nobody has, and where the range begins.
+// choose returns the address that the interface has in the pool, or one that nobody has, and where the range begins. One
+// that the network leaves out by now, or that is foreign, it does not have.
 func (a *attachment) choose(ctx context.Context, at place, foreign []types.IPReservation) (grant, net.IP, error) {
 	pool, err := a.poolOrNew(ctx, at)
 	if err != nil {
@@ -136,10 +140,10 @@ func (a *attachment) choose(ctx context.Context, at place, foreign []types.IPRes
 	}
 	podRef, occupied := a.config.GetPodRef(), slices.Clone(foreign)
 	for _, each := range held {
-		if each.PodRef == podRef && each.IfName == a.ifName {
+		if each.PodRef == podRef && each.IfName == a.ifName && at.has(each.ip) && !slices.ContainsFunc(foreign, each.is) {
 			return grant{each, at, net.IPNet{IP: each.ip, Mask: network.Mask}, false}, first, nil
 		}
-		occupied = append(occupied, types.IPReservation{IP: each.ip, PodRef: each.PodRef, IfName: each.IfName})
+		occupied = append(occupied, types.IPReservation{IP: each.ip})
 	}
 	address, _, err := assign.AssignIP(at.within, occupied, a.container, podRef, a.ifName)
 	if err != nil {

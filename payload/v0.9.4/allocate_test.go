@@ -363,6 +363,76 @@ func TestAnEntryWithoutTheNameOfItsInterfaceIsGivenBackByItsAddress(t *testing.T
 	}
 }
 
+func TestRangesOfOneNetworkThatOverlapGiveDifferentAddresses(t *testing.T) {
+	bounded := attached(clients{}, "a", "net1", "10.0.0.0/28", "10.0.0.0/28")
+	bounded.config.IPRanges[0].RangeStart, bounded.config.IPRanges[0].RangeEnd = net.ParseIP("10.0.0.8"), net.ParseIP("10.0.0.10")
+	bounded.config.IPRanges[1].RangeEnd = net.ParseIP("10.0.0.3")
+	unguarded := attached(clients{}, "a", "net1", "10.0.0.0/29", "10.0.0.0/29", "10.0.0.0/29")
+	unguarded.config.OverlappingRanges = false
+	for name, test := range map[string]struct {
+		a    *attachment
+		want []string
+	}{
+		"one in the other":       {attached(clients{}, "a", "net1", "10.0.0.0/28", "10.0.0.0/29"), []string{"10.0.0.1", "10.0.0.2"}},
+		"the same":               {unguarded, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}},
+		"the same, other bounds": {bounded, []string{"10.0.0.8", "10.0.0.1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.a.api = cluster()
+			for range 5 {
+				got := mustAllocate(t, test.a)
+				if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(test.want))) {
+					t.Fatalf("allocated %q, want %q", got, test.want)
+				}
+			}
+			if err := release(t.Context(), test.a); err != nil {
+				t.Fatal(err)
+			}
+			expectLeft(t, test.a.api)
+		})
+	}
+}
+
+func TestAnAddressThatTheNetworkLeavesOutByNowIsNotGivenToTheNextPodOfTheName(t *testing.T) {
+	for name, change := range map[string]func(*types.RangeConfiguration){
+		"excluded": func(within *types.RangeConfiguration) { within.OmitRanges = []string{"10.0.0.1/32"} },
+		"below":    func(within *types.RangeConfiguration) { within.RangeStart = net.ParseIP("10.0.0.2") },
+		"above": func(within *types.RangeConfiguration) {
+			within.RangeStart, within.RangeEnd = net.ParseIP("10.0.0.2"), net.ParseIP("10.0.0.3")
+		},
+		"no change": func(*types.RangeConfiguration) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := cluster()
+			mustAllocate(t, attached(api, "web-0", "net1", "10.0.0.0/29"))
+			next := attached(api, "web-0", "net1", "10.0.0.0/29")
+			next.container = "c-next"
+			change(&next.config.IPRanges[0])
+			want := map[bool]string{true: "10.0.0.1", false: "10.0.0.2"}[name == "no change"]
+			if got := mustAllocate(t, next); got[0] != want {
+				t.Errorf("allocated %q, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestARangeWithoutAddressesForPodsIsAnError(t *testing.T) {
+	for _, within := range []string{"10.0.0.0/31", "10.0.0.1/32", "fd00::/127", "fd00::1/128"} {
+		api := cluster()
+		_, err := allocate(t.Context(), attached(api, "a", "net1", within))
+		expectError(t, err, "the range "+within, "too small")
+		expectLeft(t, api)
+	}
+	for _, within := range []string{"10.0.0.0/30", "fd00::/126"} {
+		api := cluster()
+		mustAllocate(t, attached(api, "a", "net1", within))
+		mustAllocate(t, attached(api, "b", "net1", within))
+		if got, err := allocate(t.Context(), attached(api, "c", "net1", within)); err == nil {
+			t.Errorf("%s: a third address %v", within, got)
+		}
+	}
+}
+
 func TestTheDelOfAFormerPodLeavesTheReservationInAnotherRangeAlone(t *testing.T) {
 	api := cluster()
 	former, next := attached(api, "a", "net1", "10.0.0.0/28"), attached(api, "a", "net1", "10.0.0.0/29")

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
@@ -37,6 +38,20 @@ type place struct {
 }
 
 func (p place) name() string { return kubernetes.IPPoolName(p.pool) }
+
+// has tells whether an address lies between the bounds of the range, and is not excluded.
+func (p place) has(ip net.IP) bool {
+	_, network, err := net.ParseCIDR(p.within.Range)
+	if err != nil {
+		return false
+	}
+	first, last, err := iphelpers.GetIPRange(*network, p.within.RangeStart, p.within.RangeEnd)
+	if err != nil || iphelpers.CompareIPs(ip, first) < 0 || iphelpers.CompareIPs(ip, last) > 0 {
+		return false
+	}
+	only, _, err := assign.IterateForAssignment(*network, ip, ip, nil, p.within.OmitRanges, "", "", "")
+	return err == nil && only.Equal(ip)
+}
 
 // places returns where the addresses of each range are kept, and the name of the lease that guards them.
 func (a *attachment) places(ctx context.Context) ([]place, string, error) {

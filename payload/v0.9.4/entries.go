@@ -14,6 +14,7 @@ import (
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
 // An entry is one allocation of a pool.
@@ -22,6 +23,8 @@ type entry struct {
 	key string
 	ip  net.IP
 }
+
+func (e entry) is(other types.IPReservation) bool { return other.IP.Equal(e.ip) }
 
 // entryKey is the key of an address in the pool of a range that begins at first: its offset, in decimal. Upstream cuts it
 // to 64 bits, which makes another address of it in wide IPv6 ranges.

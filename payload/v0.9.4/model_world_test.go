@@ -37,6 +37,8 @@ var modelNetworks = []modelNetwork{
 	{name: "blue-wide", networkName: "blue", ranges: []string{"10.0.0.0/28"}, overlapping: true},
 	{name: "six", ranges: []string{"fd00::/125"}, overlapping: true},
 	{name: "both", ranges: []string{"fd00::/126", "10.0.0.0/30"}, overlapping: true},
+	{name: "nested", ranges: []string{"10.0.0.0/28", "10.0.0.0/29"}, overlapping: true},
+	{name: "twice", networkName: "twice", ranges: []string{"10.8.0.0/29", "10.8.0.0/29"}},
 	{name: "far", ranges: []string{"fd00:1::/64"}, start: "fd00:1::8000:0:0:1", overlapping: true},
 	{name: "alone", networkName: "alone", ranges: []string{"10.0.0.0/29"}},
 	{name: "sliced", networkName: "fast", ranges: []string{"10.9.0.0/24"}, slice: "/29", overlapping: true},
