@@ -72,6 +72,11 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 	if err != nil {
 		return fmt.Errorf("watching the pods of this node: %w", err)
 	}
+	return collectDeleted(ctx, api, pods, controllersConf)
+}
+
+// collectDeleted runs upstream's control loop on the pods of a factory.
+func collectDeleted(ctx context.Context, api clients, pods informers.SharedInformerFactory, conf string) error {
 	const noResync = 0
 	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, noResync)
 	networks := nadinformers.NewSharedInformerFactory(api.networks, noResync)
@@ -83,7 +88,7 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 		_ = logging.Errorf("the network attachment %s/%s is ignored: %v", attachment.Namespace, attachment.Name, why)
 	}
 	attachments := networks.K8sCniCncfIo().V1().NetworkAttachmentDefinitions().Informer()
-	if err := attachments.SetTransform(screen(controllersConf, anyNetwork, ignored)); err != nil {
+	if err := attachments.SetTransform(screen(conf, anyNetwork, ignored)); err != nil {
 		return err
 	}
 	controller := controlloop.NewPodController(patient{api.core}, keeping{api.whereabouts}, pods, pools, networks, events, recorder)

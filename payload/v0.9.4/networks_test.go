@@ -13,7 +13,10 @@ import (
 	nadfake "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned/fake"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
 	corefake "k8s.io/client-go/kubernetes/fake"
+	kubetest "k8s.io/client-go/testing"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/config"
@@ -196,6 +199,51 @@ func TestTheControlLoopSeesWhatItNeedsOfANetwork(t *testing.T) {
 		if seen(name, each[0]); strings.Contains(each[1], "plugins") && ignored[name] == nil {
 			t.Errorf("%s is not ignored", name)
 		}
+	}
+}
+
+func TestTheControlLoopLeavesTheAddressesOfASuccessorThatIsDeletedAlone(t *testing.T) {
+	networks, network := nadfake.NewSimpleClientset(), attachmentOf("net1", macvlan(`"range": "10.0.0.0/29"`))
+	network.Namespace = "default"
+	if _, err := networks.K8sCniCncfIoV1().NetworkAttachmentDefinitions("default").
+		Create(t.Context(), network, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	entries := map[string]v1alpha1.IPAllocation{
+		"1": {ContainerID: "c-successor", PodRef: "default/a", IfName: "net1"}, "2": {ContainerID: "c-last", PodRef: "default/last", IfName: "net1"},
+	}
+	held := pool("10.0.0.0-29", "10.0.0.0/29", entries)
+	held.ResourceVersion = "1"
+	core := corefake.NewClientset(pod("a", "10.0.0.1", corev1.PodRunning), pod("last", "10.0.0.2", corev1.PodRunning))
+	api := clients{core, wbfake.NewSimpleClientset(held, reservation("10.0.0.1", "default/a"), reservation("10.0.0.2", "default/last")), networks}
+	successor := pod("a", "", corev1.PodRunning)
+	successor.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	core.PrependReactor("get", "pods", func(action kubetest.Action) (bool, runtime.Object, error) {
+		return action.(kubetest.GetAction).GetName() == "a", successor, nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- collectDeleted(ctx, api, informers.NewSharedInformerFactory(core, 0), whereaboutsConf(t))
+	}()
+	watched := func(each kubetest.Action) bool { return each.Matches("watch", "pods") }
+	for ctx.Err() == nil && !slices.ContainsFunc(core.Actions(), watched) {
+		time.Sleep(time.Millisecond)
+	}
+	// The loop takes one after the other: when the last one's address is released, it has seen to the first one's.
+	for _, name := range []string{"a", "last"} {
+		if err := core.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), "default", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ctx.Err() == nil && slices.Contains(left(t, api), "10.0.0.2 default/last") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	expectLeft(t, api, "10.0.0.0-29 1 default/a", "10.0.0.1 default/a")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
