@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	nadclient "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -67,7 +68,7 @@ func BenchmarkReconcile(b *testing.B) {
 		requests.RoundTripper = inner
 		return requests
 	})
-	api := clients{core: kubernetes.NewForConfigOrDie(tuned), whereabouts: wbclient.NewForConfigOrDie(tuned)}
+	api := clients{core: kubernetes.NewForConfigOrDie(tuned), whereabouts: wbclient.NewForConfigOrDie(tuned), networks: nadclient.NewForConfigOrDie(tuned)}
 	config.QPS, config.Burst = 2000, 2000
 	seed(b, kubernetes.NewForConfigOrDie(config), wbclient.NewForConfigOrDie(config))
 	for b.Loop() {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	nadfake "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned/fake"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -50,12 +51,20 @@ func announce(pod *corev1.Pod, addresses ...string) {
 	pod.Annotations = map[string]string{"k8s.v1.cni.cncf.io/network-status": "[" + strings.Join(networks, ",") + "]"}
 }
 
+// announceIn makes a pod's network-status name an address of one network.
+func announceIn(pod *corev1.Pod, network, address string) {
+	pod.Annotations = map[string]string{
+		"k8s.v1.cni.cncf.io/network-status": fmt.Sprintf(`[{"name": %q, "interface": "net1", "ips": [%q]}]`, network, address),
+	}
+}
+
 // A bench is a cluster with a reconciler and a clock that only the test moves.
 type bench struct {
-	t    *testing.T
-	core *fake.Clientset
-	wb   *wbfake.Clientset
-	at   time.Time
+	t        *testing.T
+	core     *fake.Clientset
+	wb       *wbfake.Clientset
+	at       time.Time
+	networks *nadfake.Clientset
 	*reconciler
 }
 
@@ -76,12 +85,26 @@ func newBench(t *testing.T, objects ...runtime.Object) *bench {
 	}
 	made := &bench{t: t, core: fake.NewClientset(core...), wb: wbfake.NewSimpleClientset(whereabouts...)}
 	made.at = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	made.networks = nadfake.NewSimpleClientset()
+	for _, name := range []string{"net1", "net2"} {
+		made.network(name, macvlan(`"range": "192.0.2.0/24"`))
+	}
 	made.restart()
 	return made
 }
 
+// network makes a network attachment of the namespace default.
+func (b *bench) network(name, config string) {
+	b.t.Helper()
+	made := attachmentOf(name, config)
+	made.Namespace = "default"
+	if _, err := b.networks.K8sCniCncfIoV1().NetworkAttachmentDefinitions("default").Create(b.t.Context(), made, metav1.CreateOptions{}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *bench) restart() {
-	b.reconciler = newReconciler(clients{core: b.core, whereabouts: b.wb}, func() time.Time { return b.at })
+	b.reconciler = newReconciler(clients{b.core, b.wb, b.networks}, func() time.Time { return b.at })
 }
 
 // after lets time pass and runs the reconciler, which must not fail.

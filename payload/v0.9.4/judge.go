@@ -188,17 +188,28 @@ func announces(pod *podView, within netip.Prefix, key string) bool {
 // countLosses counts the addresses that pods announce and no pool holds for them. They are seen twice before they count:
 // the pools are older than the pods.
 func (s *snapshot) countLosses(reports []poolReport, ranges []netip.Prefix, w *watch) {
+	// Networks with an address that a pool holds for its pod are Whereabouts', whatever is known of them.
+	witnessed, unheld := map[string]bool{}, map[string][]located{}
 	for podRef, pod := range s.pods {
 		if s.standing(podRef, pod, w.began) != running {
 			continue
 		}
-		for _, address := range pod.secondary {
-			within := s.narrowest(ranges, address)
-			if within < 0 || s.heldFor(podRef, address, ranges) {
-				continue
+		for _, each := range pod.secondary {
+			if s.heldFor(podRef, each.address, ranges) {
+				witnessed[each.network] = true
+			} else if s.narrowest(ranges, each.address) >= 0 {
+				unheld[podRef] = append(unheld[podRef], each)
 			}
-			if w.lasting(fmt.Sprintf("loss %s %s", pod.uid, address)) {
-				reports[within].losses++
+		}
+	}
+	for podRef, all := range unheld {
+		for _, each := range all {
+			ours, known := serves(s.networks[each.network], each.address)
+			if !known {
+				ours = witnessed[each.network]
+			}
+			if ours && w.lasting(fmt.Sprintf("loss %s %s", s.pods[podRef].uid, each.address)) {
+				reports[s.narrowest(ranges, each.address)].losses++
 			}
 		}
 	}

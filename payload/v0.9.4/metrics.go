@@ -106,7 +106,7 @@ func metricsOfPools() []poolMetric {
 			func(each poolReport) float64 { return max(0, each.capacity-float64(each.allocated)) }),
 		ofPool("orphaned_addresses", "Allocations that the last run found without a pod that has the address.",
 			func(each poolReport) float64 { return float64(each.orphans) }),
-		ofPool("lost_addresses", "Addresses of the pool's range that running pods announce and no pool holds for them.",
+		ofPool("lost_addresses", "Addresses of the pool's range that running pods announce in networks of Whereabouts and no pool holds for them.",
 			func(each poolReport) float64 { return float64(each.losses) }),
 		ofPool("object_bytes", "Size of the pool's object as JSON.",
 			func(each poolReport) float64 { return float64(each.bytes) }),

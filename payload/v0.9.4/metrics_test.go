@@ -13,6 +13,10 @@ import (
 
 	"github.com/go-co-op/gocron/v2"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubetest "k8s.io/client-go/testing"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 )
@@ -87,6 +91,58 @@ func TestMetricsTellOfPoolsAndRuns(t *testing.T) {
 	seen.observe(report{began: cluster.at.Add(time.Hour), pools: []poolReport{}}, nil)
 	if text := scrape(t, seen); strings.Contains(text, "whereabouts_ippool_") {
 		t.Errorf("a pool that is gone:\n%s", text)
+	}
+}
+
+func TestAnAddressOfAnotherIPAMPluginIsNoLoss(t *testing.T) {
+	hostLocal := `{"cniVersion": "1.0.0", "name": "net", "type": "macvlan", "ipam": {"type": "host-local", "subnet": "192.0.2.0/24"}}`
+	for name, test := range map[string]struct {
+		config    string
+		witnessed bool
+		losses    int
+	}{
+		"host-local":                     {hostLocal, true, 0},
+		"Whereabouts'":                   {macvlan(`"range": "192.0.2.0/24"`), false, 1},
+		"Whereabouts' in a list":         {`{"name": "net", "plugins": [{"type": "x"}, ` + macvlan(`"range": "192.0.2.0/24"`) + `]}`, false, 1},
+		"a fixed one":                    {macvlan(`"range": "192.0.2.0/24", "addresses": [{"address": "192.0.2.7/24"}]`), true, 0},
+		"on the nodes":                   {"", false, 0},
+		"on the nodes, and Whereabouts'": {"", true, 1},
+		"without IPAM":                   {`{"name": "net", "type": "macvlan"}`, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []runtime.Object{pool("p", "192.0.2.0/24", map[string]v1alpha1.IPAllocation{"1": held("a", "c")}), pod("b", "", corev1.PodRunning)}
+			announceIn(objects[1].(*corev1.Pod), "default/other", "192.0.2.7")
+			if test.witnessed {
+				witness := pod("a", "", corev1.PodRunning)
+				announceIn(witness, "default/other", "192.0.2.1")
+				objects = append(objects, witness)
+			}
+			cluster := newBench(t, objects...)
+			cluster.network("other", test.config)
+			cluster.after(0)
+			if done := cluster.after(time.Minute); done.losses != test.losses {
+				t.Errorf("%d losses, want %d", done.losses, test.losses)
+			}
+		})
+	}
+}
+
+func TestWithoutTheListOfNetworksTheRestIsDone(t *testing.T) {
+	for name, test := range map[string]struct {
+		refusal error
+		failed  bool
+	}{
+		"no CRD":   {apierrors.NewNotFound(schema.GroupResource{}, ""), false},
+		"no right": {apierrors.NewForbidden(schema.GroupResource{}, "", nil), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := newBench(t, pool("p", "192.0.2.0/24", map[string]v1alpha1.IPAllocation{"1": held("gone", "c")}))
+			cluster.networks.PrependReactor("list", "*", func(kubetest.Action) (bool, runtime.Object, error) { return true, nil, test.refusal })
+			if _, err := cluster.run(t.Context()); (err != nil) != test.failed {
+				t.Error(err)
+			}
+			cluster.expect("after one run", nil)
+		})
 	}
 }
 

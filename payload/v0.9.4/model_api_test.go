@@ -13,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	nadclient "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned"
+	nadfake "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/client/clientset/versioned/fake"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -135,6 +138,8 @@ type server struct {
 	*versioned
 	core        kubernetes.Interface
 	whereabouts wbclient.Interface
+	// networks are none: the model looks for no losses.
+	networks nadclient.Interface
 	// turn is held by whoever changes the model: the events, what the nodes do, the end of a process. Programs run without it.
 	turn sync.Mutex
 	// lock guards waiting.
@@ -157,10 +162,13 @@ func (s *server) log(format string, arguments ...any) {
 }
 
 func newServer() *server {
-	objects, core, whereabouts := newVersioned(), &corefake.Clientset{}, &wbfake.Clientset{}
+	objects, core, whereabouts, networks := newVersioned(), &corefake.Clientset{}, &wbfake.Clientset{}, &nadfake.Clientset{}
 	core.AddReactor("*", "*", kubetest.ObjectReaction(objects))
 	whereabouts.AddReactor("*", "*", kubetest.ObjectReaction(objects))
-	return &server{versioned: objects, core: core, whereabouts: whereabouts}
+	networks.AddReactor("list", "*", func(kubetest.Action) (bool, k8sruntime.Object, error) {
+		return true, &nadv1.NetworkAttachmentDefinitionList{}, nil
+	})
+	return &server{versioned: objects, core: core, whereabouts: whereabouts, networks: networks}
 }
 
 // start starts a process; what it does with the clients waits for the model.
@@ -169,7 +177,7 @@ func (s *server) start(name, node string, do func(context.Context, clients) erro
 	p := &process{name: name, node: node, cancel: cancel, ended: make(chan error, 1)}
 	s.running = append(s.running, p)
 	way := gate{s, p}
-	api := clients{core: gatedCore{s.core, way, &freeLease{}}, whereabouts: gatedWhereabouts{s.whereabouts, way}}
+	api := clients{core: gatedCore{s.core, way, &freeLease{}}, whereabouts: gatedWhereabouts{s.whereabouts, way}, networks: s.networks}
 	go func() {
 		err := errKilled
 		defer func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -97,6 +98,41 @@ func readNetwork(config string) (*network, error) {
 		return nil, fmt.Errorf("the ipam section cannot be read: %w", err)
 	}
 	return found, nil
+}
+
+// serves tells whether Whereabouts allocates addresses such as this one in a network of this configuration. known is false
+// if the configuration does not say: it is missing, a file on the nodes, cannot be read, or names no IPAM plugin.
+func serves(config string, address netip.Addr) (serves, known bool) {
+	type plugin struct {
+		IPAM *struct {
+			Type string `json:"type"`
+			// Addresses are the network's own: no pool holds them.
+			Addresses []struct {
+				Address string `json:"address"`
+			} `json:"addresses"`
+		} `json:"ipam"`
+	}
+	var whole struct {
+		plugin
+		Plugins []plugin `json:"plugins"`
+	}
+	if json.Unmarshal([]byte(config), &whole) != nil {
+		return false, false
+	}
+	for _, each := range append(whole.Plugins, whole.plugin) {
+		if each.IPAM == nil {
+			continue
+		}
+		known = true
+		fixed := false
+		for _, own := range each.IPAM.Addresses {
+			text, _, _ := strings.Cut(own.Address, "/")
+			its, err := netip.ParseAddr(text)
+			fixed = fixed || err == nil && its.Unmap() == address
+		}
+		serves = serves || each.IPAM.Type == "whereabouts" && !fixed
+	}
+	return serves, known
 }
 
 // text is the configuration with no more than what upstream's controllers need, and with no file but our own.

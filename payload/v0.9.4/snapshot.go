@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"time"
 
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +32,8 @@ type snapshot struct {
 	pods         map[string]*podView
 	// nodes is nil when they could not be listed: then no node is lost.
 	nodes map[string]nodeView
+	// networks are the configurations of the network attachments, as far as they could be listed.
+	networks map[string]string
 }
 
 // A podView is what matters of a pod; 5,000 whole ones would need some 50 MB.
@@ -43,15 +47,22 @@ type podView struct {
 	expires time.Time
 	// announced are the addresses of its network-status annotation, and secondary those that are not of the cluster's
 	// default network; readable tells whether there is such an annotation.
-	announced, secondary []netip.Addr
-	readable             bool
+	announced []netip.Addr
+	secondary []located
+	readable  bool
+}
+
+// located is an address in a network attachment, by NAMESPACE/NAME.
+type located struct {
+	network string
+	address netip.Addr
 }
 
 type nodeView struct {
 	ready, outOfService, unreachable bool
 }
 
-// takeSnapshot lists what the cluster holds. With an error the snapshot is nil, or lacks the nodes.
+// takeSnapshot lists what the cluster holds. With an error the snapshot is nil, or lacks the nodes or the networks.
 func takeSnapshot(ctx context.Context, api clients) (*snapshot, error) {
 	taken := &snapshot{pods: map[string]*podView{}}
 	whereabouts := api.whereabouts.WhereaboutsV1alpha1()
@@ -72,10 +83,15 @@ func takeSnapshot(ctx context.Context, api clients) (*snapshot, error) {
 	if err := taken.addPods(ctx, api); err != nil {
 		return nil, fmt.Errorf("listing the pods: %w", err)
 	}
+	var failed []error
 	if err := taken.addNodes(ctx, api); err != nil {
-		return taken, fmt.Errorf("listing the nodes (no node counts as lost without them): %w", err)
+		failed = append(failed, fmt.Errorf("listing the nodes (no node counts as lost without them): %w", err))
 	}
-	return taken, nil
+	// Without Multus' CRD there are none.
+	if err := taken.addNetworks(ctx, api); err != nil && !apierrors.IsNotFound(err) {
+		failed = append(failed, fmt.Errorf("listing the network attachments (some losses are not counted without them): %w", err))
+	}
+	return taken, errors.Join(failed...)
 }
 
 // addPods reduces each page to what matters before it asks for the next one.
@@ -107,6 +123,16 @@ func (s *snapshot) addNodes(ctx context.Context, api clients) error {
 		s.nodes = nodes
 	}
 	return err
+}
+
+func (s *snapshot) addNetworks(ctx context.Context, api clients) error {
+	s.networks = map[string]string{}
+	return everyPage(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return api.networks.K8sCniCncfIoV1().NetworkAttachmentDefinitions(metav1.NamespaceAll).List(ctx, options)
+	}, func(each runtime.Object) {
+		network := each.(*nadv1.NetworkAttachmentDefinition)
+		s.networks[network.Namespace+"/"+network.Name] = network.Spec.Config
+	})
 }
 
 // everyPage hands over each object of a list that is read in pages, of one version of the list. A list that expires
@@ -173,7 +199,7 @@ func (p *podView) readStatus(pod *corev1.Pod) error {
 			address = address.Unmap()
 			p.announced = append(p.announced, address)
 			if !status.Default {
-				p.secondary = append(p.secondary, address)
+				p.secondary = append(p.secondary, located{status.Name, address})
 			}
 		}
 	}
