@@ -336,6 +336,7 @@ def test_base64(kind: str, field: str, plain: str) -> None:
             )
         ]
     assert list(content_findings(thing(kind, **{field: {"a": "M\r\nQ\n=\r="}}))) == []
+    assert list(content_findings(thing(kind, **{field: {"a": "MQ==\n", "b": "MQ==\r"}}))) == []
     assert list(content_findings(thing(kind, **{plain: {"a": "pass word"}}))) == []
 
 

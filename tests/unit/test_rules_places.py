@@ -82,6 +82,16 @@ def test_documents_find_their_text_in_any_order(tmp_path: Path) -> None:
     assert found(tmp_path, [B, A]) == [11, 1]
 
 
+def test_quotes_and_indentation_do_not_count(tmp_path: Path) -> None:
+    text = '-   - "k":   \'v: w\'\n    l: "x" \n    -  -   y\n'
+    (chunk,) = written(tmp_path, text)
+    assert chunk.lines == ("k: v: w", "l: x", "y")
+
+
+def test_what_json_cannot_hold_is_looked_for_as_python_shows_it(tmp_path: Path) -> None:
+    assert found(tmp_path, [{"a": b"x", "b": 1}], "b: 1\n") == [1]
+
+
 def test_half_of_the_lines_is_enough_and_less_is_not(tmp_path: Path) -> None:
     assert found(tmp_path, [{"kind": "B", "other": "1"}]) == [11]
     assert found(tmp_path, [{"kind": "B", "other": "1", "more": "2"}]) == [None]

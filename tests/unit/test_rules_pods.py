@@ -154,6 +154,17 @@ def test_each_volume_that_is_there_twice_is_named_once() -> None:
     ]
 
 
+def test_odd_names_of_volumes_and_claims_are_the_names_of_none() -> None:
+    document = workload("StatefulSet", volumeMounts=[{"name": "x"}])
+    document["spec"]["template"]["spec"]["volumes"] = [{"name": []}, {"name": {}}, "x"]
+    document["spec"]["volumeClaimTemplates"] = [{"metadata": "x"}, {"metadata": {"name": []}}, "x", {}]
+    assert [finding.message for finding in workload_findings(document)] == [
+        "volumes is not a list of maps",
+        "two volumes of one name",
+        "no volume of this name",
+    ]
+
+
 def test_names_of_containers() -> None:
     containers = [{"name": name} for name in ("a", "A", None, 1, "a" * 64, "a", "a" * 63)]
     found = list(workload_findings(pod(initContainers=[{"name": "a" * 63}], containers=containers)))
@@ -286,6 +297,13 @@ def test_several_ports_of_a_service_have_names() -> None:
     assert list(service_findings(service({"port": 80}))) == []
     assert list(service_findings(service({"port": 80, "name": "a"}, {"port": 81}))) == [
         Finding(("spec", "ports", 1), "a port without a name beside others", 81, "a name for each of several ports")
+    ]
+
+
+def test_ports_without_a_name_are_no_twins() -> None:
+    found = list(service_findings(service({"port": 80}, {"port": 81})))
+    assert [(finding.at[-1], finding.message) for finding in found] == [
+        (index, "a port without a name beside others") for index in (0, 1)
     ]
 
 

@@ -55,7 +55,7 @@ def origins(documents: Sequence[Any], among: Sequence[Chunk]) -> list[Chunk | No
     for document in documents:
         wanted = set(_leaves(document))
         score, best = max(((len(wanted & set(c.lines)), -i) for i, c in enumerate(free)), default=(0, 0))
-        if score * 2 < max(len(wanted), 1):
+        if not score or score * 2 < len(wanted):
             found.append(None)
         else:
             found.append(free.pop(-best))
@@ -96,7 +96,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[str]:
             yield from _leaves(child, str(name))
     elif isinstance(node, list):
         for child in node:
-            yield from _leaves(child, "")
+            yield from _leaves(child)
     else:
         yield f"{key}: {_scalar(node)}" if key else _scalar(node)
 

@@ -29,9 +29,9 @@ _CALLS: tuple[Path, ...] = (
 def workload_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Find what is wrong in the pods that an object is or makes."""
     kind = kind_of(document)
-    if kind is None or kind not in _TEMPLATES:
+    at = _TEMPLATES.get(kind or "")
+    if at is None:
         return
-    at = _TEMPLATES[kind]
     template = walk(document, at)
     if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
         yield Finding((*at, "spec"), f"no {'.'.join(map(str, (*at, 'spec')))}", None, "the specification of a pod")
@@ -61,10 +61,10 @@ def service_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
                 at, "a port without a name beside others", port.get("port"), "a name for each of several ports"
             )
         # By number and protocol, whatever they are called; TCP and UDP of one number are two.
-        keys: set[tuple[str, ...]] = {("port", str(port.get("port")), str(port.get("protocol") or "TCP"))}
-        keys |= {("name", str(name))} if name is not None else set()
+        keys: set[tuple[str, ...]] = {(str(port.get("port")), str(port.get("protocol") or "TCP"))}
+        keys |= {(str(name),)} if name is not None else set()
         if keys & seen:
-            yield Finding(at, "the same port twice", name if ("name", str(name)) in seen else port.get("port"))
+            yield Finding(at, "the same port twice", name if (str(name),) in seen else port.get("port"))
         seen |= keys
 
 
@@ -126,11 +126,9 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
 
 
 def _port_findings(port: Mapping[str, Any], at: Path, *, required: str, optional: str) -> Iterator[Finding]:
-    for key, least in ((required, 1), (optional, 0)):
-        number = port.get(key)
-        if number is None and key == optional:
-            continue
-        yield from number_findings(number, (*at, key), least=least)
+    yield from number_findings(port.get(required), (*at, required))
+    if port.get(optional) is not None:
+        yield from number_findings(port[optional], (*at, optional), least=0)
     yield from protocol_findings(port.get("protocol"), (*at, "protocol"))
     name = port.get("name")
     # The API server lets a Service's ports be called as any DNS label.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from carvelwright import values
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # ytt exports a default for the items of every typed array, and requires one of the array itself: nothing is lost.
 _HARMLESS_TRAPS = ("item-default",)
+# A trap within a list has the place of the list's key.
+_ITEM = re.compile(r"\[[0-9]*\]")
 
 
 def values_schema(session: Session, tools: Toolchain) -> list[Problem]:
@@ -35,7 +38,7 @@ def schema_problems(root: Path, tools: Toolchain) -> list[Problem]:
         return refusal(error, Location(path))
     document = values.load_schema(path)
     traps = [
-        document.problem(trap.path.replace("[]", "").split("."), trap.message, key=True, hint=trap.hint)
+        document.problem(_ITEM.sub("", trap.path).split("."), trap.message, key=True, hint=trap.hint)
         for trap in schema_traps(schema.openapi)
         if trap.kind not in _HARMLESS_TRAPS
     ]

@@ -1,0 +1,119 @@
+"""What `check` finds in a project, in its own process: everything at once, as far as files and tools are there."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright.errors import CarvelwrightError, ExitCode, Location, Problem
+from carvelwright.report import StreamReporter
+from carvelwright.rules import values_schema
+from carvelwright.uses.check import check
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
+
+BUILD, VALUES = "package/build.yaml", "values-schema.yaml"
+PATTERN = '{"pattern": "^[a-z]+$"'
+
+
+def problems(project: PackageProject) -> list[str]:
+    found = check(project.root, project.environment, StreamReporter(io.StringIO()))
+    return [f"{problem.location}: {problem.message}".removeprefix(f"{project.root}/") for problem in found]
+
+
+def test_a_good_project_has_no_problem(hello: PackageProject) -> None:
+    assert problems(hello) == []
+
+
+def test_rules_of_every_kind_are_applied_and_told_in_their_order(hello: PackageProject) -> None:
+    hello.replace(BUILD, "[/usr/local/bin/hello]", "[/bin/sh]")
+    hello.replace(VALUES, PATTERN, '{"patern": "^[a-z]+$"')
+    hello.replace("bundle/config/base/deployment.yaml", "namespace: default", "namespace: a.b")
+    found = problems(hello)
+    assert found[:2] == [
+        f"{BUILD}:12:18: the entrypoint of image hello is not one of its binaries or links",
+        f"{VALUES}:17:1: name: 'patern' is not a keyword of JSON Schema",
+    ]
+    assert [text.rpartition(": ")[2] for text in found[2:]] == ["not a namespace"]
+
+
+def test_a_project_that_cannot_be_read_has_its_values_schema_checked_all_the_same(hello: PackageProject) -> None:
+    hello.replace(BUILD, "platforms:", "platform:")
+    wrong = [f"{BUILD}:4:1: unknown key 'platform'", f"{BUILD}:1:1: missing key 'platforms'"]
+    assert sorted(problems(hello)) == sorted(wrong)
+    hello.replace(VALUES, PATTERN, '{"patern": "^[a-z]+$"')
+    assert problems(hello)[2:] == [f"{VALUES}:17:1: name: 'patern' is not a keyword of JSON Schema"]
+
+
+@pytest.mark.parametrize("line", ["tools: 1", "tools: [nowhere]", "- a", "go: [1"])
+def test_without_tools_the_values_schema_is_not_checked(hello: PackageProject, line: str) -> None:
+    hello.replace(VALUES, PATTERN, '{"patern": "^[a-z]+$"')
+    text = (hello.root / BUILD).read_text()
+    (hello.root / BUILD).write_text(
+        line if line == "- a" else text.replace("tools: []", line).replace("go: 1.27.3\n", "")
+    )
+    assert problems(hello)
+    assert not any(problem.startswith(VALUES) for problem in problems(hello))
+
+
+def test_a_missing_values_schema_is_told_once(hello: PackageProject) -> None:
+    (hello.root / VALUES).unlink()
+    assert problems(hello) == [f"{VALUES}: missing"]
+
+
+def test_what_is_wrong_with_the_pins_of_tools_is_a_problem_of_the_project(hello: PackageProject) -> None:
+    (hello.root / "pins").mkdir()
+    (hello.root / "pins/go.sum").touch()
+    (hello.root / "pins/go.mod").write_text("module example.com/pins\n\nnonsense\n")
+    hello.replace(BUILD, "tools: []", "tools: [pins]")
+    assert problems(hello) == ["pins/go.mod:3: a line that Go does not read"]
+
+
+# The values schema
+
+
+def test_what_the_client_does_with_a_schema_is_told(hello: PackageProject, toolset: Toolchain) -> None:
+    text = (hello.root / VALUES).read_text()
+    extra = '#@schema/nullable\nextra:\n  a: 1\nlist:\n- ""\n#@schema/default ["a: {} b"]\ndeep:\n- ""\n'
+    (hello.root / VALUES).write_text(f"{text}\n{extra}")
+    found = values_schema.schema_problems(hello.root, toolset)
+    assert [(str(p.location).rpartition("/")[2], p.message, p.hint) for p in found] == [
+        (
+            f"{VALUES}:25:1",
+            "the client removes ` {}` after a colon from its default",
+            "remove `: {}` from the text; in JSON write `:{}`",
+        ),
+        (
+            f"{VALUES}:20:1",
+            "the client writes it expanded, although its default is null",
+            "remove nullable here, and add an option that enables the feature",
+        ),
+    ]
+
+
+def test_what_ytt_refuses_is_told(hello: PackageProject, toolset: Toolchain) -> None:
+    hello.replace(VALUES, "min_len=1", "min_lenn=1")
+    (problem,) = values_schema.schema_problems(hello.root, toolset)
+    assert problem.location
+    assert problem.location.file == hello.root / VALUES
+    assert "min_lenn" in (problem.found or "")
+
+
+def test_refusals_are_problems_of_the_input_or_errors_of_their_own(tmp_path: Path) -> None:
+    where, place = Location(tmp_path), Location(tmp_path / "a", 3)
+    for code in (ExitCode.CONFIG, ExitCode.TOOL_FAILED):
+        error = CarvelwrightError("m", exit_code=code, details="d", hint="h")
+        assert values_schema.refusal(error, where) == [Problem("m", where, found="d", hint="h")]
+        error = CarvelwrightError("m", exit_code=code, location=place)
+        assert values_schema.refusal(error, where) == [Problem("m", place)]
+    for code in (ExitCode.FILESYSTEM, ExitCode.TOOL_MISSING, ExitCode.INTERNAL):
+        error = CarvelwrightError("m", exit_code=code)
+        with pytest.raises(CarvelwrightError) as caught:
+            values_schema.refusal(error, where)
+        assert caught.value is error
