@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from carvelwright import names
 from carvelwright.carvel import rbac
 from carvelwright.errors import CarvelwrightError, ExitCode
 
@@ -178,3 +179,217 @@ def test_names_that_the_server_refuses_are_refused(name: str, namespace: str, wr
 
 def test_names_with_dots_are_fine_for_a_service_account() -> None:
     assert rbac.Installer("web.installer", "my-packages").name == "web.installer"
+
+
+KINDS = {
+    "ClusterRole": ("rbac.authorization.k8s.io", "clusterroles", False),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "clusterrolebindings", False),
+    "ConfigMap": ("", "configmaps", True),
+    "CustomResourceDefinition": ("apiextensions.k8s.io", "customresourcedefinitions", False),
+    "DaemonSet": ("apps", "daemonsets", True),
+    "Deployment": ("apps", "deployments", True),
+    "NetworkPolicy": ("networking.k8s.io", "networkpolicies", True),
+    "PodDisruptionBudget": ("policy", "poddisruptionbudgets", True),
+    "Role": ("rbac.authorization.k8s.io", "roles", True),
+    "RoleBinding": ("rbac.authorization.k8s.io", "rolebindings", True),
+    "Secret": ("", "secrets", True),
+    "Service": ("", "services", True),
+    "ServiceAccount": ("", "serviceaccounts", True),
+}
+
+
+def rules(documents: list[dict[str, Any]], scope: str) -> list[dict[str, Any]]:
+    """Return the rules of the role of a scope, "" for the cluster."""
+    found = [each for each in documents if "rules" in each and each["metadata"].get("namespace", "") == scope]
+    return found[0]["rules"] if found else []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_its_group_and_plural(kind: str) -> None:
+    group, plural, namespaced = KINDS[kind]
+    granted = rbac.manifests([manifest(kind, "b", namespace="ns"), manifest(kind, "a", namespace="ns")], INSTALLER)
+    assert [rule for rule in rules(granted, "ns" if namespaced else "") if rule["resources"] == [plural]] == [
+        {"apiGroups": [group], "resources": [plural], "verbs": ["create", "list"]},
+        {
+            "apiGroups": [group],
+            "resources": [plural],
+            "verbs": ["delete", "get", "update"],
+            "resourceNames": ["a", "b"],
+        },
+    ]
+
+
+def test_the_documents_are_those_of_the_api_server() -> None:
+    role = manifest("ClusterRole", "plugin", rules=None)
+    assert rbac.manifests([role], INSTALLER) == [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "installer", "namespace": "my-packages"},
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "installer"},
+            "rules": [
+                {
+                    "apiGroups": ["rbac.authorization.k8s.io"],
+                    "resources": ["clusterroles"],
+                    "verbs": ["create", "list"],
+                },
+                {
+                    "apiGroups": ["rbac.authorization.k8s.io"],
+                    "resources": ["clusterroles"],
+                    "verbs": ["delete", "get", "update"],
+                    "resourceNames": ["plugin"],
+                },
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "installer"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "installer"},
+            "subjects": [{"kind": "ServiceAccount", "name": "installer", "namespace": "my-packages"}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": "installer", "namespace": "my-packages"},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "resources": ["configmaps"],
+                    "verbs": ["create", "delete", "get", "list", "update"],
+                }
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "installer", "namespace": "my-packages"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "installer"},
+            "subjects": [{"kind": "ServiceAccount", "name": "installer", "namespace": "my-packages"}],
+        },
+    ]
+
+
+def test_scopes_are_sorted() -> None:
+    documents = [manifest("Secret", "a", namespace=name) for name in ("z", "a")] + [manifest("ClusterRole", "x")]
+    granted = rbac.manifests(documents, INSTALLER)
+    scopes = [each["metadata"].get("namespace") for each in granted if "rules" in each]
+    assert scopes == [None, "a", "my-packages", "z"]
+
+
+def test_a_daemon_set_needs_no_replica_sets() -> None:
+    granted = rbac.manifests([manifest("DaemonSet", "node", namespace="kube-system")], INSTALLER)
+    assert may(granted, "kube-system", "pods") == {"": ["get", "list", "watch"]}
+    assert may(granted, "kube-system", "replicasets") == {}
+    other = rbac.manifests([manifest("Service", "node", namespace="kube-system")], INSTALLER)
+    assert may(other, "kube-system", "pods") == {}
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {},
+        {"waitRules": None},
+        {"waitRules": [{}, {"resourceMatchers": None}]},
+        {"waitRules": [{"resourceMatchers": [{"apiVersionKindMatcher": {"kind": "Job"}}]}]},
+    ],
+)
+def test_wait_rules_for_others_take_nothing_away(configuration: dict[str, Any]) -> None:
+    config = {"apiVersion": "kapp.k14s.io/v1alpha1", "kind": "Config", **configuration}
+    granted = rbac.manifests([manifest("Deployment", "a", namespace="b"), config], INSTALLER)
+    assert may(granted, "b", "replicasets") == {"": ["get", "list"]}
+
+
+def test_wait_rules_of_the_replaced_do_not_count() -> None:
+    matcher = {"apiVersionKindMatcher": {"apiVersion": "apps/v1", "kind": "Deployment"}}
+    config = {"apiVersion": "kapp.k14s.io/v1alpha1", "kind": "Config", "waitRules": [{"resourceMatchers": [matcher]}]}
+    granted = rbac.manifests([manifest("Deployment", "a", namespace="b")], INSTALLER, [config])
+    assert may(granted, "b", "replicasets") == {"": ["get", "list"]}
+
+
+def test_an_annotation_of_another_value_keeps_nothing() -> None:
+    for other in ({"kapp.k14s.io/delete-strategy": "x"}, {"other": "orphan"}, None):
+        secret = manifest("Secret", "a", namespace="b", metadata={"annotations": other})
+        granted = rbac.manifests([secret], INSTALLER)
+        assert may(granted, "b", "secrets")["a"] == ["delete", "get", "update"]
+
+
+def test_what_moved_to_another_namespace_is_gone_from_the_first() -> None:
+    before, now = (manifest("Secret", "a", namespace=name) for name in ("old", "new"))
+    granted = rbac.manifests([now], INSTALLER, [before])
+    assert may(granted, "old", "secrets") == {"": ["list"], "a": ["delete", "get"]}
+    assert may(granted, "new", "secrets") == {"": ["create", "list"], "a": ["delete", "get", "update"]}
+
+
+def test_rights_that_a_package_grants_are_merged() -> None:
+    given = [
+        {"apiGroups": ["", "apps"], "resources": ["pods", "nodes"], "verbs": ["watch", "get"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["b", "a"]},
+        {"nonResourceURLs": ["/a"], "verbs": ["get"]},
+        {"nonResourceURLs": ["/a"], "verbs": ["post", "head"]},
+        {"apiGroups": None, "resources": None, "nonResourceURLs": None, "resourceNames": None, "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["x"], "verbs": ["get"], "resourceNames": []},
+    ]
+    granted = rbac.manifests([manifest("ClusterRole", "a", rules=given)], INSTALLER)
+    own = [rule for rule in rules(granted, "") if rule.get("resources") != ["clusterroles"]]
+    assert own == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["a", "b"]},
+        {"apiGroups": [""], "resources": ["x"], "verbs": ["get"]},
+        {"apiGroups": ["apps"], "resources": ["nodes"], "verbs": ["get", "watch"]},
+        {"apiGroups": ["apps"], "resources": ["pods"], "verbs": ["get", "watch"]},
+        {"nonResourceURLs": ["/a"], "verbs": ["get", "head", "post"]},
+    ]
+
+
+def test_urls_mean_nothing_in_a_namespace() -> None:
+    given = [{"nonResourceURLs": ["/a"], "verbs": ["get"]}]
+    granted = rbac.manifests([manifest("Role", "a", namespace="b", rules=given)], INSTALLER)
+    assert [rule for rule in rules(granted, "b") if "nonResourceURLs" in rule] == []
+
+
+def test_rights_of_the_whole_cluster_leave_out_those_of_one_name_and_of_urls() -> None:
+    everywhere = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create"]},
+        {"apiGroups": ["x"], "resources": ["secrets"], "verbs": ["list"]},
+        {"nonResourceURLs": ["/a"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["delete"], "resourceNames": ["a"]},
+    ]
+    documents = [manifest("ClusterRole", "a", rules=everywhere), manifest("Secret", "a", namespace="b")]
+    granted = rbac.manifests(documents, INSTALLER)
+    assert may(granted, "b", "secrets") == {"": ["list"], "a": ["delete", "update"]}
+    del everywhere[0]["resources"]
+    assert may(rbac.manifests(documents, INSTALLER), "b", "secrets")["a"] == ["delete", "get", "update"]
+
+
+def test_refusals_say_what_was_found_and_what_to_do() -> None:
+    with pytest.raises(CarvelwrightError) as refused:
+        rbac.manifests([manifest("Gadget", "one")], INSTALLER)
+    assert refused.value.lines() == [
+        "the rights for a Gadget are not known",
+        "    found: Gadget one",
+        f"    known: {', '.join(KINDS)}",
+        "    hint: grant them by hand in addition to what `carvelwright rbac` prints for the other objects",
+    ]
+    with pytest.raises(CarvelwrightError) as refused:
+        rbac.manifests([{"a": 1}], INSTALLER)
+    assert refused.value.lines() == [
+        "the manifests contain a document that is not a Kubernetes object",
+        "    found: {'a': 1}",
+        "    expected: apiVersion, kind and metadata.name, each a text",
+        "    hint: search for it in the output of `carvelwright render`",
+    ]
+    with pytest.raises(CarvelwrightError) as refused:
+        rbac.Installer("A", "B")
+    assert refused.value.lines() == [
+        "the service account's name or namespace is invalid",
+        f"    name: found 'A', expected {names.DNS_SUBDOMAIN}",
+        f"    namespace: found 'B', expected {names.DNS_LABEL}",
+        "    hint: use other names: carvelwright rbac --name NAME --namespace NAMESPACE",
+    ]

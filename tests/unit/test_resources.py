@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
 
 from carvelwright.carvel import resources
-from carvelwright.carvel.locks import BundleLock, ImagesLock, LockedImage
+from carvelwright.carvel.locks import BundleLock, ImagesLock, LockedImage, extended_lock, lock_entries
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.reference import Reference
 
@@ -126,3 +127,136 @@ def test_the_documents_are_those_of_carvels_interfaces() -> None:
 def test_a_bundle_lock_without_an_image_is_refused_as_one(bundle: object) -> None:
     with pytest.raises(ValueError, match=r"^not a BundleLock: no image, or a tag that is not text$"):
         BundleLock.parse({"kind": "BundleLock", "bundle": bundle})
+
+
+DIGEST = "@sha256:" + "1" * 64
+SHORT = f"a{DIGEST[:-1]}"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (None, "not an ImagesLock: kind is None"),
+        ([], "not an ImagesLock: kind is None"),
+        ({}, "not an ImagesLock: kind is None"),
+        ({"kind": "imageslock"}, "not an ImagesLock: kind is 'imageslock'"),
+        ({"kind": "ImagesLock", "images": {"a": 1}}, "not an ImagesLock: images is no list"),
+        ({"kind": "ImagesLock", "images": "a"}, "not an ImagesLock: images is no list"),
+        ({"kind": "ImagesLock", "images": ["a"]}, "not an ImagesLock: an entry without an image"),
+        ({"kind": "ImagesLock", "images": [{}]}, "not an ImagesLock: an entry without an image"),
+        ({"kind": "ImagesLock", "images": [{"image": 1}]}, "not an ImagesLock: an entry without an image"),
+        ({"kind": "ImagesLock", "images": [{"image": "a"}]}, "image is not pinned by digest: a"),
+        ({"kind": "ImagesLock", "images": [{"image": SHORT}]}, f"image is not pinned by digest: {SHORT}"),
+        *(
+            (
+                {"kind": "ImagesLock", "images": [{"image": f"a{DIGEST}", "annotations": annotations}]},
+                f"not an ImagesLock: annotations of a{DIGEST} are no texts",
+            )
+            for annotations in ("a", ["a"], {"a": 1}, {"a": "b", "c": None})
+        ),
+    ],
+)
+def test_what_is_no_images_lock_is_refused_with_the_reason(document: object, words: str) -> None:
+    for read in (lock_entries, ImagesLock.parse):
+        with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+            read(document)
+
+
+@pytest.mark.parametrize("entry", [{}, {"annotations": None}, {"annotations": {}}, {"annotations": {"a": "b"}}])
+def test_an_image_is_asked_for_by_itself_where_no_name_is_locked(entry: dict[str, Any]) -> None:
+    entry = {"image": str(ONE), **entry}
+    document = {"kind": "ImagesLock", "images": [entry]}
+    assert lock_entries(document) == (entry,)
+    assert ImagesLock.parse(document).images == (LockedImage(ONE, str(ONE)),)
+
+
+def test_equal_images_are_sorted_by_the_name_that_asks_for_them() -> None:
+    names = [LockedImage(ONE, "b"), LockedImage(ONE, "a"), LockedImage(TWO, "0")]
+    entries = ImagesLock(tuple(names)).document()["images"]
+    assert [entry["annotations"]["kbld.carvel.dev/id"] for entry in entries] == ["a", "b", "0"]
+    assert [locked.asked_as for locked in ImagesLock.parse({"kind": "ImagesLock", "images": entries}).images] == [
+        *("a", "b", "0")
+    ]
+
+
+def test_a_published_lock_is_extended_by_what_it_does_not_hold() -> None:
+    others: list[dict[str, Any]] = [
+        {"image": str(TWO), "annotations": {"kbld.carvel.dev/id": "two", "x": "y"}},
+        {"image": str(TWO)},
+        {"image": f"a{DIGEST}", "annotations": {"kbld.carvel.dev/id": "z.example.com/z@sha256:" + "3" * 64}},
+    ]
+    third = Reference.parse("z.example.com/z@sha256:" + "3" * 64)
+    assert extended_lock(others, [third, TWO, ONE]) == {
+        "apiVersion": "imgpkg.carvel.dev/v1alpha1",
+        "kind": "ImagesLock",
+        "images": [
+            others[2],
+            {"image": str(ONE), "annotations": {"kbld.carvel.dev/id": str(ONE)}},
+            others[1],
+            others[0],
+        ],
+    }
+    assert extended_lock(iter(others), iter([]))["images"] == [others[2], others[1], others[0]]
+    assert (
+        extended_lock([], [TWO, ONE]) == ImagesLock((LockedImage(ONE, str(ONE)), LockedImage(TWO, str(TWO)))).document()
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (None, "not a BundleLock: kind is None"),
+        ([{"kind": "BundleLock"}], "not a BundleLock: kind is None"),
+        ({"kind": "ImagesLock", "bundle": {"image": str(ONE)}}, "not a BundleLock: kind is 'ImagesLock'"),
+        ({"kind": "BundleLock", "bundle": [str(ONE)]}, "not a BundleLock: kind is 'BundleLock'"),
+        ({"kind": "BundleLock", "bundle": {"image": None, "tag": "t"}}, "not a BundleLock: no image, or a tag that"),
+    ],
+)
+def test_what_is_no_bundle_lock_is_refused_with_the_reason(document: object, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        BundleLock.parse(document)
+
+
+def test_a_bundle_needs_no_tag() -> None:
+    assert BundleLock.parse({"kind": "BundleLock", "bundle": {"image": str(ONE)}}) == BundleLock(ONE, None)
+
+
+# Packages of anybody
+
+
+def test_the_bundle_of_a_package_or_none() -> None:
+    assert resources.bundle_or_none(package()) == ONE
+    assert resources.bundle_or_none({}) is None
+    assert resources.bundle_or_none(package(Reference.parse("r.example.com/a:t"))) is None
+    with pytest.raises(ValueError, match=r"^the bundle is not pinned by digest: r\.example\.com/a:t$"):
+        resources.package_bundle(package(Reference.parse("r.example.com/a:t")))
+    with pytest.raises(ValueError, match=r"^not a Package that fetches one imgpkg bundle: 'spec'$"):
+        resources.package_bundle({})
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"metadata": None}, {"metadata": "a"}, {"metadata": {}}, {"metadata": {"name": 1}}]
+)
+def test_what_has_no_name(document: dict[str, Any]) -> None:
+    assert resources.name_of(document) is None
+    assert resources.name_of({"metadata": {"name": "a"}}) == "a"
+
+
+def test_two_packages_without_bundles_are_never_the_same() -> None:
+    for one, other in ((package(), {}), ({}, package()), ({}, {})):
+        assert not resources.same_package(one, other)
+
+
+def test_names_and_every_part_of_the_spec_count_but_the_template() -> None:
+    for change in ({"metadata": {"name": "x"}}, {"spec": package()["spec"] | {"licenses": ["MIT"]}}):
+        assert not resources.same_package(package(), package() | change)
+    other = copy.deepcopy(package())
+    other["spec"]["template"]["spec"]["deploy"] = []
+    assert resources.same_package(package(), other)
+    del other["spec"]["licenses"]
+    assert not resources.same_package(package(), other)
+
+
+def test_images_below_a_key_called_image_are_not_looked_for() -> None:
+    assert resources.images_of([{"image": {"image": "a"}}, {"a": [[{"image": "b"}]]}]) == {"b"}
+    assert resources.images_of([]) == set()
