@@ -109,7 +109,12 @@ def test_every_clash_is_told_at_once(tmp_path: Path) -> None:
 def test_names_that_the_build_writes_itself(tmp_path: Path, name: str, hint: str, kind: str) -> None:
     path = tmp_path / "bundle" / name
     path.parent.mkdir()
-    {"file": path.touch, "directory": path.mkdir, "broken link": lambda: path.symlink_to("nowhere")}[kind]()
+    if kind == "file":
+        path.touch()
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
     assert problems(tmp_path, IMAGES) == [Problem("this name is reserved for the build", Location(path), hint=hint)]
 
 

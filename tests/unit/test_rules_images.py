@@ -66,3 +66,76 @@ def test_a_go_package_in_a_directory_or_of_another_module(hello: PackageProject)
     (hello.root / "payload/main.go").rename(hello.root / "payload/cmd/main.go")
     hello.replace(BUILD, "hello: .", "hello: ./cmd\n          other: example.com/other/cmd")
     assert problems(hello) == []
+
+
+SECOND = """\
+  - name: second
+    title: second
+    description: Says more
+    licenses: Apache-2.0
+    entrypoint: [/bin/sh]
+    modules:
+      - directory: payload
+        binaries:
+          hello: .
+      - directory: payload
+        binaries:
+          other: ./nowhere
+          more: .
+        links:
+          more-of-it: nothing
+          also: more
+"""
+
+
+def test_every_image_and_module_is_looked_at(hello: PackageProject) -> None:
+    text = (hello.root / BUILD).read_text()
+    (hello.root / BUILD).write_text(text + SECOND)
+    assert [(p.message, p.found, p.expected, str(p.location)) for p in problems(hello)] == [
+        (
+            "the entrypoint of image second is not one of its binaries or links",
+            "/bin/sh",
+            " or ".join(f"/usr/local/bin/{name}" for name in ("also", "hello", "more", "more-of-it", "other")),
+            f"{hello.root / BUILD}:23:18",
+        ),
+        (
+            "link more-of-it of image second does not name a binary",
+            "nothing",
+            "other or more",
+            f"{hello.root / BUILD}:33:23",
+        ),
+        (
+            "binary other of image second has no Go package in its directory",
+            "./nowhere",
+            "a directory with Go files in payload",
+            f"{hello.root / BUILD}:30:18",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "fine"),
+    [(".", True), ("./.", True), ("./cmd/..", True), ("..", False), ("../payload", True), ("../other", False)],
+)
+def test_a_relative_path_leads_to_a_package_within_the_module(hello: PackageProject, package: str, fine: bool) -> None:
+    for name in ("other", "payload/cmd"):
+        (hello.root / name).mkdir()
+    (hello.root / "other/main.go").touch()
+    (hello.root / "main.go").touch()
+    hello.replace(BUILD, "hello: .", f"hello: {package}")
+    assert [problem.found for problem in problems(hello)] == ([] if fine else [package])
+
+
+@pytest.mark.parametrize("package", ["example.com/x", "cmd/hello", ".hidden", "..x"])
+def test_a_package_by_its_name_is_for_go_to_find(hello: PackageProject, package: str) -> None:
+    hello.replace(BUILD, "hello: .", f"hello: {package}")
+    assert problems(hello) == []
+
+
+def test_the_directory_of_a_module_may_hold_the_upstream_version(hello: PackageProject) -> None:
+    (hello.root / "payload").rename(hello.root / "payload-1.0.0")
+    hello.replace(BUILD, "directory: payload", 'directory: "payload-{upstream}"')
+    assert problems(hello) == []
+    hello.replace(BUILD, "hello: .", "hello: ./x")
+    (problem,) = problems(hello)
+    assert problem.expected == "a directory with Go files in payload-1.0.0"

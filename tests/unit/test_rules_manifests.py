@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carvelwright import yamldoc
-from carvelwright.rules.manifests import document_problems
+from carvelwright.report import StreamReporter
+from carvelwright.rules.manifests import document_problems, manifests
+from carvelwright.session import open_session
 
 if TYPE_CHECKING:
     from carvelwright.errors import Problem
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
 
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: one\n"
 ONE_LINE = "{apiVersion: v1, kind: ConfigMap, metadata: {name: one}}"
@@ -274,6 +279,94 @@ def test_problems_have_their_line_and_twins_both(tmp_path: Path) -> None:
     assert found[0].found == "99999"
     assert found[0].expected == "a number from 1 to 65535"
     assert found[1].found == f"the other one in {tmp_path}/base/b.yaml:4"
+
+
+def labelled(value: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"b": value}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("é", '"é"'),
+        (1, "1"),
+        (True, "true"),
+        ([1, None], "[1, null]"),
+        (b"x", "\"b'x'\""),
+        ("x y" + "z" * 115, '"x y' + "z" * 115 + '"'),
+        ("x y" + "z" * 116, '"x y' + "z" * 116 + "…"),
+    ],
+)
+def test_what_was_found_is_shown_as_json_and_not_beyond_120_characters(value: Any, found: str) -> None:
+    (problem,) = document_problems([labelled(value)], Path("/nowhere"))
+    assert problem.found == found
+
+
+def test_what_is_missing_was_not_found() -> None:
+    (problem,) = document_problems([labelled("x") | {"metadata": {}}], Path("/nowhere"))
+    assert (problem.message, problem.found, problem.expected, problem.hint) == (
+        *("ConfigMap: no metadata.name", None, "text", None),
+    )
+
+
+def test_a_hint_says_what_to_do() -> None:
+    (problem,) = document_problems([labelled(1)], Path("/nowhere"))
+    assert problem.lines() == [
+        "/nowhere: ConfigMap a: label b is not text",
+        "    found: 1",
+        "    expected: text",
+        "    hint: put it in quotes",
+    ]
+    (problem,) = document_problems([labelled("x"), labelled("y")], Path("/nowhere"))
+    assert problem.lines() == [
+        "/nowhere: ConfigMap a: the same object twice",
+        "    found: the other one in /nowhere",
+        "    hint: remove one of them",
+    ]
+
+
+def test_an_object_three_times_is_told_twice_and_a_wrong_one_is_no_twin() -> None:
+    fine, wrong = labelled("x"), labelled(1)
+    assert [p.message for p in document_problems([fine, fine, fine], Path("/nowhere"))] == [
+        "ConfigMap a: the same object twice"
+    ] * 2
+    assert [p.message for p in document_problems([fine, wrong, {}, [fine]], Path("/nowhere"))] == [
+        "ConfigMap a: label b is not text",
+        "a document: a list instead of an object",
+    ]
+    kapp = {"apiVersion": "kapp.k14s.io/v1alpha1", "kind": "Config", "metadata": {"name": "a", "labels": {"b": 1}}}
+    assert document_problems([kapp, kapp, fine], Path("/nowhere")) == []
+    assert len(document_problems([kapp, fine, fine], Path("/nowhere"))) == 1
+
+
+def test_ports_of_every_kind_are_looked_at() -> None:
+    spec = {"defaultBackend": {"service": {"name": "a", "port": {"number": 70000}}}}
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "a"}, "spec": spec}
+    (problem,) = document_problems([ingress], Path("/nowhere"))
+    assert problem.message == "Ingress a: number is not a port"
+
+
+def rendered_problems(project: PackageProject, toolset: Toolchain) -> list[Problem]:
+    return manifests(open_session(project.root, project.environment, StreamReporter(io.StringIO())), toolset)
+
+
+def test_what_a_project_renders_is_looked_at(hello: PackageProject, toolset: Toolchain) -> None:
+    assert rendered_problems(hello, toolset) == []
+    base = "bundle/config/base/deployment.yaml"
+    hello.replace(base, "image: hello", "image: helo")
+    hello.replace(base, "namespace: default", "namespace: a.b")
+    messages = [(problem.message, str(problem.location)) for problem in rendered_problems(hello, toolset)]
+    assert messages[0] == ("Deployment hello: not a namespace", f"{hello.root / base}:5")
+    assert len(messages) == 3
+    assert "helo" in f"{rendered_problems(hello, toolset)[1:]}"
+
+
+def test_what_ytt_refuses_is_a_problem_of_the_bundle(hello: PackageProject, toolset: Toolchain) -> None:
+    (hello.root / "bundle/config/base/extra.yaml").write_text("#@ fail()\na: 1\n")
+    (problem,) = rendered_problems(hello, toolset)
+    assert problem.message == "step render: ytt refused the templates or the data values"
+    assert problem.location
+    assert str(problem.location).startswith(str(hello.root / "bundle/config"))
 
 
 def test_every_problem_comes_at_once() -> None:

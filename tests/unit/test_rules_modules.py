@@ -60,3 +60,41 @@ def test_without_go_what_can_be_read_is_checked(hello: PackageProject) -> None:
     assert problems(hello, WHOLE, go="1.0.0") == []
     (problem,) = problems(hello, f"{WHOLE}nonsense here\n", go="1.0.0")
     assert problem.found == "nonsense"
+
+
+def test_all_that_is_told_of_a_replacement_by_a_directory(hello: PackageProject) -> None:
+    replacements = "replace example.com/a => ../nowhere\nreplace example.com/b v1.0.0 => ./nothing\n"
+    found = problems(hello, f"{WHOLE}{replacements}replace example.com/c => example.com/d v1.0.0\n", go="1.0.0")
+    assert [problem.lines() for problem in found] == [
+        [
+            f"{hello.root}/payload/go.mod:{line}: {module} is replaced by a directory without a Go module",
+            f"    found: {path}",
+            "    expected: a directory that holds go.mod",
+        ]
+        for line, module, path in ((4, "example.com/a", "../nowhere"), (5, "example.com/b", "./nothing"))
+    ]
+
+
+def test_each_module_that_a_project_names_is_read_once(hello: PackageProject) -> None:
+    for name in ("crds", "lib"):
+        (hello.root / name).mkdir()
+        (hello.root / name / "go.mod").write_text(f"{name}\n")
+    build = (hello.root / "package/build.yaml").read_text()
+    (hello.root / "package/build.yaml").write_text(
+        f"{build}      - directory: payload\n        binaries: {{again: .}}\n"
+        "crds:\n  - {pinnedBy: crds, goModule: example.com/crds, files: [a.yaml]}\n"
+        "upstream: {goModule: example.com/lib, pinnedBy: lib}\n"
+    )
+    found = problems(hello, "payload\n", go="1.0.0")
+    assert [(problem.found, problem.location and problem.location.file.parent.name) for problem in found] == [
+        *(("payload", "payload"), ("crds", "crds"), ("lib", "lib")),
+    ]
+
+
+def test_the_module_of_the_newest_release_counts(hello: PackageProject) -> None:
+    (hello.root / "payload").rename(hello.root / "payload-1.0.0")
+    hello.replace("package/build.yaml", "directory: payload", 'directory: "payload-{upstream}"')
+    (hello.root / "payload").mkdir()
+    assert problems(hello, "nonsense", go="1.0.0") == []
+    (hello.root / "payload-1.0.0/go.mod").write_text("nonsense\n")
+    assert len(problems(hello, "", go="1.0.0")) == 1

@@ -79,6 +79,71 @@ def test_a_module_that_is_not_required_is_named(hello: PackageProject) -> None:
     assert problem.message.startswith("go.mod does not require example.com/lib")
 
 
+def test_all_that_is_told_of_a_module_that_is_not_required(hello: PackageProject) -> None:
+    go_mod(hello, "exclude example.com/lib v1.0.0")
+    (problem,) = problems(hello)
+    assert problem.lines() == [
+        f"{hello.root}/payload/go.mod: go.mod does not require example.com/lib, the module of the packaged software",
+        "    hint: run `go get example.com/lib@v1.0.0` there, or change upstream in package/build.yaml",
+    ]
+
+
+def test_all_that_is_told_of_another_version(hello: PackageProject) -> None:
+    go_mod(hello, "require example.com/lib v0.9.9")
+    (problem,) = problems(hello)
+    words = "release 1.0.0+example.1 is of example.com/lib 1.0.0, and go.mod pins another version"
+    assert problem.lines() == [
+        f"{hello.root / FIRST}:1:11: {words}",
+        "    upstream: 1.0.0",
+        "    found: v0.9.9 in payload/go.mod:4",
+        "    expected: v1.0.0",
+        "    hint: pin it with go get example.com/lib@v1.0.0, or correct upstream",
+    ]
+
+
+def test_without_upstream_nothing_is_compared(hello: PackageProject) -> None:
+    session = open_session(hello.root, hello.environment, StreamReporter(io.StringIO()))
+    assert pins.upstream_pins(session, cast("Any", None)) == []
+
+
+def test_revisions_of_the_newest_upstream_version_are_compared_and_told_each(hello: PackageProject) -> None:
+    release(hello, "1.0.0+example.2")
+    go_mod(hello, "require example.com/lib v0.9.9")
+    assert [problem.location and problem.location.file.name for problem in problems(hello)] == [
+        "1.0.0+example.2.yaml",
+        "1.0.0+example.1.yaml",
+    ]
+
+
+def test_revisions_of_an_older_upstream_version_are_compared_once(hello: PackageProject) -> None:
+    for version in ("1.0.0+example.2", "1.1.0+example.1"):
+        release(hello, version)
+    go_mod(hello, "require example.com/lib v0.9.9", "payload/v1.0.0")
+    go_mod(hello, "require example.com/lib v1.1.0", "payload/v1.1.0")
+    assert [problem.location and problem.location.file.name for problem in problems(hello, "payload/v{upstream}")] == [
+        "1.0.0+example.1.yaml"
+    ]
+
+
+def test_older_releases_whose_module_is_gone_are_left_alone(hello: PackageProject) -> None:
+    for version in ("1.1.0+example.1", "1.2.0+example.1"):
+        release(hello, version)
+    go_mod(hello, "require example.com/lib v1.2.0", "payload/v1.2.0")
+    go_mod(hello, "require example.com/lib v0.0.1", "payload/v1.0.0")
+    (problem,) = problems(hello, "payload/v{upstream}")
+    assert problem.found == "v0.0.1 in payload/v1.0.0/go.mod:4"
+
+
+def test_what_cannot_be_read_is_told_beside_what_is_wrong(hello: PackageProject) -> None:
+    release(hello, "1.1.0+example.1")
+    go_mod(hello, "nonsense", "payload/v1.1.0")
+    go_mod(hello, "require example.com/lib v0.0.1", "payload/v1.0.0")
+    assert [problem.message for problem in problems(hello, "payload/v{upstream}")] == [
+        "a line that Go does not read",
+        "release 1.0.0+example.1 is of example.com/lib 1.0.0, and go.mod pins another version",
+    ]
+
+
 def test_older_releases_are_compared_with_pins_of_their_own(hello: PackageProject) -> None:
     for version in ("1.1.0+example.1", "1.2.0+example.1"):
         release(hello, version)
