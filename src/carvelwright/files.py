@@ -304,6 +304,14 @@ def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:
     return total.hexdigest()
 
 
+def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a file, with the directories it needs, where nobody reads it before it is whole."""
+    with reporting_file_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode)
+
+
 def copy_file(source: Path, target: Path, *, mode: int = 0o644) -> None:
     """Copy content only; the target gets `mode` and the directories it needs."""
     with reporting_file_errors("copy"):

@@ -23,7 +23,7 @@ PARTS = {
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),
     "manifests": ("steps/rendered.py", "tools/ytt.py", "yamldoc.py"),
-    "schema": ("steps/rendered.py", "tools/ytt.py", "yamldoc.py"),
+    "schema": ("steps/exported.py", "probe.py", "tools/ytt.py", "yamldoc.py"),
     "package": (
         "steps/package.py",
         "steps/template.py",
@@ -49,6 +49,7 @@ NEUTRAL = (
     "project/clashes.py",
     "project/config.py",
     "carvel/constraints.py",
+    "project/loads.py",
     "carvel/version.py",
     "store.py",
     "tools/tool.py",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import files, recipe
+from carvelwright import files, recipe, yamldoc
 from carvelwright.digest import Digest
+from carvelwright.errors import CarvelwrightError
 from carvelwright.project import config
 from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
@@ -48,6 +50,18 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter)
     project = config.load_package(root, validate=not validated)
     store.remember("validated", key, lambda: True)
     return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
+
+
+def lone_search(root: Path, environment: Mapping[str, str]) -> Search:
+    """Return where to look for tools for work on one file, when the project may be wrong elsewhere, or is none.
+
+    The pins are those of build.yaml as far as it can be read, or else carvelwright's own.
+    """
+    modules, go = None, config.DEFAULT_GO
+    with contextlib.suppress(CarvelwrightError, AttributeError, TypeError):
+        build = yamldoc.load(root / config.BUILD_FILE).data
+        modules, go = tuple(build["tools"]) if "tools" in build else None, str(build.get("go", go))
+    return toolchain.Search(root, modules, go, environment)
 
 
 def plain_digests(root: Path, names: Sequence[str]) -> list[str]:

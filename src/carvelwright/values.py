@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 import re
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import jsondoc, yamldoc
-from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright import bounds, files, yamldoc
+from carvelwright.errors import ConfigError
 from carvelwright.project.validation import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from carvelwright.errors import Location
     from carvelwright.yamldoc import Document
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_EXTRA = re.compile(r"^\s*#!\s*jsonschema:\s*(?P<json>.*)$")
 _SCHEMA = re.compile(r"#@\s*data/values-schema\s*$")
 _DOCUMENT = re.compile(r"---(\s|$)")
 # Keys that YAML 1.1, which ytt reads, takes for a boolean, null or a number.
@@ -43,8 +42,8 @@ Pointer = tuple[str, ...]
 class ValuesSchema:
     """The schema of a package's data values.
 
-    `openapi` is what ytt exports; `extras` holds, by path of keys, the JSON Schema keywords that OpenAPI as ytt writes
-    it cannot say (they stand in the schema file as `#! jsonschema: {…}` above a key).
+    `openapi` is what ytt exports; `extras` holds the JSON Schema keywords that OpenAPI as ytt writes it cannot say,
+    by path of keys (`[]`: the items of an array). They come with a rule, or stand as `#! jsonschema: {…}` above a key.
     """
 
     openapi: Mapping[str, Any]
@@ -52,11 +51,22 @@ class ValuesSchema:
 
 
 def load_schema(path: Path) -> Document:
+    """Read a values schema, as `parse_schema` does."""
+    return parse_schema(files.read_bytes(path, bounds.FILE.size), path)
+
+
+def is_ytt_schema(content: bytes) -> bool:
+    """Tell whether a file is a values schema as ytt reads it, rather than one that ytt has exported."""
+    return any(_SCHEMA.match(line) for line in content.decode(errors="replace").splitlines())
+
+
+def parse_schema(content: bytes, path: Path) -> Document:
     """Read a values schema; ConfigError for keys that ytt takes for something else than text.
 
-    A file may hold other documents as well, such as a function's: the schema is the one marked as such.
+    A file may hold other documents as well, such as a function's: the schema is the one marked as such. What functions
+    return is not there; the place of a key in it is that of the key that calls the function.
     """
-    document = yamldoc.parse(_schema_alone(yamldoc.read_text(path)), path)
+    document = yamldoc.parse(_schema_alone(yamldoc.decode(content, path)), path, repeated_keys=True)
     lines = document.text.splitlines()
     found = []
     for pointer, place in _keys(document.data, document, ()):
@@ -80,38 +90,6 @@ def _schema_alone(text: str) -> str:
             end = next((number for number in starts if number > start), len(lines))
             return "\n".join([""] * start + lines[start:end])
     return text
-
-
-def read_extras(path: Path) -> dict[Pointer, Mapping[str, Any]]:
-    """Read the `#! jsonschema: {…}` lines of a values schema; ConfigError for one that is no JSON or above no key."""
-    document = load_schema(path)
-    keys = {place.line: pointer for pointer, place in _keys(document.data, document, ()) if place.line is not None}
-    lines = sorted(keys)
-    extras: dict[Pointer, Mapping[str, Any]] = {}
-    found = []
-    for number, line in enumerate(document.text.splitlines(), 1):
-        match = _EXTRA.match(line)
-        if match is None:
-            continue
-        following = next(iter(lines[bisect.bisect_right(lines, number) :][:1]), None)
-        try:
-            keywords = jsondoc.parse(match["json"])
-        except ValueError as error:
-            found.append(
-                Problem(f"not JSON after `jsonschema:`: {error}", Location(path, number), excerpt=line.strip())
-            )
-            continue
-        if following is None or not isinstance(keywords, dict):
-            found.append(Problem("no JSON object above a key", Location(path, number), excerpt=line.strip()))
-        elif keys[following] in extras:
-            found.append(
-                Problem("a second jsonschema line above one key", Location(path, number), excerpt=line.strip())
-            )
-        else:
-            extras[keys[following]] = keywords
-    if found:
-        raise ConfigError(found)
-    return extras
 
 
 def json_schema(schema: ValuesSchema, title: str) -> str:
@@ -182,6 +160,9 @@ def _json_schema(node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Poi
         }
     if "items" in node:
         out["items"] = _json_schema(node["items"], extras, (*at, "[]"))
+        if (*at, "[]") in extras:
+            # Items have no default; ytt exports one, which its keywords may refuse.
+            out["items"].pop("default", None)
     return out | dict(extras.get(at, {}))
 
 

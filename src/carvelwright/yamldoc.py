@@ -106,9 +106,12 @@ def load(path: Path) -> Document:
     return parse(read_text(path), path)
 
 
-def parse(text: str, path: Path) -> Document:
-    """Read a text with exactly one YAML document; `path` names it in errors."""
-    documents = load_all_text(text, path, limits.FILE)
+def parse(text: str, path: Path, *, repeated_keys: bool = False) -> Document:
+    """Read a text with exactly one YAML document; `path` names it in errors.
+
+    With `repeated_keys`, the first of several equal keys counts: in a template they may be alternatives.
+    """
+    documents = load_all_text(text, path, limits.FILE, repeated_keys=repeated_keys)
     if len(documents) != 1:
         raise ConfigError(
             [Problem(f"{len(documents)} YAML documents in one file", Location(path, 1), expected="exactly one")],
@@ -120,7 +123,7 @@ def parse(text: str, path: Path) -> Document:
     return document
 
 
-def load_all_text(text: str, path: Path, bounds: Bounds = limits.STREAM) -> list[Any]:
+def load_all_text(text: str, path: Path, bounds: Bounds = limits.STREAM, *, repeated_keys: bool = False) -> list[Any]:
     """Read every document of a YAML text; `path` names it in errors.
 
     ConfigError where it is no YAML or exceeds the bounds, which are checked before anything is built.
@@ -129,18 +132,19 @@ def load_all_text(text: str, path: Path, bounds: Bounds = limits.STREAM) -> list
 
     try:
         limits.check_yaml(text, path, bounds)
-        return list(_yaml("safe").load_all(text))
+        reader = _yaml("safe")
+        reader.allow_duplicate_keys = repeated_keys
+        return list(reader.load_all(text))
     except YAMLError as error:
         raise ConfigError([_syntax_problem(error, text, path)], what=str(path)) from None
     except _TAG_FAULTS as error:
         raise ConfigError([Problem(f"not YAML: {error}", Location(path))], what=str(path)) from None
 
 
-def check_bounds(path: Path, bounds: Bounds) -> None:
+def check_bounds(content: bytes, path: Path, bounds: Bounds) -> None:
     """Refuse a YAML file that a tool is to read, where it exceeds the bounds; its syntax is the tool's to judge."""
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - slow to import, not always needed
 
-    content = read_bytes(path, bounds.size)
     with contextlib.suppress(YAMLError, UnicodeDecodeError, *_TAG_FAULTS):
         limits.check_yaml(content.decode(), path, bounds)
 
@@ -181,8 +185,13 @@ def _yaml(kind: str) -> YAML:
 
 def read_text(path: Path) -> str:
     """Read a text file; ConfigError with the line for what is not UTF-8, and for what is too large."""
+    return decode(read_bytes(path, limits.FILE.size), path)
+
+
+def decode(content: bytes, path: Path) -> str:
+    """Return a file's content as text; ConfigError with the line for what is not UTF-8."""
     try:
-        return read_bytes(path, limits.FILE.size).decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = Problem("not UTF-8 text", Location(path, line), found=f"byte {error.object[error.start]:#04x}")

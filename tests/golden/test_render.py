@@ -16,7 +16,7 @@ from tests.helpers.package import package as package  # noqa: PLC0414  # a fixtu
 CASES = Path(__file__).parent / "render"
 EXPECTED, EXPECTED_ERROR = "expected.yaml", "expected-error.txt"
 
-_SCHEMA_LINE = re.compile(r"(values-schema\.yaml):\d+")
+_SCHEMA_LINE = re.compile(r"(values-schema\.yaml|carvelwright/\w+\.lib\.yml):\d+")
 _VERSION = re.compile(r"(app\.kubernetes\.io/version: ).*")
 _DOCUMENTS = re.compile(r"^---\n", re.MULTILINE)
 

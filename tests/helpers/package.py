@@ -65,9 +65,7 @@ class StagedPackage:
 
     def inspect(self, *arguments: str) -> Any:
         """Return what ytt says of the values schema alone."""
-        done = subprocess.run(
-            [self.ytt, "-f", ROOT / config.VALUES_SCHEMA, *arguments], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([self.ytt, "-f", self.config, *arguments], capture_output=True, text=True, check=True)
         return YAML(typ="safe").load(done.stdout)
 
     def openapi(self) -> dict[str, Any]:

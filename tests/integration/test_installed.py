@@ -110,6 +110,10 @@ def test_the_extra_brings_the_pinned_go(installation: Installation) -> None:
 
 
 def test_hints_lead_to_a_build_in_an_empty_environment(installation: Installation, project: Path) -> None:
+    # The library for schemas comes with the wheel.
+    schema = project / "values-schema.yaml"
+    load, option = '#@ load("/carvelwright/options.lib.yml", "tolerations")', "tolerations: #@ tolerations()"
+    schema.write_text(f"{load}\n{schema.read_text()}\n#@schema/default []\n{option}\n")
     followed = []
     while (doctor := installation.run("carvelwright doctor", project)).returncode != 0:
         assert doctor.returncode == 4, doctor.stderr

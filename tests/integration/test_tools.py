@@ -169,10 +169,11 @@ def test_tools_take_paths_of_any_name(
     odd = Path(name)
     (odd / "content").mkdir(parents=True)
     (odd / "content/template.yaml").write_text('#@ load("@ytt:data", "data")\na: #@ data.values.a\n')
-    (odd / "content/schema.yaml").write_text("#@data/values-schema\n---\na: 1\n")
+    schema = odd / "content/schema.yaml"
+    schema.write_text("#@data/values-schema\n---\na: 1\n")
     (odd / "-").write_text("a: 2\n")
     assert ytt.render(toolset.ytt, odd / "content", [odd / "-"], step="render") == b"a: 2\n"
-    assert ytt.values_schema(toolset.ytt, odd / "content/schema.yaml", step="schema")["type"] == "object"
+    assert ytt.values_schema(toolset.ytt, odd / "content", schema, step="schema")["type"] == "object"
     target = Reference.parse(f"{registry}/p/x:latest")
     (odd / "content/.imgpkg").mkdir()
     lock = kbld.lock(toolset.kbld, b"image: x\n", {"x": target.with_digest(Digest.of_bytes(b""))}, odd, step="lock")

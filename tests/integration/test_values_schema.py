@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,7 @@ from ruamel.yaml import YAML
 
 from carvelwright import values
 from carvelwright.client import Client, default_values_file
-from carvelwright.project import config
-from carvelwright.values import ValuesSchema
+from carvelwright.steps.render import export_schema
 from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA_FILE = ROOT / config.VALUES_SCHEMA
+    from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.values import ValuesSchema
+
+LIBRARY = ROOT / "src/carvelwright/library"
 CASES = ROOT / "tests/golden/render"
 EXAMPLES = ROOT / "examples/whereabouts/values"
 
@@ -98,56 +101,60 @@ STRICTER_SCHEDULES = (
 )
 
 
-def rules_of_schema() -> str:
-    """Return the part of the schema file that defines the rules."""
-    text = SCHEMA_FILE.read_text()
-    return text[: text.index("#@data/values-schema")]
-
-
-def refused_items(directory: Path, ytt: Path, rule: str, items: Sequence[str]) -> list[str]:
-    """Ask a rule of the schema for many values in one run of ytt; returns those it refuses."""
-    schema = directory / "schema.yaml"
+def refused_items(directory: Path, ytt: Path, file: str, rule: str, items: Sequence[str]) -> list[str]:
+    """Ask a rule of the library for many values in one run of ytt; returns those it refuses."""
+    schema = directory / "config/schema.yaml"
+    shutil.copytree(LIBRARY, schema.parent / "carvelwright")
     schema.write_text(
-        f"{rules_of_schema()}#@data/values-schema\n---\n"
-        f'#@schema/default []\nitems:\n#@schema/validation ("", {rule})\n- ""\n'
+        f'#@ load("/carvelwright/{file}", "{rule.partition("(")[0]}")\n#@data/values-schema\n---\n'
+        f'#@schema/default []\nitems:\n#@schema/validation {rule}\n- ""\n'
     )
     with pytest.raises(RefusedError, match="Validating final data values") as refusal:
-        StagedPackage(schema, ytt).text(write_values(directory, {"items": list(items)}))
+        StagedPackage(schema.parent, ytt).text(write_values(directory, {"items": list(items)}))
     return [items[int(index)] for index in re.findall(r"^  items\[(\d+)\]$", str(refusal.value), re.MULTILINE)]
 
 
 @pytest.mark.parametrize(
-    ("rule", "good", "bad"),
+    ("file", "rule", "good", "bad"),
     [
-        ("is_schedule", GOOD_SCHEDULES, BAD_SCHEDULES + STRICTER_SCHEDULES),
+        ("schedule.star", "schedule", GOOD_SCHEDULES, BAD_SCHEDULES + STRICTER_SCHEDULES),
         (
-            "is_directory",
+            "rules.star",
+            "directory",
             ("/opt/cni/bin", "/a", "/var/lib/rancher/k3s/data/cni", "/a.b/..c/d..", "/@x/+y/_z-1"),
             ("", "/", "//", "a", "./a", "/a/", "/a/.", "/./a", "/..", "/a/../b", "/a//b", "/a b", "/a\nb", '/a"', "/ä")
         ),
-        ("is_log_file", ("", "/var/log/x.log"), ("x.log", "/", "/var/log/")),
+        ("rules.star", 'file_or_none("/a")', ("", "/var/log/x.log"), ("x.log", "/", "/var/log/")),
         (
-            "is_cpu",
+            "quantities.star",
+            "cpu",
             ("", "1", "100m", "0.5", "1.25", "64", "08", "010m"),
             ("0", "0m", "0.0", "-1", "1 ", "100Mi", "1e3", ".5", "1.", "0.0005", "m", "100M"),
         ),
         (
-            "is_memory",
+            "quantities.star",
+            "memory",
             ("", "10Mi", "100Mi", "1Gi", "1.5Gi", "128974848", "129M", "20000k", "10240Ki"),
             ("0", "100", "9Mi", "100m", "1e9", "100MiB", "100 Mi", "Mi", "-1Gi", "1Ti", "1.Gi"),
         ),
-        ("rule(is_port)", ("1", "443", "65535"), ("", "0", "65536", "0443", "-1", "https", "99999")),
+        ("rules.star", "port", ("1", "443", "65535"), ("", "0", "65536", "0443", "-1", "https", "99999")),
         (
-            "rule(is_cidr)",
+            "rules.star",
+            "cidr",
             ("0.0.0.0/0", "10.96.0.1/32", "::/0", "fd00::/64", "1:2:3:4:5:6:7:8/128", "::ffff/128"),
             ("", "10.0.0.0", "10.0.0/8", "10.0.0.256/8", "10.0.0.0/33", "010.0.0.0/8", "10.0.0.0/8/8", "fd00::/129",
              "1:2::3::4/64", "fd00:/64", ":::/0", "1:2:3:4:5:6:7:8:9/64", "g::/64"),
         ),
-        ("is_priority_class", ("", "system-node-critical", "a.b"), ("A", "a_b", "-a", "a-", "a b")),
+        (
+            "rules.star",
+            'object_name_or_none("PriorityClass")',
+            ("", "system-node-critical", "a.b"),
+            ("A", "a_b", "-a", "a-", "a b"),
+        ),
     ],
 )  # fmt: skip
-def test_rule(rule: str, good: Sequence[str], bad: Sequence[str], tmp_path: Path, ytt: Path) -> None:
-    assert refused_items(tmp_path, ytt, rule, [*good, *bad]) == list(bad)
+def test_rule(file: str, rule: str, good: Sequence[str], bad: Sequence[str], tmp_path: Path, ytt: Path) -> None:
+    assert refused_items(tmp_path, ytt, file, rule, [*good, *bad]) == list(bad)
 
 
 def values_files(name: str) -> list[Path]:
@@ -159,9 +166,13 @@ def load(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def editors_schema(package: StagedPackage) -> Draft202012Validator:
-    schema = ValuesSchema(package.openapi(), values.read_extras(SCHEMA_FILE))
-    document = json.loads(values.json_schema(schema, "test"))
+def exported(toolset: Toolchain) -> ValuesSchema:
+    return export_schema(ROOT, toolset)
+
+
+@pytest.fixture(scope="module")
+def editors_schema(exported: ValuesSchema) -> Draft202012Validator:
+    document = json.loads(values.json_schema(exported, "test"))
     Draft202012Validator.check_schema(document)
     return Draft202012Validator(document)
 
@@ -219,8 +230,8 @@ def test_default_values_file_changes_nothing(client: Client, package: StagedPack
     assert package.text(write_values(tmp_path, written)) == package.text()
 
 
-def test_annotated_values_change_nothing(package: StagedPackage, tmp_path: Path) -> None:
-    text = values.annotated(ValuesSchema(package.openapi(), values.read_extras(SCHEMA_FILE)), "test")
+def test_annotated_values_change_nothing(package: StagedPackage, exported: ValuesSchema, tmp_path: Path) -> None:
+    text = values.annotated(exported, "test")
     assert load(write_values(tmp_path, text)) == package.defaults()
     assert package.text(write_values(tmp_path, text)) == package.text()
 

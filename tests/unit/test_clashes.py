@@ -38,7 +38,10 @@ crds:
 
 
 def problems(tmp_path: Path, text: str) -> list[Problem]:
-    return clashes.problems(yamldoc.parse(text, tmp_path / "build.yaml"), tmp_path / "bundle")
+    schema = tmp_path / "values-schema.yaml"
+    if not schema.exists():
+        schema.write_text("#@data/values-schema\n---\na: 1\n")
+    return clashes.problems(yamldoc.parse(text, tmp_path / "build.yaml"), tmp_path / "bundle", schema)
 
 
 def told(tmp_path: Path, text: str) -> list[tuple[str, str | None, str]]:
@@ -103,6 +106,10 @@ def test_every_clash_is_told_at_once(tmp_path: Path) -> None:
     [
         ("values-schema.yaml", "rename the file: the build copies the project's values schema to this path"),
         ("release.star", "rename the file: the build writes release.star for the templates"),
+        (
+            "carvelwright",
+            "rename the directory: the build copies the parts of carvelwright's library here that are loaded",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["file", "directory", "broken link"])
@@ -116,6 +123,16 @@ def test_names_that_the_build_writes_itself(tmp_path: Path, name: str, hint: str
     else:
         path.symlink_to("nowhere")
     assert problems(tmp_path, IMAGES) == [Problem("this name is reserved for the build", Location(path), hint=hint)]
+
+
+def test_a_library_beside_the_schema_that_has_the_name_of_the_builds_own(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    library = tmp_path / "release.star"
+    library.write_text("x = 1\n")
+    assert problems(tmp_path, IMAGES) == []
+    (tmp_path / "values-schema.yaml").write_text('#@ load("release.star", "x")\n#@data/values-schema\n---\na: 1\n')
+    hint = "rename the file: the build writes release.star for the templates"
+    assert problems(tmp_path, IMAGES) == [Problem("this name is reserved for the build", Location(library), hint=hint)]
 
 
 def test_a_file_in_the_place_of_the_crds_matters_where_there_are_some(tmp_path: Path) -> None:

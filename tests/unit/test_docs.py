@@ -129,3 +129,14 @@ def test_wrong_links_targets_and_files_are_found() -> None:
     assert links("[a](b.md) [c](https://example.com) [d](#e) [f](g.md#h)") == ["b.md", "g.md#h"]
     assert named_targets("`make chek test TO=x`, and make sure. `make ARGS='-k x'`") == {"chek", "test"}
     assert _FILE.findall("see examples/a/b.yaml, ../examples/c.yaml and src/carvelwright/") == ["examples/a/b.yaml"]
+
+
+def test_the_page_on_the_schema_library_lists_all_of_it() -> None:
+    library = ROOT / "src/carvelwright/library"
+    public = re.compile(r"^(?:#@ )?(?:def )?(?P<name>[a-z]\w*)(?:\(| = )", re.MULTILINE)
+    names = {match["name"] for path in library.iterdir() for match in public.finditer(path.read_text())} - {"load"}
+    page = (ROOT / "docs/how-to/schema-library.md").read_text()
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("|")]
+    documented = {name for cell in cells for name in re.findall(r"`([a-z]\w*)(?:`|\()", cell)} | {"plain"}
+    assert documented == names
+    assert all(f"`/carvelwright/{path.name}`" in page for path in library.iterdir())

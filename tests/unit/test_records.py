@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from carvelwright import catalog, client, files, values
+from carvelwright import catalog, client, files, probe, values
 from carvelwright.carvel import locks
 from carvelwright.errors import CarvelwrightError, ConfigError, Location
 from carvelwright.project import config
@@ -130,7 +130,8 @@ def test_any_published_file_is_carried_or_refused(tmp_path: Path, content: bytes
 def test_any_values_schema_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "values-schema.yaml"
     path.write_bytes(content)
-    hostile.answer(lambda: values.read_extras(path))
+    hostile.answer(lambda: values.load_schema(path))
+    hostile.answer(lambda: probe.with_keywords({path.name: content}, tmp_path.joinpath))
     schema = hostile.answer(lambda: client.load_schema(content, path))
     if isinstance(schema, client.Schema):
         hostile.answer(lambda: client.default_values_file(schema, client.Client.KCTRL_0_46))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,8 @@ OPENAPI: dict[str, Any] = {
 def problems(tmp_path: Path, line: str, key: str = "name") -> list[Problem]:
     path = tmp_path / "values-schema.yaml"
     path.write_text(f"#@data/values-schema\n---\n#! jsonschema: {line}\n{key}: x\n")
-    return keyword_problems(ValuesSchema(OPENAPI, values.read_extras(path)), values.load_schema(path))
+    at = (key.removesuffix("[]"), "[]") if key.endswith("[]") else (key,)
+    return keyword_problems(ValuesSchema(OPENAPI, {at: json.loads(line)}), values.load_schema(path))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,8 @@ def test_keywords_that_the_default_keeps(tmp_path: Path, line: str) -> None:
         ('{"pattern": "("}', "name: not a regular expression"),
         ('{"patternProperties": {"[": {}}}', "name: not a regular expression"),
         ('{"items": {"pattern": "*"}}', "name: not a regular expression"),
-        ('{"minLength": 6}', "name: the default does not match its jsonschema line: 'world' is too short"),
-        ('{"enum": ["a"]}', "name: the default does not match its jsonschema line"),
+        ('{"minLength": 6}', "name: the default does not match its JSON Schema: 'world' is too short"),
+        ('{"enum": ["a"]}', "name: the default does not match its JSON Schema"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
@@ -80,9 +82,13 @@ TOLD = {
         None,
     ),
     '{"pattern": "("}': ("not a regular expression: missing ), unterminated subpattern at position 0", '"("', None),
-    '{"minLength": 6}': ("the default does not match its jsonschema line: 'world' is too short", '"world"', None),
+    '{"minLength": 6}': (
+        "the default does not match its JSON Schema: 'world' is too short",
+        '"world"',
+        None,
+    ),
     '{"minLength": 6, "$comment": "six or more"}': (
-        "the default does not match its jsonschema line: 'world' is too short",
+        "the default does not match its JSON Schema: 'world' is too short",
         '"world"',
         "six or more",
     ),
@@ -157,7 +163,7 @@ def test_the_default_of_a_key_within_a_key_counts(tmp_path: Path) -> None:
     assert nested(tmp_path, {"maximum": 1}, "a", "b") == []
     assert nested(tmp_path, {"required": ["b"], "properties": {"b": {"const": 1}}}, "a") == []
     (problem,) = nested(tmp_path, {"maximum": 0}, "a", "b")
-    assert problem.message == "a.b: the default does not match its jsonschema line: 1 is greater than the maximum of 0"
+    assert problem.message == "a.b: the default does not match its JSON Schema: 1 is greater than the maximum of 0"
     assert (str(problem.location), problem.found) == (f"{tmp_path}/v.yaml:2:3", "1")
     (problem,) = nested(tmp_path, {"required": ["x"]}, "a")
     assert problem.found == '{"b": 1}'
@@ -193,6 +199,13 @@ def test_null_and_arrays(tmp_path: Path) -> None:
     assert problems(tmp_path, '{"minLength": 1}', "mirror") == []
     assert problems(tmp_path, '{"items": {"pattern": "^[a-z]$"}}', "list") == []
     assert len(problems(tmp_path, '{"items": {"pattern": "^[0-9]$"}}', "list")) == 1
+
+
+def test_keywords_of_items_hold_for_those_of_the_default(tmp_path: Path) -> None:
+    assert problems(tmp_path, '{"pattern": "^[a-z]$"}', "list[]") == []
+    (problem,) = problems(tmp_path, '{"pattern": "^[0-9]$"}', "list[]")
+    assert problem.message.startswith("list[]: the default does not match")
+    assert problem.found == '"a"'
 
 
 def test_several_problems_come_at_once(tmp_path: Path) -> None:

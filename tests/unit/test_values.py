@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from carvelwright import values, yamldoc
+from carvelwright import probe, values, yamldoc
 from carvelwright.errors import ConfigError
 from carvelwright.values import ValuesSchema
 
@@ -74,40 +74,28 @@ def test_json_schema_says_null_patterns_and_enums() -> None:
         assert not validator.is_valid(bad), bad
 
 
-def test_extras_are_read_with_their_keys(tmp_path: Path) -> None:
-    path = tmp_path / "schema.yaml"
-    path.write_text(
-        '#@data/values-schema\n---\n#! jsonschema: {"minLength": 2}\n#@schema/desc "x"\na: b\n'
-        'c:\n  #! jsonschema: {"x": 1}\n  d: e\n'
-    )
-    assert values.read_extras(path) == {("a",): {"minLength": 2}, ("c", "d"): {"x": 1}}
-
-
-@pytest.mark.parametrize(("line", "words"), [("{", "not JSON after"), ("[1]", "no JSON object above a key")])
-def test_broken_extras_are_told_with_their_line(tmp_path: Path, line: str, words: str) -> None:
-    path = tmp_path / "schema.yaml"
-    path.write_text(f"a: b\n#! jsonschema: {line}\nc: d\n")
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        ("a: b\n#! jsonschema: {\nc: d\n", "not JSON after", 2),
+        ("a: b\n#! jsonschema: [1]\nc: d\n", "no JSON object above a key", 2),
+        ("a: b\n#! jsonschema: {}\n", "no JSON object above a key", 2),
+        ("#! jsonschema: {}\n---\na: b\n", "no JSON object above a key", 1),
+        ('#! jsonschema: {"minLength": 1}\n#! jsonschema: {"maxLength": 2}\na: b\n', "a second jsonschema line", 2),
+    ],
+)
+def test_a_wrong_jsonschema_line_is_reported_with_its_place(text: str, words: str, line: int) -> None:
     with pytest.raises(ConfigError) as caught:
-        values.read_extras(path)
+        probe.with_keywords({"lib/a.lib.yml": text.encode()}, Path("/p").joinpath)
     (problem,) = caught.value.problems
     assert words in problem.message
-    assert str(problem.location) == f"{path}:2"
+    assert str(problem.location) == f"/p/lib/a.lib.yml:{line}"
 
 
-def test_extras_above_nothing_are_told(tmp_path: Path) -> None:
+def test_keys_of_alternatives_may_be_equal(tmp_path: Path) -> None:
     path = tmp_path / "schema.yaml"
-    path.write_text("a: b\n#! jsonschema: {}\n")
-    with pytest.raises(ConfigError):
-        values.read_extras(path)
-
-
-def test_the_second_line_above_one_key_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "schema.yaml"
-    path.write_text('#! jsonschema: {"minLength": 1}\n#! jsonschema: {"maxLength": 2}\na: b\n')
-    with pytest.raises(ConfigError) as caught:
-        values.read_extras(path)
-    (problem,) = caught.value.problems
-    assert str(problem.location) == f"{path}:2"
+    path.write_text("#@data/values-schema\n---\n#@ if big:\na: 2\n#@ else:\na: 1\n#@ end\n")
+    assert values.load_schema(path).data == {"a": 2}
 
 
 # Of numbers that are not written as YAML would, the place is the nearest one that is known.
@@ -121,7 +109,7 @@ def test_a_key_that_ytt_does_not_read_as_text_is_told_with_its_place(tmp_path: P
     path = tmp_path / "schema.yaml"
     path.write_text(f"#@data/values-schema\n---\na: b\nm:\n  {key}: c\n  'off': d\n  once: e\n")
     with pytest.raises(ConfigError) as caught:
-        values.read_extras(path)
+        values.load_schema(path)
     (problem,) = caught.value.problems
     assert str(problem.location) == f"{path}:{place}"
     assert problem.hint == "put it in quotes"
@@ -133,7 +121,6 @@ def test_other_documents_of_the_file_are_left_alone(tmp_path: Path) -> None:
         "#@ def sample():\n---\nname: blue\n1: x\n#@ end\n\n#@data/values-schema\n"
         '#@schema/examples ("A sample", sample()[0])\n---\n#! jsonschema: {"minLength": 2}\nname: world\n'
     )
-    assert values.read_extras(path) == {("name",): {"minLength": 2}}
     document = values.load_schema(path)
     assert document.data == {"name": "world"}
     assert document.locate(["name"]).line == 11

@@ -11,8 +11,9 @@ import click
 from carvelwright import bounds, client, files, values
 from carvelwright.cli import options, progress
 from carvelwright.client import Client
-from carvelwright.session import open_session
-from carvelwright.steps.render import export_schema
+from carvelwright.session import lone_search, open_session
+from carvelwright.steps.render import export_file, export_schema
+from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 _schema_option = options.option(
     "--schema",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An OpenAPI v3 schema, JSON or YAML, as under valuesSchema.openAPIv3 of a Package.  [default: this project's]",
+    help="An OpenAPI v3 schema, JSON or YAML, as under valuesSchema.openAPIv3 of a Package; or a values schema as ytt "
+    "reads it, which may load files from beside it.  [default: this project's]",
 )
 
 
@@ -84,7 +86,12 @@ def table(context: Context, schema: Path | None, form: str) -> None:
 def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
     if schema is None:
         return _own(context)[1].openapi
-    return client.load_schema(files.read_bytes(schema, bounds.FILE.size), schema)
+    content = files.read_bytes(schema, bounds.FILE.size)
+    if not values.is_ytt_schema(content):
+        return client.load_schema(content, schema)
+    search = lone_search(context.root, context.environment)
+    toolchain.install(search, progress.reporter(context, quiet=True))
+    return export_file(schema, content, toolchain.find(search)).openapi
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.errors import Location, Problem
+from carvelwright.project import loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ REPOSITORY_NAME = "package-repository"
 # What the build itself puts into the bundle's config/, and where its content is to be written instead.
 _STAGED = {
     "values-schema.yaml": "rename the file: the build copies the project's values schema to this path",
+    loads.LIBRARY: "rename the directory: the build copies the parts of carvelwright's library here that are loaded",
     "release.star": "rename the file: the build writes release.star for the templates",
 }
 _CRDS = "crds"
@@ -24,15 +26,19 @@ _CRDS = "crds"
 _Named = tuple[str, list[str | int], str]
 
 
-def problems(build: Document, bundle: Path) -> list[Problem]:
-    """Return every clash of names: of images, of the files in an image, of the files in the bundle (`bundle`)."""
+def problems(build: Document, bundle: Path, schema: Path) -> list[Problem]:
+    """Return every clash of names: of images, of the files in an image, of the files in the bundle.
+
+    `bundle` is the bundle's config directory in the sources, `schema` the values schema.
+    """
     data = build.data
     images = data.get("images", [])
     taken = {REPOSITORY_NAME: "the package repository", data["refName"]: "the bundle"}
     found = _clashes(build, _images(images), taken, key=False)
     for number, image in enumerate(images):
         found += _clashes(build, _programs(image, number), {}, key=True)
-    return [*found, *_clashes(build, _crds(data), _bundled_crds(bundle), key=False), *_staged(data, bundle)]
+    found += _clashes(build, _crds(data), _bundled_crds(bundle), key=False)
+    return [*found, *_staged(data, bundle, schema), *loads.problems(schema, bundle)]
 
 
 def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str], *, key: bool) -> list[Problem]:
@@ -69,11 +75,12 @@ def _bundled_crds(bundle: Path) -> dict[str, str]:
     return {path.name: str(path) for path in directory.iterdir()} if directory.is_dir() else {}
 
 
-def _staged(data: Mapping[str, Any], bundle: Path) -> list[Problem]:
+def _staged(data: Mapping[str, Any], bundle: Path, schema: Path) -> list[Problem]:
+    places = [bundle / name for name in _STAGED if (bundle / name).exists() or (bundle / name).is_symlink()]
+    # What the values schema loads from beside it is copied, too.
+    places += [schema.parent / name for name in loads.staged(schema, bundle) if name in _STAGED and name != schema.name]
     found = [
-        Problem("this name is reserved for the build", Location(bundle / name), hint=hint)
-        for name, hint in _STAGED.items()
-        if (bundle / name).exists() or (bundle / name).is_symlink()
+        Problem("this name is reserved for the build", Location(place), hint=_STAGED[place.name]) for place in places
     ]
     crds = bundle / _CRDS
     if data.get("crds") and crds.exists() and not crds.is_dir():

@@ -139,7 +139,10 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
     releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
     found += [*_missing_parts(root), *_unread_files(root)]
     if build is not None and not found:
-        found += [*_missing_modules(root, build, releases), *clashes.problems(build, root / BUNDLE_CONFIG)]
+        found += [
+            *_missing_modules(root, build, releases),
+            *clashes.problems(build, root / BUNDLE_CONFIG, root / VALUES_SCHEMA),
+        ]
     if found or build is None or metadata is None:
         raise ConfigError(found)
     return _project(root, build.data, metadata.data, releases)

@@ -34,7 +34,8 @@ def keyword_problems(schema: ValuesSchema, document: Document) -> list[Problem]:
         wrong = wrong or list(_refused_default(schema.openapi, at, keywords))
         for message, value, expected in wrong:
             shown = None if value is None else json.dumps(value, ensure_ascii=False)
-            found.append(document.problem(at, f"{dotted(at)}: {message}", key=True, found=shown, expected=expected))
+            words = f"{dotted(at).replace('.[]', '[]')}: {message}"
+            found.append(document.problem(at, words, key=True, found=shown, expected=expected))
     return found
 
 
@@ -103,14 +104,22 @@ def _refused_default(
 ) -> Iterator[tuple[str, Any, str | None]]:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - see validation.problems()
 
+    validator: Any = Draft202012Validator(dict(keywords))
+    for value in _defaults(openapi, at):
+        for error in validator.iter_errors(value):
+            message = f"the default does not match its JSON Schema: {error.message}"
+            yield message, value, keywords.get("$comment")
+
+
+def _defaults(openapi: Mapping[str, Any], at: Pointer) -> list[Any]:
+    """Return the default that keywords hold for; those of an array's items hold for each item of its default."""
+    of_items = at[-1:] == ("[]",)
     node: Any = openapi
-    for part in at:
+    for part in at[:-1] if of_items else at:
         node = (node.get("properties") or {}).get(part) if isinstance(node, dict) else None
     if node is None:
-        return
+        return []
     default = default_of(node)
-    if default is None and node.get("nullable"):
-        return
-    validator: Any = Draft202012Validator(dict(keywords))
-    for error in validator.iter_errors(default):
-        yield f"the default does not match its jsonschema line: {error.message}", default, keywords.get("$comment")
+    if of_items:
+        return list(default or [])
+    return [] if default is None and node.get("nullable") else [default]

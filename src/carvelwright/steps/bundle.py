@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carvelwright import files, yamldoc
 from carvelwright.carvel import resources
 from carvelwright.errors import ConfigError, Location, Problem
-from carvelwright.project import config
+from carvelwright.project import config, loads
 from carvelwright.report import readable_size
 from carvelwright.steps import crds, rendered
 from carvelwright.store import Store
@@ -58,7 +58,8 @@ def stage_config(
     source = project.root / config.BUNDLE_CONFIG
     for path in files.walk_files(source, files.is_no_content):
         files.copy_file(path, target / path.relative_to(source))
-    files.copy_file(project.root / config.VALUES_SCHEMA, target / config.VALUES_SCHEMA)
+    for name, content in loads.staged(project.root / config.VALUES_SCHEMA, source).items():
+        files.write_file(target / name, content)
     files.write_atomic(target / RELEASE_LIBRARY, release_library(release, platforms or project.platforms))
     for wanted in project.crds:
         for path in crds.stage(project, release, wanted, find_go=find_go, reporter=reporter):

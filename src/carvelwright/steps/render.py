@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import bounds, files, values, yamldoc
 from carvelwright.errors import ConfigError
-from carvelwright.project import config
-from carvelwright.steps import bundle, rendered
+from carvelwright.project import config, loads
+from carvelwright.steps import bundle, exported, rendered
+from carvelwright.steps.exported import Sources
 from carvelwright.store import Store
 from carvelwright.tools import ytt
 from carvelwright.values import ValuesSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
+    from carvelwright.bounds import Bounds
     from carvelwright.errors import Problem
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
@@ -26,15 +30,36 @@ _YAML = (".yaml", ".yml")
 def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
     """Export a project's values schema with ytt."""
     path = root / config.VALUES_SCHEMA
-    # What ytt would panic on is found first.
-    extras = values.read_extras(path)
-    return ValuesSchema(rendered.openapi(root, tools, path), extras)
+    sources = _sources(path, files.read_bytes(path, bounds.FILE.size), root / config.BUNDLE_CONFIG)
+    return ValuesSchema(*exported.project_schema(root, tools.ytt, sources))
+
+
+def export_file(schema: Path, content: bytes, tools: Toolchain) -> ValuesSchema:
+    """Export the values schema of any file with ytt; it may load what stands beside it."""
+    # ytt knows a template by the end of its name, and `--schema <(…)` has none.
+    named = schema if schema.suffix in _YAML else schema.parent / config.VALUES_SCHEMA
+    sources = _sources(named, content, None)
+    with files.temporary_directory(Path(tempfile.gettempdir()), "carvelwright.") as scratch:
+        return ValuesSchema(*exported.schema_in(scratch, tools.ytt, sources))
+
+
+def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Sources:
+    """Collect a schema with what it loads. What ytt would panic on, or be busy with for ever, is found first."""
+    values.parse_schema(content, schema)
+    found = loads.of_schema(schema, content, bundle_config)
+    place = partial(loads.place, schema, bundle_config)
+    _check_bounds({place(name): text for name, text in found.items()}, bounds.FILE)
+    return Sources(schema, found, place)
 
 
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
     """Render the manifests of a release with data values files; images stay names."""
     project = session.project
-    _check_bounds(project.root, values_files)
+    config_source = project.root / config.BUNDLE_CONFIG
+    read = [*files.walk_files(config_source, files.is_no_content), *values_files]
+    _check_bounds({path: files.read_bytes(path, bounds.STREAM.size) for path in read if path.suffix in _YAML})
+    staged = loads.staged(project.root / config.VALUES_SCHEMA, config_source)
+    _check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
     with Store(project.root).scratch("render") as scratch:
         config_directory = scratch / "config"
         bundle.stage_config(
@@ -45,15 +70,13 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
         return ytt.render(tools.ytt, config_directory, values_files, step="render")
 
 
-def _check_bounds(root: Path, values_files: Sequence[Path]) -> None:
+def _check_bounds(contents: Mapping[Path, bytes], limit: Bounds = bounds.STREAM) -> None:
     """Refuse templates and values whose aliases or nesting would keep ytt busy until its time is over."""
-    templates = files.walk_files(root / config.BUNDLE_CONFIG, files.is_no_content)
-    schema = root / config.VALUES_SCHEMA
     found: list[Problem] = []
-    for path in (*templates, schema, *values_files):
+    for path, content in contents.items():
         if path.suffix in _YAML:
             try:
-                yamldoc.check_bounds(path, bounds.FILE if path == schema else bounds.STREAM)
+                yamldoc.check_bounds(content, path, limit)
             except ConfigError as error:
                 found += error.problems
     if found:

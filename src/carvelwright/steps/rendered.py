@@ -1,11 +1,10 @@
-"""What ytt makes of a project, kept by content: the rules and the build look at the same, which is made once."""
+"""What ytt renders of a project, kept by content: the rules and the build look at the same, which is made once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
-from carvelwright.digest import Digest
 from carvelwright.store import Store, content_key
 from carvelwright.tools import ytt
 
@@ -24,15 +23,3 @@ def manifests(root: Path, tools: Toolchain, config: Path) -> bytes:
 
     text: str = Store(root).remember("manifests", key, compute)
     return text.encode()
-
-
-def openapi(root: Path, tools: Toolchain, schema: Path) -> dict[str, Any]:
-    """Export a values schema as OpenAPI v3."""
-    with files.reporting_file_errors("read"):
-        key = content_key(Digest.of_file(schema).hex, tools.ytt.version, recipe.of("schema"))
-
-    def compute() -> dict[str, Any]:
-        return ytt.values_schema(tools.ytt, schema, step="export values schema")
-
-    exported: dict[str, Any] = Store(root).remember("schema", key, compute)
-    return exported

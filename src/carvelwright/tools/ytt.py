@@ -35,10 +35,13 @@ def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str, 
     return _run(tool, arguments, step=step, timeout=timeout, cwd=seen_from)
 
 
-def values_schema(tool: Tool, schema: Path, *, step: str) -> dict[str, Any]:
-    """Return the OpenAPI v3 schema of the data values, as it stands under `valuesSchema.openAPIv3` of a Package."""
-    seen_from = _seen_from(schema, schema.parent)
-    arguments = ["-f", _named(schema, seen_from, step), "--data-values-schema-inspect", "-o", "openapi-v3"]
+def values_schema(tool: Tool, directory: Path, schema: Path, *, step: str) -> dict[str, Any]:
+    """Return the OpenAPI v3 schema of the data values, as it stands under `valuesSchema.openAPIv3` of a Package.
+
+    `directory` holds a copy of `schema`, which errors name, and of what it loads.
+    """
+    seen_from = _seen_from(directory, directory)
+    arguments = ["-f", _named(directory, seen_from, step), "--data-values-schema-inspect", "-o", "openapi-v3"]
     output = _run(tool, arguments, step=step, timeout=_SECONDS, cwd=seen_from)
     # Strictly: what JSON cannot hold cannot be in a Package either.
     node = yamldoc.parse(output.decode(), schema).data

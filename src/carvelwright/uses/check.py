@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright import rules, yamldoc
+from carvelwright import rules
 from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config
 from carvelwright.rules.values_schema import schema_problems
-from carvelwright.session import open_session
+from carvelwright.session import lone_search, open_session
 from carvelwright.tools import toolchain
-from carvelwright.tools.toolchain import Search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,9 +37,7 @@ def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Pro
     if not (root / config.VALUES_SCHEMA).is_file():
         return []
     try:
-        build = yamldoc.load(root / config.BUILD_FILE).data
-        modules = tuple(build["tools"]) if "tools" in build else None
-        tools = toolchain.find(Search(root, modules, str(build.get("go", config.DEFAULT_GO)), environment))
-    except (CarvelwrightError, AttributeError, TypeError):
+        tools = toolchain.find(lone_search(root, environment))
+    except CarvelwrightError:
         return []
     return schema_problems(root, tools)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
+from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError
 from carvelwright.plan import LATEST
-from carvelwright.project import config
+from carvelwright.project import config, loads
 from carvelwright.record import BuildState, ReleaseRecord
 from carvelwright.session import open_session, plain_digests
 from carvelwright.steps import dist, payload
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from carvelwright.report import Reporter
 
 _STATE = "state.json"
-_PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG, config.VALUES_SCHEMA)
+_PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG)
 
 
 def former(
@@ -63,7 +64,7 @@ def _still_published(
 
 
 def inputs(package: Package, plan: BuildPlan) -> list[str]:
-    """Return the Go modules whose files count, besides package/, bundle/ and the values schema."""
+    """Return the Go modules whose files count, besides package/, bundle/, the values schema and what it loads."""
     modules = [module.directory for planned in plan.images for module in planned.config.modules]
     pinned = [crds.pinned_by for crds in package.crds]
     return [*(package.tools or ()), *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
@@ -74,7 +75,9 @@ def key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: M
     modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
     asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
     epoch = environment.get("SOURCE_DATE_EPOCH", "")
-    return content_key(plain_digests(root, _PLAIN_INPUTS), modules, asked, epoch, recipe.of_everything())
+    staged = loads.staged(root / config.VALUES_SCHEMA, root / config.BUNDLE_CONFIG)
+    schema = {name: Digest.of_bytes(content).hex for name, content in staged.items()}
+    return content_key(plain_digests(root, _PLAIN_INPUTS), schema, modules, asked, epoch, recipe.of_everything())
 
 
 def remember(store: Store, state: BuildState) -> None:
