@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files, yamldoc
+from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 PACKAGES = "packages"
 LOCK = ".imgpkg/images.yml"
-_SIZE = 256 << 20
+# Of a layer, packed and unpacked.
+SIZE = 256 << 20
 _HINT = "repair the published package repository, or publish to another path with --to REGISTRY/PATH"
 
 
@@ -37,13 +38,15 @@ class Catalog:
     bundles: frozenset[Reference] = frozenset()
 
 
-def read(directory: Path, ref_name: str, version: str) -> Catalog:
-    """Read a pulled repository bundle.
+def read(published: Mapping[str, bytes], ref_name: str, version: str) -> Catalog:
+    """Read the files of a published repository bundle.
 
     CarvelwrightError for what cannot be carried on: no name of a file may stand in the way of the new ones, and what
     is ours must be readable. Files of others need not be.
     """
-    contents = _contents(directory)
+    contents = dict(sorted(published.items()))
+    for name in contents:
+        _refuse_name(name, contents)
     lock = contents.pop(LOCK, None)
     locked = _locked(lock) if lock is not None else ()
     own = OwnFiles(ref_name, version)
@@ -156,31 +159,14 @@ def _documents(name: str, content: bytes) -> list[Document]:
     return found
 
 
-def _contents(directory: Path) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    left = _SIZE
-    try:
-        for path in files.walk_files(directory):
-            name = path.relative_to(directory).as_posix()
-            _refuse_name(name)
-            contents[name] = files.read_bytes(path, left)
-            left -= len(contents[name])
-    except CarvelwrightError as error:
-        # The scratch directory is of no use to the user: names are those in the repository.
-        text = error.message.replace(f"{directory}/", "").replace(f" in {directory}", "")
-        raise CarvelwrightError(
-            f"the published package repository cannot be extended: {text}",
-            exit_code=ExitCode.REGISTRY,
-            details=error.details,
-            hint=_HINT,
-        ) from None
-    return contents
-
-
-def _refuse_name(name: str) -> None:
-    """Refuse names that a list of files, one a line, or imgpkg cannot hold."""
-    if not name.isprintable() or ".imgpkg" in name.split("/")[1:]:
-        raise CarvelwrightError(f"the file name {name!a}", exit_code=ExitCode.REGISTRY)
+def _refuse_name(name: str, contents: Mapping[str, bytes]) -> None:
+    """Refuse names that a list of files, one a line, or imgpkg cannot hold, or no directory beside another name."""
+    first, *inner = name.split("/")
+    if not name.isprintable() or ".imgpkg" in inner or first == ".git":
+        raise unfit(f"the file name {name!a}")
+    above = ["/".join([first, *inner[:number]]) for number in range(len(inner))]
+    if both := [directory for directory in above if directory in contents]:
+        raise unfit(f"{both[0]} is a file, and {name} is in a directory of that name")
 
 
 def _locked(content: bytes) -> tuple[Document, ...]:
@@ -194,9 +180,11 @@ def _locked(content: bytes) -> tuple[Document, ...]:
 
 
 def _unfit(name: str, holds: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
+    return unfit(f"{name} holds {holds}", code, details)
+
+
+def unfit(why: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
+    """Return the error for a published repository that cannot be carried on."""
     return CarvelwrightError(
-        f"the published package repository cannot be extended: {name} holds {holds}",
-        exit_code=code,
-        details=details,
-        hint=_HINT,
+        f"the published package repository cannot be extended: {why}", exit_code=code, details=details, hint=_HINT
     )

@@ -7,10 +7,12 @@ import contextvars
 import errno
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -28,7 +30,16 @@ _LOOK_SECONDS = 0.1
 _CHUNK_BYTES = 1 << 16
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
+_WORDS_BYTES = 1 << 20
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a program may use that renders or moves what others wrote, in bytes of memory.
+MEMORY = 4 << 30
+# What any program may write, which is kept in memory.
+_OUTPUT_BYTES = 512 << 20
+_LATE = "did not end within"
+_NO_MEMORY = re.compile(r"^(?:fatal error|runtime): .*out of memory|cannot allocate memory", re.MULTILINE)
+# Where Go begins to list what each goroutine did.
+_TRACE = re.compile(r"^(?:goroutine \d+|runtime stack:).*", re.MULTILINE | re.DOTALL)
 # What the operating system says, in Go's words.
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large|SIGXFSZ", re.IGNORECASE)
 _DISK_FULL_HINT = "free space (or raise `ulimit -f`) where the tool writes, then run the same command again"
@@ -47,18 +58,36 @@ class Output:
 
 
 class ToolFailedError(CarvelwrightError):
-    """A program ended with a code other than 0, or did not end in time: carries argv, code and stderr."""
+    """A program ended with a code other than 0, or was stopped: carries argv, code (None: stopped) and stderr.
 
-    def __init__(self, argv: Sequence[str], code: int | None, stderr: str, *, step: str, timeout: float) -> None:
+    `exceeded` says what it was stopped for, also where it ended itself for want of memory; `late` that it was time.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        code: int | None,
+        stderr: str,
+        *,
+        step: str,
+        timeout: float,
+        exceeded: str | None = None,
+    ) -> None:
         self.argv = tuple(argv)
         self.code = code
         self.stderr = stderr
+        if exceeded is None and code is None:
+            exceeded = f"{_LATE} {timeout:g} s"
+        if exceeded is None and code and _NO_MEMORY.search(stderr):
+            exceeded, stderr = "needed more memory than there is or than it may use", _TRACE.sub("", stderr)
+        self.exceeded = exceeded
+        self.late = exceeded is not None and exceeded.startswith(_LATE)
         name = argv[0].rsplit("/", 1)[-1]
         full = _DISK_FULL.search(stderr) is not None or code == -signal.SIGXFSZ
         lines = stderr.strip().splitlines()
         shown = ["…", *lines[-_STDERR_LINES:]] if len(lines) > _STDERR_LINES else lines
         super().__init__(
-            f"step {step}: {name} {_ending(code, timeout)}",
+            f"step {step}: {name} {_ending(code, exceeded)}",
             exit_code=ExitCode.FILESYSTEM if full else ExitCode.TOOL_FAILED,
             details="\n".join([*shown, f"command: {' '.join(argv)}"]),
             hint=_DISK_FULL_HINT if full else None,
@@ -66,9 +95,9 @@ class ToolFailedError(CarvelwrightError):
         )
 
 
-def _ending(code: int | None, timeout: float) -> str:
-    if code is None:
-        return f"did not end within {timeout:g} s and was stopped"
+def _ending(code: int | None, exceeded: str | None) -> str:
+    if code is None or exceeded:
+        return f"{exceeded} and was stopped"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
@@ -202,7 +231,7 @@ def _within(scope: _Scope) -> Iterator[_Scope]:
         _scope.reset(token)
 
 
-def run(
+def run(  # noqa: PLR0913 - each says one thing of one program
     argv: Sequence[str],
     *,
     step: str,
@@ -210,47 +239,55 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes = b"",
+    memory: int | None = None,
     watch: Callable[[str], None] | None = None,
     waiting: Callable[[float], None] | None = None,
 ) -> Output:
     """Run a program to its end and return what it wrote. What it started and left running ends with it.
 
-    `env` is the whole environment (None: this process's own), `timeout` is in seconds. `watch` is called with each
+    `env` is the whole environment (None: this process's own), `timeout` is in seconds, `memory` in bytes (None: as much
+    as there is). `watch` is called with each
     line of the program's stderr as it comes, `waiting` about ten times a second with the seconds since the start; both
     in the thread that called. Raises ToolFailedError with the step's name, and a CarvelwrightError (TOOL_MISSING) where
     the program cannot be started.
     """
     scope = _scope.get() or _Scope()
     child = _start(scope, argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if memory is not None:
+        # What Go reserves and does not use is not counted. One that has ended already needs no limit.
+        with contextlib.suppress(OSError):
+            resource.prlimit(child.program.pid, resource.RLIMIT_DATA, (memory, memory))
     seconds = stopwatch()
     with contextlib.closing(_Pipes(child.program, stdin, watch)) as pipes:
         try:
-            in_time = _converse(child, pipes, seconds, timeout, waiting)
+            exceeded = _converse(child, pipes, seconds, timeout, waiting)
         finally:
             # Does nothing to a program that has ended, but for what it left behind.
             child.stop()
             scope.forget(child)
         pipes.drain()
     text = pipes.stderr.decode(errors="replace")
-    code = child.program.returncode if in_time else None
+    code = None if exceeded else child.program.returncode
     if code != 0:
-        raise ToolFailedError(argv, code, text, step=step, timeout=timeout)
+        raise ToolFailedError(argv, code, text, step=step, timeout=timeout, exceeded=exceeded)
     return Output(bytes(pipes.stdout), text)
 
 
 def _converse(
     child: _Child, pipes: _Pipes, seconds: Callable[[], float], timeout: float, waiting: Callable[[float], None] | None
-) -> bool:
-    """Feed and hear a program until it ends; False where it did not end in time."""
+) -> str | None:
+    """Feed and hear a program until it ends; what it exceeded where it did not end in time or wrote too much."""
     # In slices: a signal that comes just before a wait does not end that wait, but it ends before the next one.
     while True:
         pipes.turn(min(max(timeout - seconds(), 0), _LOOK_SECONDS))
         with _interrupts_wait():
             ended = child.program.poll() is not None
         if ended:
-            return True
+            return None
         if seconds() >= timeout:
-            return False
+            return f"{_LATE} {timeout:g} s"
+        if len(pipes.stdout) > _OUTPUT_BYTES:
+            return f"wrote more than {_OUTPUT_BYTES >> 20} MiB"
         if waiting:
             waiting(seconds())
 
@@ -320,8 +357,11 @@ class _Pipes:
     def _hear_words(self, fd: int) -> bool:
         data = os.read(fd, _CHUNK_BYTES)
         self.stderr += data
+        # Of words the last ones say what is wrong.
+        del self.stderr[:-_WORDS_BYTES]
         if self._watch:
-            *lines, self._line = (self._line + data).split(b"\n")
+            *lines, rest = (self._line + data).split(b"\n")
+            self._line = rest[-_WORDS_BYTES:]
             for line in lines:
                 self._watch(line.decode(errors="replace"))
         return bool(data)
@@ -447,15 +487,22 @@ def _start(
 
 
 def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None, step: str) -> None:
-    """Refuse a TMPDIR that is no directory: each tool words that in its own way, some as a fault of the registry."""
+    """Refuse a TMPDIR that takes no file: each tool words that in its own way, some as a fault of the registry."""
     named = env.get("TMPDIR") if env else None
-    if named and not os.access(f"{cwd}/{named}/" if cwd and named[0] != "/" else f"{named}/", os.W_OK | os.X_OK):
+    if not named:
+        return
+    try:
+        # Tried, not asked: to root the permissions of /proc, say, look as if it took files.
+        with tempfile.TemporaryFile(dir=os.path.join(cwd or "", named)):  # noqa: PTH118 - a text of the environment
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise CarvelwrightError(
-            f"step {step}: TMPDIR is {named}: not a writable directory",
+            f"step {step}: TMPDIR is {named}: no file can be created there: {reason}",
             exit_code=ExitCode.FILESYSTEM,
-            hint="create the directory, or set TMPDIR to another one",
+            hint="create the directory, free space there, or set TMPDIR to another one",
             step=step,
-        )
+        ) from None
 
 
 def stopwatch() -> Callable[[], float]:

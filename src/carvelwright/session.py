@@ -14,7 +14,7 @@ from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.project.config import Package
@@ -39,6 +39,14 @@ class Session:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)
         return toolchain.find(self.search)
+
+
+@contextlib.contextmanager
+def at_work(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Iterator[Session]:
+    """Open a session for a command: while the block runs, `clean` removes nothing of what it uses."""
+    config.require_project(root)
+    with Store(root).in_use():
+        yield open_session(root, environment, reporter)
 
 
 def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:

@@ -128,6 +128,54 @@ class Store:
         os.close(handle)
         return None
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `clean` away while the block runs; any number of processes may use a project at once.
+
+        One that is cleaning is waited for.
+        """
+        with files.reporting_file_errors("write"):
+            while (handle := self._hold(fcntl.LOCK_SH)) is None:
+                time.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def unused(self) -> Iterator[None]:
+        """Keep away, while the block runs, all that use the project; CarvelwrightError where there is one."""
+        with files.reporting_file_errors("write"):
+            handle = self._hold(fcntl.LOCK_EX)
+        if handle is None:
+            raise CarvelwrightError(
+                f"another carvelwright command is running in {self.root}",
+                exit_code=ExitCode.FILESYSTEM,
+                hint="stop `carvelwright serve` with Ctrl-C, or wait until the other command has ended, then run the "
+                "same command again",
+            )
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def _hold(self, lock: int) -> int | None:
+        """Return a handle of build/ with a lock; None where another process holds one or has removed build/."""
+        self._require_own(self.build)
+        self.build.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.build, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, lock | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), self.build.stat()):
+                return handle
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+        return None
+
     def remove_lock(self) -> None:
         """Remove the lock that the caller holds, and build/ if nothing else is in it."""
         (self.build / ".lock").unlink()

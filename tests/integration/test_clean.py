@@ -89,6 +89,43 @@ def test_the_lock_holds_clean_back_and_build_waits_for_it(built: PackageProject)
     assert (waiting.returncode, out.startswith(b"up to date")) == (0, True)
 
 
+def test_clean_takes_nothing_from_a_command_that_runs(built: PackageProject) -> None:
+    server = subprocess.Popen(
+        built.command("serve"), cwd=built.root, env=built.environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout
+        assert server.stdout.readline().startswith("package repository: ")
+        before = snapshot(built.root)
+        outcome = built.run("clean")
+        assert outcome.code == 8, outcome
+        assert outcome.err.startswith("error: another carvelwright command is running in ")
+        assert "hint: stop `carvelwright serve` with Ctrl-C" in outcome.err
+        assert snapshot(built.root) == before
+        # Others may use the project at the same time.
+        assert built.run("check").ok().out.startswith("ok")
+        assert "cannot listen on" in built.run("serve").err
+        assert built.run("build").ok().out.startswith("up to date")
+    finally:
+        server.terminate()
+        server.communicate()
+    assert built.run("clean").ok().out == "removed build/ and dist/\n"
+
+
+def test_a_command_that_begins_while_a_project_is_cleaned_waits(built: PackageProject) -> None:
+    store = Store(built.root)
+    with store.locked(), store.unused():
+        waiting = subprocess.Popen(
+            built.command("render"), cwd=built.root, env=built.environment, stdout=subprocess.PIPE
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1.5)
+        assert built.run("clean").code == 8
+    out, _ = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0
+    assert b"kind: Deployment" in out
+
+
 def test_who_waits_gets_the_lock_of_a_build_directory_that_was_removed(built: PackageProject) -> None:
     store = Store(built.root)
     with store.locked():

@@ -115,7 +115,7 @@ def test_a_registry_that_misbehaves_is_told(built: PackageProject, name: str) ->
     with server(handle) as address:
         outcome = built.run("build", "--to", f"{address}/p", "--registry-timeout", "3" if handle is None else "60")
     assert outcome.code == 6, outcome
-    assert "step read published repository: imgpkg " in outcome.err
+    assert "step read published repository: crane " in outcome.err
     assert f"at registry {address}" in outcome.err
     assert words in outcome.err, outcome.err
     assert "hint: " in outcome.err
@@ -135,12 +135,13 @@ def test_no_registry_at_all_is_told_and_the_next_run_works(built: PackageProject
     assert built.run("build").ok().out.startswith("up to date")
 
 
-def test_a_temporary_directory_that_is_not_there_is_named(built: PackageProject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("directory", ["/nowhere/at/all", "/proc", "/dev/null", "/etc/hostname"])
+def test_a_temporary_directory_that_takes_no_file_is_named(built: PackageProject, directory: str) -> None:
     built.replace(*CHANGE)
     for command in (["build", "--to", f"{free_address()}/p"], ["render"], ["doctor"]):
-        outcome = built.run(*command, environment={"TMPDIR": str(tmp_path / "none")})
+        outcome = built.run(*command, environment={"TMPDIR": directory})
         assert outcome.code == 8, outcome
-        assert f"TMPDIR is {tmp_path}/none: not a writable directory" in outcome.err
+        assert f"TMPDIR is {directory}: no file can be created there: " in outcome.err
         assert "registry" not in outcome.err
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -173,6 +175,38 @@ def test_what_cannot_be_carried_is_refused_before_any_push(
     assert content_of(crane, registry) == held
     assert snapshot(built.root / "dist") == dist
     assert scraps(built) == []
+
+
+def push_layer(crane: Path, repository: str, place: Path, *names: str) -> None:
+    """Publish what imgpkg itself would not push: a layer of any names."""
+    with tarfile.open(place, "w:gz") as tar:
+        for name in (".imgpkg/images.yml", *names):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b"evil"))
+    call(crane, "append", "-f", place, "-t", f"{repository}:latest")
+
+
+def test_a_published_repository_that_unpacks_elsewhere_touches_nothing(
+    built: PackageProject, registry: str, tmp_path: Path, crane: Path
+) -> None:
+    to = f"{registry}/p"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    before = {path.name for path in tmp_path.iterdir()}
+    up = "../" * 40 + str(precious).removeprefix("/")
+    for name in (f"{up}/evil", f"{up}/.wh.file", f"{up}/file", up.replace("/", "\\") + "\\evil"):
+        push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", name)
+        outcome = built.run("build", "--to", to)
+        assert outcome.code == 6, outcome
+        assert "error: the published package repository cannot be extended: " in outcome.err
+        assert f"{name!a}" in outcome.err
+        assert "hint: repair the published package repository, or publish to another path" in outcome.err
+        (tmp_path / "layer.tgz").unlink()
+        assert {k: v for k, v in snapshot(tmp_path).items() if k.startswith("precious")} == {"precious/file": b"mine"}
+        assert scraps(built) == []
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 # serve

@@ -15,6 +15,7 @@ from carvelwright import process, yamldoc
 from carvelwright.carvel.locks import ImagesLock
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.oci import unpack
 from carvelwright.oci.layout import ImageLayout
 from carvelwright.project import config
 from carvelwright.reference import Reference
@@ -84,26 +85,24 @@ def only_manifests(handle: Handle) -> Handle:
     return select
 
 
-def pull(toolset: Toolchain, address: str, target: Path, notes: list[str], timeout: float = 60) -> bool:
+def pull(toolset: Toolchain, address: str, notes: list[str], timeout: float = 60) -> bytes | None:
     source = Reference.parse(f"{address}/p/x:latest")
-    return imgpkg.pull_bundle(toolset.imgpkg, source, target, step="read", timeout=timeout, note=notes.append)
+    return crane.pull_only_layer(toolset.crane, source, 1 << 20, step="read", timeout=timeout, note=notes.append)
 
 
 @pytest.mark.parametrize("handle", MISSING, ids=["manifest", "name", "harbor", "nothing said"])
-def test_a_manifest_that_is_not_there_is_known_by_the_registrys_code(
-    toolset: Toolchain, tmp_path: Path, handle: Handle
-) -> None:
+def test_a_manifest_that_is_not_there_is_known_by_the_registrys_code(toolset: Toolchain, handle: Handle) -> None:
     with server(only_manifests(handle)) as address:
-        assert pull(toolset, address, tmp_path / "pulled", []) is False
+        assert pull(toolset, address, []) is None
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_an_answer_is_told_by_its_code_not_by_words_in_a_page(toolset: Toolchain, tmp_path: Path, name: str) -> None:
+def test_an_answer_is_told_by_its_code_not_by_words_in_a_page(toolset: Toolchain, name: str) -> None:
     handle, hint = OTHER[name]
     with server(only_manifests(handle)) as address, pytest.raises(CarvelwrightError) as caught:
-        pull(toolset, address, tmp_path / "pulled", [])
+        pull(toolset, address, [])
     assert caught.value.exit_code is ExitCode.REGISTRY
-    assert caught.value.message == f"step read: imgpkg failed with exit code 1 at registry {address}"
+    assert caught.value.message == f"step read: crane failed with exit code 1 at registry {address}"
     assert caught.value.hint
     assert hint in caught.value.hint
 
@@ -116,10 +115,10 @@ def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> 
     assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another --to"
 
 
-def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain, tmp_path: Path) -> None:
+def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain) -> None:
     notes: list[str] = []
     with server(None) as address, pytest.raises(CarvelwrightError) as caught:
-        pull(toolset, address, tmp_path / "pulled", notes, timeout=6)
+        pull(toolset, address, notes, timeout=6)
     (note,) = notes
     assert note.startswith(f"step read: registry {address} has not responded yet, retrying failed requests (")
     assert "(5 s of 6 s)" in note
@@ -148,8 +147,10 @@ def test_a_file_of_this_machine_is_not_blamed_on_the_registry(
     source = Reference.parse(f"{registry}/p/x:latest")
     tool = replace(toolset.imgpkg, environment={**toolset.imgpkg.environment, "TMPDIR": str(tmp_path / "none")})
     with pytest.raises(CarvelwrightError) as caught:
-        imgpkg.pull_bundle(tool, source, tmp_path / "pulled", step="read", timeout=60, note=print)
-    assert caught.value.message == f"step read: TMPDIR is {tmp_path}/none: not a writable directory"
+        imgpkg.copy_to_tar(tool, source, tmp_path / "archive.tar", step="read", timeout=60, note=print)
+    assert caught.value.message == (
+        f"step read: TMPDIR is {tmp_path}/none: no file can be created there: No such file or directory"
+    )
     assert caught.value.exit_code is ExitCode.FILESYSTEM
     archive, target = tmp_path / "none/archive.tar", source.repository
     with pytest.raises(CarvelwrightError) as caught:
@@ -183,8 +184,11 @@ def test_tools_take_paths_of_any_name(
         toolset.imgpkg, odd / "content", target, odd / "lock", step="push", timeout=60, note=print
     )
     assert pushed.image.repository == target.repository
-    assert imgpkg.pull_bundle(toolset.imgpkg, target, odd / "pulled", step="pull", timeout=60, note=print)
-    assert (odd / "pulled/schema.yaml").is_file()
+    layer = crane.pull_only_layer(toolset.crane, target, 1 << 20, step="pull", timeout=60, note=print)
+    assert layer is not None
+    assert "schema.yaml" in unpack.files_of(layer, 1 << 20)
+    imgpkg.copy_to_tar(toolset.imgpkg, target, odd / "archive.tar", step="copy", timeout=60, note=print)
+    assert (odd / "archive.tar").is_file()
     layout = ImageLayout(odd / "none", Digest.of_bytes(b""))
     with pytest.raises(CarvelwrightError, match="crane failed with exit code 1") as caught:
         crane.push_layout(toolset.crane, layout, target, step="push", timeout=60, note=print)
@@ -250,3 +254,30 @@ def test_build_yaml_refuses_what_go_would_misread(hello: PackageProject, good: s
     assert problem.location
     assert problem.location.line
     assert problem.expected
+
+
+GROWING = """
+#@ def grow():
+#@   text = "a"
+#@   for i in range(40):
+#@     text = text + text
+#@   end
+#@   return text
+#@ end
+a: #@ grow()
+"""
+
+
+def test_a_template_that_takes_all_memory_is_stopped_and_told(
+    toolset: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MEMORY", 1 << 30)
+    (tmp_path / "growing.yaml").write_text(GROWING)
+    with pytest.raises(CarvelwrightError) as caught:
+        ytt.render(toolset.ytt, tmp_path, step="render")
+    assert (
+        caught.value.message == "step render: ytt needed more memory than there is or than it may use and was stopped"
+    )
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert "goroutine" not in str(caught.value.details)
+    assert "endless loop or one with too much output" in str(caught.value.hint)

@@ -114,15 +114,13 @@ def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
 
 @hostile.QUICK
 @given(hostile.texts)
-def test_any_published_file_is_carried_or_refused(tmp_path: Path, content: bytes) -> None:
+def test_any_published_file_is_carried_or_refused(content: bytes) -> None:
     name = "x.example.com"
-    for file in ("packages/a.yml", f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", catalog.LOCK):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_bytes(content if file != "packages/a.yml" else content + name.encode())
-        hostile.answer(lambda: catalog.read(tmp_path, name, "1.0.0"))
-        if file != "packages/a.yml":
-            (tmp_path / file).unlink()
-    assert "packages/a.yml" in catalog.read(tmp_path, name, "1.0.0").files
+    theirs = {"packages/a.yml": content + name.encode()}
+    for file in (f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", catalog.LOCK):
+        files = {**theirs, file: content}
+        hostile.answer(lambda files=files: catalog.read(files, name, "1.0.0"))  # type: ignore[misc]
+    assert "packages/a.yml" in catalog.read(theirs, name, "1.0.0").files
 
 
 @hostile.QUICK

@@ -411,3 +411,22 @@ def test_no_document_is_too_odd(value: Any, kind: Any) -> None:
         shell | (value if isinstance(value, dict) else {}),
     ):
         document_problems([document, document], Path("/nowhere"))
+
+
+@pytest.mark.parametrize("word", ["y", "n", "yes", "No", "on", "OFF", "true"])
+def test_a_word_that_is_a_boolean_to_ytt_is_found_in_its_line_with_the_remedy(tmp_path: Path, word: str) -> None:
+    text = DEPLOYMENT.replace("app: web\nspec:", f"app: {word}\n  namespace: {word}\nspec:")
+    (tmp_path / "a.yaml").write_text(text)
+    value = word.lower() in ("y", "yes", "on", "true")
+    (document,) = yamldoc.load_all_text(text, tmp_path)
+    document["metadata"]["namespace"] = document["metadata"]["labels"]["app"] = value
+    # As long as the namespace is no text, nothing else is looked at.
+    (problem,) = document_problems([document], tmp_path)
+    assert str(problem.location) == f"{tmp_path}/a.yaml:7"
+    del document["metadata"]["namespace"]
+    (label,) = document_problems([document], tmp_path)
+    assert str(label.location) == f"{tmp_path}/a.yaml:6"
+    for found in (problem, label):
+        assert found.found == str(value).lower()
+        assert found.hint
+        assert found.hint.startswith("put it in quotes: without, y, yes, on, n, no and off are booleans")

@@ -11,7 +11,7 @@ import click
 from carvelwright import yamldoc
 from carvelwright.carvel import rbac
 from carvelwright.cli import options, progress
-from carvelwright.session import open_session
+from carvelwright.session import at_work
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ def command(
     replacing: tuple[Path, ...],
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
-    session = open_session(context.root, context.environment, progress.reporter(context, quiet=True))
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
 
-    def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
-        text = render(session, session.tools(), values, release).decode()
-        return [document for document in yamldoc.load_all_text(text, Path("rendered manifests")) if document]
+        def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
+            text = render(session, session.tools(), values, release).decode()
+            return [document for document in yamldoc.load_all_text(text, Path("rendered manifests")) if document]
 
-    installer = rbac.Installer(name or f"{session.project.short_name}-installer", namespace)
-    replaced = rendered(replacing) if replacing else []
-    sys.stdout.write(yamldoc.dump_all(rbac.manifests(rendered(files), installer, replaced)))
+        installer = rbac.Installer(name or f"{session.project.short_name}-installer", namespace)
+        replaced = rendered(replacing) if replacing else []
+        rights = rbac.manifests(rendered(files), installer, replaced)
+    sys.stdout.write(yamldoc.dump_all(rights))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright.cli import options, progress
-from carvelwright.session import open_session
+from carvelwright.session import at_work
 from carvelwright.steps.render import render
 
 if TYPE_CHECKING:
@@ -26,5 +26,6 @@ def command(context: Context, files: tuple[Path, ...], release: str | None) -> N
 
     They are what the server renders, but for images: those stay names until `build` locks them by digest.
     """
-    session = open_session(context.root, context.environment, progress.reporter(context, quiet=True))
-    sys.stdout.buffer.write(render(session, session.tools(), files, release))
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
+        rendered = render(session, session.tools(), files, release)
+    sys.stdout.buffer.write(rendered)

@@ -11,7 +11,7 @@ import click
 from carvelwright import bounds, client, files, values
 from carvelwright.cli import options, progress
 from carvelwright.client import Client
-from carvelwright.session import lone_search, open_session
+from carvelwright.session import at_work, lone_search
 from carvelwright.steps.render import export_file, export_schema
 from carvelwright.tools import toolchain
 
@@ -95,9 +95,9 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
 
 
 def _own(context: Context) -> tuple[str, ValuesSchema]:
-    session = open_session(context.root, context.environment, progress.reporter(context, quiet=True))
-    release = session.project.release(None)
-    schema = export_schema(session.project.root, session.tools())
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
+        release = session.project.release(None)
+        schema = export_schema(session.project.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema
 
 

@@ -34,6 +34,8 @@ _BUILT_IN = {
 _OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass", "Namespace"}
 _OF_THE_CLUSTER |= {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "PersistentVolume"}
 _OF_THE_CLUSTER |= {"APIService", "PriorityClass", "StorageClass"}
+# ytt reads YAML 1.1.
+QUOTE = "put it in quotes: without, y, yes, on, n, no and off are booleans, and digits are a number"
 # The API server adds 11 characters for the Jobs of a CronJob.
 _CRON_JOB_LIMIT = 52
 
@@ -143,9 +145,9 @@ def _pair_findings(key: Any, value: Any, at: Path, valid: Callable[[str], bool] 
     kind = "label" if valid else "annotation"
     # Of annotations the API server looks at the lower-case key.
     if not isinstance(key, str) or not names.is_label_key(key if valid else key.lower()):
-        yield Finding(at, f"wrong key of {kind} {key}", key, "NAME or PREFIX/NAME")
+        yield Finding(at, f"wrong key of {kind} {key}", key, "NAME or PREFIX/NAME", quoting(key))
     if value is not None and not isinstance(value, str):
-        yield Finding(at, f"{kind} {key} is not text", value, "text", "put it in quotes")
+        yield Finding(at, f"{kind} {key} is not text", value, "text", QUOTE)
     elif valid and value and not valid(value):
         expected = "63 characters at most: letters, digits, - _ . between letters or digits"
         yield Finding(at, f"wrong value of {kind} {key}", value, expected)
@@ -175,6 +177,11 @@ def _name_findings(document: Mapping[str, Any], name: str) -> Iterator[Finding]:
         yield Finding(at, f"not a name for a {document['kind']}", name, expected)
 
 
+def quoting(value: Any) -> str | None:
+    """Return the hint for what was to be text and is none for want of quotes."""
+    return QUOTE if isinstance(value, bool | int | float) else None
+
+
 def walk(node: Any, path: Path) -> Any:
     """Return the value at a path of keys; None where there is none."""
     for part in path:
@@ -190,4 +197,5 @@ def _text(metadata: Mapping[str, Any], key: str) -> Iterator[Finding]:
 
 def _wrong(at: Path, value: Any, expected: str) -> Finding:
     where = ".".join(str(part) for part in at)
-    return Finding(at, f"no {where}" if value in (None, "") else f"wrong value of {where}", value, expected)
+    none = value is None or value == ""
+    return Finding(at, f"no {where}" if none else f"wrong value of {where}", value, expected, quoting(value))

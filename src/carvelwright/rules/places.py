@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+# How a boolean may stand in a file that ytt reads.
+_BOOLEANS = {("y", "yes", "on", "true"): "true", ("n", "no", "off", "false"): "false"}
 _SUFFIXES = (".yaml", ".yml")
 _QUOTES = "\"'"
 
@@ -87,7 +89,11 @@ def _plain(line: str) -> str:
     while text.startswith("- "):
         text = text[2:].lstrip()
     key, colon, value = text.partition(": ")
-    return f"{key.strip(_QUOTES)}{colon}{value.strip().strip(_QUOTES)}"
+    value = value.strip()
+    for words, boolean in _BOOLEANS.items():
+        if value.lower() in words:
+            value = boolean
+    return f"{key.strip(_QUOTES)}{colon}{value.strip(_QUOTES)}"
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[str]:

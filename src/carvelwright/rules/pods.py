@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import names
-from carvelwright.rules.objects import Finding, Path, kind_of, label_findings, walk
+from carvelwright.rules.objects import QUOTE, Finding, Path, kind_of, label_findings, quoting, walk
 from carvelwright.rules.ports import number_findings, protocol_findings, target_findings
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _pod_findings(spec: Mapping[str, Any], at: Path, claims: set[Any]) -> Iterat
             here = (*at, field, index)
             name = container.get("name")
             if not isinstance(name, str) or not names.is_dns_label(name):
-                yield Finding((*here, "name"), "not a name for a container", name, names.DNS_LABEL)
+                yield Finding((*here, "name"), "not a name for a container", name, names.DNS_LABEL, quoting(name))
             elif name in seen:
                 yield Finding((*here, "name"), "two containers of one name", name, "a name for each")
             seen.add(str(name))
@@ -111,11 +111,12 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
     for index, variable in _indexed(container.get("env")):
         here = (*at, "env", index)
         if not isinstance(variable.get("name"), str) or not variable["name"]:
-            yield Finding((*here, "name"), "an environment variable without a name", variable.get("name"), "text")
+            name = variable.get("name")
+            yield Finding((*here, "name"), "an environment variable without a name", name, "text", quoting(name))
         value = variable.get("value")
         if value is not None and not isinstance(value, str):
             message = f"the value of environment variable {variable.get('name')} is not text"
-            yield Finding((*here, "value"), message, value, "text", "put it in quotes")
+            yield Finding((*here, "value"), message, value, "text", QUOTE)
     for index, mount in _indexed(container.get("volumeMounts")):
         if mount.get("name") not in volumes:
             yield Finding((*at, "volumeMounts", index, "name"), "no volume of this name", mount.get("name"))

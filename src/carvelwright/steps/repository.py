@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
-from carvelwright.catalog import LOCK, PACKAGES, Catalog, OwnFiles, read
+from carvelwright.catalog import LOCK, PACKAGES, SIZE, Catalog, OwnFiles, read, unfit
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.oci import unpack
 from carvelwright.plan import LATEST
 from carvelwright.steps import bundle
-from carvelwright.store import Store
-from carvelwright.tools import crane, imgpkg
+from carvelwright.tools import crane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,19 +26,16 @@ if TYPE_CHECKING:
 
 def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Catalog:
     """Read the repository that the target registry holds; an empty one where it holds none."""
-    latest = plan.repository.repository.tagged(LATEST)
-    with reporter.step("read published repository"), Store(plan.project.root).scratch("published") as scratch:
-        target = scratch / "repository"
-        if not imgpkg.pull_bundle(
-            tools.imgpkg,
-            latest,
-            target,
-            step="read published repository",
-            timeout=plan.registry_timeout,
-            note=reporter.note,
-        ):
-            return Catalog()
-        return read(target, plan.project.ref_name, str(plan.release.version))
+    latest, step = plan.repository.repository.tagged(LATEST), "read published repository"
+    with reporter.step(step):
+        try:
+            layer = crane.pull_only_layer(
+                tools.crane, latest, SIZE, step=step, timeout=plan.registry_timeout, note=reporter.note
+            )
+            contents = None if layer is None else unpack.files_of(layer, SIZE)
+        except ValueError as error:
+            raise unfit(str(error)) from None
+        return Catalog() if contents is None else read(contents, plan.project.ref_name, str(plan.release.version))
 
 
 def refuse_other_content(plan: BuildPlan, before: Catalog, new: Document) -> None:

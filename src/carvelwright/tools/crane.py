@@ -8,9 +8,10 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from carvelwright import process
+from carvelwright import jsondoc, process
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.reference import Reference
 from carvelwright.tools import registry
 from carvelwright.tools.registry import Exchange
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carvelwright.oci.layout import ImageLayout
-    from carvelwright.reference import Reference
     from carvelwright.tools.tool import Tool
 
 _START_SECONDS = 10.0
@@ -66,6 +66,39 @@ def digest(
             hint="check with `crane digest` what the registry answers",
             step=step,
         ) from None
+
+
+def pull_only_layer(
+    tool: Tool, reference: Reference, limit: int, *, step: str, timeout: float, note: Callable[[str], None]
+) -> bytes | None:
+    """Return the one layer of a bundle, packed, with the digest that its manifest says; None where it is not there.
+
+    ValueError where what is there is no bundle, which has exactly one layer, or is larger than `limit` bytes.
+    """
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    manifest = registry.run_if_there(tool, ["manifest", "--", str(reference)], exchange)
+    if manifest is None:
+        return None
+    wanted, size = _only_layer(manifest.stdout)
+    if size > limit:
+        raise ValueError(f"its layer is larger than {limit} bytes")
+    layer = Reference(reference.repository, digest=wanted)
+    content = registry.run(tool, ["blob", "--", str(layer)], exchange).stdout
+    if Digest.of_bytes(content) != wanted:
+        raise ValueError(f"the registry returned something other than its layer {wanted}")
+    return content
+
+
+def _only_layer(manifest: bytes) -> tuple[Digest, int]:
+    try:
+        document = jsondoc.parse(manifest)
+        (layer,) = document["layers"]
+        wanted, size = Digest.parse(layer["digest"]), layer["size"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it is no bundle, whose manifest has one layer: {error!r}") from None
+    if type(size) is not int:
+        raise ValueError(f"it is no bundle: the size of its layer is {size!r}")
+    return wanted, size
 
 
 def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]) -> None:

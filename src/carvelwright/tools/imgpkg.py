@@ -35,15 +35,6 @@ def push_bundle(
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)
 
 
-def pull_bundle(
-    tool: Tool, source: Reference, directory: Path, *, step: str, timeout: float, note: Callable[[str], None]
-) -> bool:
-    """Pull a bundle's files into a new directory; False where the registry does not have it."""
-    arguments = ["pull", "-b", str(source), "-o", str(directory), *_QUIET]
-    exchange = Exchange(source.repository, "pull from", step, timeout, note)
-    return registry.run_if_there(tool, arguments, exchange) is not None
-
-
 def copy_to_tar(
     tool: Tool, source: Reference, archive: Path, *, step: str, timeout: float, note: Callable[[str], None]
 ) -> None:

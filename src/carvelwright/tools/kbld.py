@@ -41,5 +41,6 @@ def lock(tool: Tool, manifests: bytes, images: Mapping[str, Reference], director
         env=tool.environment,
         stdin=manifests,
         timeout=_SECONDS,
+        memory=process.MEMORY,
     )
     return lockfile.read(ImagesLock.parse, target, "kbld", step=step)

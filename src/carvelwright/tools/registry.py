@@ -47,6 +47,13 @@ _WORD_HINTS = (
     ),
 )
 _OTHER_HINT = "see the tool's output above; run the same command again once the registry has recovered"
+# What is not the network's or the server's fault is that of what the registry holds, such as a broken ImagesLock.
+_NETWORK = re.compile(
+    r"connection|\bEOF\b|timeout|timed out|malformed HTTP|\bdial\b|\btls:|\bTLS\b|lookup|broken pipe|stream error"
+)
+_CONTENT_HINT = (
+    "see the tool's output above; repair or remove what the registry holds, or use another path with --to REGISTRY/PATH"
+)
 _TIME_HINT = "check that the registry responds, or allow more time with --registry-timeout SECONDS"
 # A file of this machine, as Go names it: no registry has a part in it.
 _FILE = re.compile(
@@ -92,6 +99,7 @@ def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Ou
         step=exchange.step,
         env=tool.environment,
         timeout=exchange.timeout,
+        memory=process.MEMORY,
         watch=patience.watch,
         waiting=patience.waiting,
     )
@@ -156,10 +164,13 @@ def _explained(error: process.ToolFailedError, exchange: Exchange) -> Carvelwrig
 
 
 def _hint(error: process.ToolFailedError) -> str:
-    if error.code is None:
-        return _TIME_HINT
+    if error.exceeded:
+        return _TIME_HINT if error.late else _CONTENT_HINT
     for answer in reversed(_answers(error.stderr)):
         code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
         if code in _ANSWER_HINTS:
             return _ANSWER_HINTS[code]
-    return next((hint for pattern, hint in _WORD_HINTS if pattern.search(error.stderr)), _OTHER_HINT)
+    for pattern, hint in _WORD_HINTS:
+        if pattern.search(error.stderr):
+            return hint
+    return _OTHER_HINT if _answers(error.stderr) or _NETWORK.search(error.stderr) else _CONTENT_HINT

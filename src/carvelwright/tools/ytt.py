@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from carvelwright.tools.tool import Tool
 
-# A template is a program: nothing says that it ends. A large package renders in a second.
-_SECONDS = 120.0
+# A template is a program: nothing says that it ends. A large package renders in a second on a quiet machine.
+_SECONDS = 30.0
 _NOISE = re.compile(r"^ytt: Error:\s*", re.MULTILINE)
 _REFUSED_HINT = (
     "correct the file and key that ytt names above; `carvelwright values table` lists every key and its type"
@@ -80,14 +80,21 @@ def _named(path: Path, seen_from: Path | None, step: str) -> str:
 
 def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float, cwd: Path | None = None) -> bytes:
     try:
-        return process.run(tool.argv(*arguments), step=step, env=tool.environment, timeout=timeout, cwd=cwd).stdout
+        return process.run(
+            tool.argv(*arguments),
+            step=step,
+            env=tool.environment,
+            timeout=timeout,
+            memory=process.MEMORY,
+            cwd=cwd,
+        ).stdout
     except process.ToolFailedError as error:
         if error.exit_code is ExitCode.FILESYSTEM:
             raise
-        refused = error.code is not None and error.code > 0
+        refused = error.code is not None and error.code > 0 and not error.exceeded
         raise CarvelwrightError(
             f"step {step}: ytt refused the templates or the data values" if refused else error.message,
-            exit_code=ExitCode.CONFIG if refused or error.code is None else ExitCode.TOOL_FAILED,
+            exit_code=ExitCode.CONFIG if refused or error.exceeded else ExitCode.TOOL_FAILED,
             details=_NOISE.sub("", error.stderr).strip() if refused else error.details,
             hint=_REFUSED_HINT if refused else _ENDLESS_HINT,
             step=step,

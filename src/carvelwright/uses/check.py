@@ -9,6 +9,7 @@ from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config
 from carvelwright.rules.values_schema import schema_problems
 from carvelwright.session import lone_search, open_session
+from carvelwright.store import Store
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
     """Return every problem of a package project; without an error among them, it can be built and published."""
-    try:
-        session = open_session(root, environment, reporter)
-    except ConfigError as error:
-        return [*error.problems, *_values_schema_alone(root, environment)]
-    try:
-        tools = session.tools()
-    except ConfigError as error:
-        return list(error.problems)
-    return rules.problems(session, tools)
+    config.require_project(root)
+    with Store(root).in_use():
+        try:
+            session = open_session(root, environment, reporter)
+        except ConfigError as error:
+            return [*error.problems, *_values_schema_alone(root, environment)]
+        try:
+            tools = session.tools()
+        except ConfigError as error:
+            return list(error.problems)
+        return rules.problems(session, tools)
 
 
 def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:

@@ -29,11 +29,11 @@ _WHOLE = re.compile(rf"registry|registry(-[0-9]+)?\.log|{SEALS}|state\.json")
 def clean(root: Path) -> list[str]:
     """Remove build/ and dist/ but for what carvelwright did not make; return what stays, each with the reason.
 
-    CarvelwrightError where a build is running.
+    CarvelwrightError where a build, `serve` or another command is running.
     """
     config.require_project(root)
     store = Store(root)
-    with store.locked(), files.reporting_file_errors("remove"):
+    with store.locked(), store.unused(), files.reporting_file_errors("remove"):
         store.remove_leftovers()
         kept = [*_clean_dist(store.dist), *_clean_build(store.build)]
         store.remove_lock()

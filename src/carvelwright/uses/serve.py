@@ -35,7 +35,7 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
     """
     store = Store(root)
     _require_release(store)
-    with contextlib.ExitStack() as running:
+    with store.in_use(), contextlib.ExitStack() as running:
         with store.scratch("serve") as scratch:
             release = _take(store, scratch / "archive.tar")
             session = open_session(root, environment, reporter)
