@@ -12,6 +12,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -467,6 +468,24 @@ func TestAddressesComeFromTheSliceOfThisNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectLeft(t, api)
+}
+
+func TestTheReconcilerKnowsTheSliceOfANodeWhoseNameHasDots(t *testing.T) {
+	t.Setenv("NODENAME", "n-1.example.com")
+	running := pod("a", "10.0.7.9", corev1.PodRunning)
+	cluster := newBench(t, running)
+	if err := cluster.wb.Tracker().Add(sliceOf("n-1.example.com", "10.0.7.8/29")); err != nil {
+		t.Fatal(err)
+	}
+	mustAllocate(t, sliced(clients{core: corefake.NewClientset(), whereabouts: cluster.wb}, "a"))
+	for range 3 {
+		cluster.after(time.Minute)
+	}
+	cluster.expect("while it runs", []string{"fast-n-1.example.com-10.0.7.8-29:1"}, "fast-10.0.7.9")
+	running.Status.Phase = corev1.PodSucceeded
+	cluster.update(running)
+	cluster.after(0)
+	cluster.expect("when it has finished", nil)
 }
 
 func TestWaitingForTheLeaseEndsInTimeAndNamesItsHolder(t *testing.T) {
