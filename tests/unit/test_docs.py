@@ -11,6 +11,7 @@ import click
 import pytest
 
 from carvelwright.cli.main import root
+from carvelwright.store import PRODUCTS, REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,3 +141,8 @@ def test_the_page_on_the_schema_library_lists_all_of_it() -> None:
     documented = {name for cell in cells for name in re.findall(r"`([a-z]\w*)(?:`|\()", cell)} | {"plain"}
     assert documented == names
     assert all(f"`/carvelwright/{path.name}`" in page for path in library.iterdir())
+
+
+def test_design_lists_every_kind_of_product() -> None:
+    page = (ROOT / "docs/explanation/design.md").read_text()
+    assert [kind for kind in (*PRODUCTS, *REMEMBERED) if f"\n| `{kind}` |" not in page] == []
