@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import values
+from carvelwright import valuesdoc
 from carvelwright.cli.main import root
 from carvelwright.errors import ExitCode
 from carvelwright.project.validation import dotted
@@ -28,7 +28,7 @@ def pages(schema: ValuesSchema) -> dict[str, str]:
         "command-line.md": _NOTE + "\n# Command line\n\n" + "\n".join(_commands(root, "carvelwright")),
         "exit-codes.md": _NOTE + "\n# Exit codes\n\n" + _exit_codes(),
         "project-files.md": _NOTE + "\n# Files of a package project\n\n" + "\n".join(map(_project_file, _SCHEMAS)),
-        "data-values.md": _NOTE + "\n# Data values\n\n" + "\n".join(_values(schema)),
+        "data-values.md": _NOTE + "\n" + valuesdoc.markdown(schema, "Data values"),
     }
 
 
@@ -85,25 +85,3 @@ def _resolve(node: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, 
         return node
     found: Mapping[str, Any] = whole["$defs"][reference.rpartition("/")[2]]
     return found
-
-
-def _values(schema: ValuesSchema) -> Iterator[str]:
-    yield "Unknown keys and wrong types are refused. Every value has a default, so an empty values file is valid.\n"
-    for path, node in _leaves(schema.openapi, ()):
-        title = f": {node['title']}" if "title" in node else ""
-        allowed = values.allowed(node, schema.extras.get(path, {}))
-        default = json.dumps(values.default_of(node), ensure_ascii=False)
-        facts = [
-            f"type {values.type_name(node)}",
-            f"default `{default}`",
-            *([f"allowed: {allowed}"] if allowed else []),
-        ]
-        yield f"### `{dotted(path)}`{title}\n\n{node.get('description', '')}\n\n{'; '.join(facts)}.\n"
-
-
-def _leaves(node: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    for name, child in node.get("properties", {}).items():
-        if child.get("properties"):
-            yield from _leaves(child, (*at, name))
-        else:
-            yield (*at, name), child

@@ -1,11 +1,10 @@
-"""A package's data values: their schema, and the files that people and editors read."""
+"""A package's data values: their schema, and what editors read of it."""
 
 from __future__ import annotations
 
 import json
 import re
-import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import bounds, files, yamldoc
@@ -24,7 +23,6 @@ _SCHEMA = re.compile(r"#@\s*data/values-schema\s*$")
 _DOCUMENT = re.compile(r"---(\s|$)")
 # Keys that YAML 1.1, which ytt reads, takes for a boolean, null or a number.
 _NO_TEXT = re.compile(r"y|n|yes|no|on|off|true|false|null|~|[-+]?[0-9][0-9_]*|0b[01_]+|0x[0-9a-f_]+", re.IGNORECASE)
-_COMMENT_WIDTH = 100
 _RULES = {
     "minimum": "at least {}",
     "maximum": "at most {}",
@@ -44,10 +42,42 @@ class ValuesSchema:
 
     `openapi` is what ytt exports; `extras` holds the JSON Schema keywords that OpenAPI as ytt writes it cannot say,
     by path of keys (`[]`: the items of an array). They come with a rule, or stand as `#! jsonschema: {…}` above a key.
+
+    `defaults` are the data values themselves, which ytt's export does not always tell: first those without any values
+    file, then those where each map that was null before is given as {}, and so on until none is left.
+    `refused` holds, by path, the rule that refuses a default: such a value has to be given.
     """
 
     openapi: Mapping[str, Any]
     extras: Mapping[Pointer, Mapping[str, Any]]
+    defaults: Sequence[Mapping[str, Any]]
+    refused: Mapping[Pointer, str] = field(default_factory=dict)
+
+    def default_of(self, at: Pointer) -> Any:
+        """Return the default of an option; below a map that is null, the one that it has once the map is given."""
+        return next((_value_at(values, at) for values in self.defaults if _reaches(values, at)), None)
+
+    @property
+    def required(self) -> dict[Pointer, str]:
+        """The values that every user has to give, and the rules that say so."""
+        return {at: rule for at, rule in self.refused.items() if _reaches(self.defaults[0], at)}
+
+
+def values_schema(
+    openapi: Mapping[str, Any],
+    extras: Mapping[Pointer, Mapping[str, Any]],
+    defaults: Sequence[tuple[Mapping[str, Any], Sequence[tuple[str, str]]]],
+) -> ValuesSchema:
+    """Put a schema together; `defaults` are data values, each with what ytt refuses of them: its path and rule."""
+    refused: dict[Pointer, list[str]] = {}
+    for index, (_, found) in enumerate(defaults):
+        for path, rule in found:
+            at = pointer_of(openapi, path)
+            # What was there before may be refused only for the sake of the maps that were given since.
+            if not any(_reaches(values, at) for values, _ in defaults[:index]):
+                refused.setdefault(at, []).append(rule)
+    rules = {at: "; ".join(dict.fromkeys(rules)) for at, rules in refused.items()}
+    return ValuesSchema(openapi, extras, [values for values, _ in defaults], rules)
 
 
 def load_schema(path: Path) -> Document:
@@ -98,30 +128,6 @@ def json_schema(schema: ValuesSchema, title: str) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def annotated(schema: ValuesSchema, title: str) -> str:
-    """Return the default data values with title, description, type, allowed values and default of each key as comments.
-
-    The text is valid input as it stands, and gives the same values as none.
-    """
-    lines = [
-        f"# {title}",
-        "# Every value below is the default. Keep the values that you change and remove the others.",
-        "---",
-    ]
-    for name, child in schema.openapi.get("properties", {}).items():
-        lines += ["", *_annotated(name, child, schema.extras, (name,))]
-    return "\n".join(lines) + "\n"
-
-
-def default_of(schema: Mapping[str, Any]) -> Any:
-    """Return the default of a schema: its own, or that of an object's properties."""
-    if "default" in schema and schema["default"] != {}:
-        return schema["default"]
-    if schema.get("properties"):
-        return {name: default_of(child) for name, child in schema["properties"].items()}
-    return schema.get("default")
-
-
 def type_name(node: Mapping[str, Any]) -> str:
     """Say which type a schema asks for: `array of strings`, `string or null`."""
     name = str(node.get("type", "any"))
@@ -138,6 +144,37 @@ def allowed(node: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
     words = [f"one of {enum}"] if enum else []
     words += [text.format(rules[rule]) for rule, text in _RULES.items() if rule in rules]
     return "; ".join(words)
+
+
+def pointer_of(openapi: Mapping[str, Any], path: str) -> Pointer:
+    """Return the option at a dotted path, as ytt writes it in messages: `a.b`, or `a.b[0].c`, which belongs to `a.b`.
+
+    () stands for the values as a whole, and for what is no option.
+    """
+    options = {dotted(at): at for at in _options(openapi, ())}
+    while path not in options and "[" in path:
+        path = path[: path.rindex("[")]
+    return options.get(path, ())
+
+
+def _options(node: Mapping[str, Any], at: Pointer) -> Iterator[Pointer]:
+    for name, child in node.get("properties", {}).items():
+        yield (*at, name)
+        yield from _options(child, (*at, name))
+
+
+def _reaches(values: Any, at: Pointer) -> bool:
+    for key in at:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+def _value_at(values: Any, at: Pointer) -> Any:
+    for key in at:
+        values = values[key]
+    return values
 
 
 def _keys(node: Any, document: Document, at: Pointer) -> Iterator[tuple[Pointer, Location]]:
@@ -164,33 +201,3 @@ def _json_schema(node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Poi
             # Items have no default; ytt exports one, which its keywords may refuse.
             out["items"].pop("default", None)
     return out | dict(extras.get(at, {}))
-
-
-def _annotated(name: str, node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Pointer) -> list[str]:
-    indent = "  " * (len(at) - 1)
-    lines = [f"{indent}{line}" for line in _comment(node, extras.get(at, {}), at)]
-    properties = node.get("properties")
-    if properties:
-        lines.append(f"{indent}{_scalar_key(name)}:")
-        for child_name, child in properties.items():
-            lines += _annotated(child_name, child, extras, (*at, child_name))
-        return lines
-    value = yamldoc.dump({name: default_of(node)}).removeprefix("---\n").rstrip("\n")
-    return lines + [f"{indent}{line}" for line in value.splitlines()]
-
-
-def _comment(node: Mapping[str, Any], extra: Mapping[str, Any], at: Sequence[str]) -> list[str]:
-    title = node.get("title")
-    heading = f"{title} ({dotted(at)})" if title else dotted(at)
-    facts = []
-    if not node.get("properties"):
-        facts.append(f"Type: {type_name(node)}.")
-        facts += [f"Allowed: {rule}." for rule in [allowed(node, extra)] if rule]
-        facts.append(f"Default: {json.dumps(default_of(node), ensure_ascii=False)}.")
-    paragraphs = [heading, *str(node.get("description", "")).split("\n"), *facts]
-    width = _COMMENT_WIDTH - 2 * len(at)
-    return [f"# {line}" for paragraph in paragraphs if paragraph for line in textwrap.wrap(paragraph, width)]
-
-
-def _scalar_key(name: str) -> str:
-    return yamldoc.dump({name: 0}).removeprefix("---\n").rpartition(":")[0]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Plain in YAML 1.2, but a boolean or a number to the YAML 1.1 readers of kapp-controller.
 _OLD_WORDS = re.compile(r"y|n|yes|no|on|off|[-+.0-9][0-9a-fxob_.,:+-]*", re.IGNORECASE)
+_OLD_BREAKS = frozenset("\x85\u2028\u2029")
 _EXCERPT = 160
 # A file that is wrong throughout is not told in full.
 PROBLEMS = 100
@@ -171,6 +172,9 @@ def dump_all(documents: Sequence[Any]) -> str:
 
 def _represent_text(representer: Any, text: str) -> Any:
     style = "|" if "\n" in text else "'" if _OLD_WORDS.fullmatch(text) else None
+    # Escaped, since a break of YAML 1.1 alone is folded, and empty lines at an end are one with those that follow.
+    if text.endswith("\n\n") or text == "\n" or not _OLD_BREAKS.isdisjoint(text):
+        style = '"'
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -178,8 +182,9 @@ def _yaml(kind: str) -> YAML:
     from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, not always needed
 
     yaml = YAML(typ=kind)
-    # Dates stay the text that was written: what they mean is for the schema to say.
-    yaml.constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+    # Dates stay the text that was written: what they mean is for the schema to say. A lone = or << is text to Go, too.
+    for tag in ("timestamp", "value", "merge"):
+        yaml.constructor.add_constructor(f"tag:yaml.org,2002:{tag}", lambda loader, node: loader.construct_scalar(node))
     return yaml
 
 

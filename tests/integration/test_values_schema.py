@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from carvelwright import values
+from carvelwright import values, valuesdoc
 from carvelwright.client import Client, default_values_file
 from carvelwright.steps.render import export_schema
 from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
@@ -231,7 +231,7 @@ def test_default_values_file_changes_nothing(client: Client, package: StagedPack
 
 
 def test_annotated_values_change_nothing(package: StagedPackage, exported: ValuesSchema, tmp_path: Path) -> None:
-    text = values.annotated(exported, "test")
+    text = valuesdoc.annotated(exported, "test")
     assert load(write_values(tmp_path, text)) == package.defaults()
     assert package.text(write_values(tmp_path, text)) == package.text()
 

@@ -227,7 +227,7 @@ def test_the_repository_is_copied_with_a_resource_that_points_at_it(plan: BuildP
 def test_the_values_files_carry_the_release_and_its_defaults(plan: BuildPlan, tmp_path: Path) -> None:
     labels = {"type": "object", "default": {}}
     openapi = {"type": "object", "properties": {"labels": labels, "replicas": {"type": "integer", "default": 2}}}
-    dist.write_values(plan, ValuesSchema(openapi, {}), tmp_path)
+    dist.write_values(plan, ValuesSchema(openapi, {}, [{"labels": {}, "replicas": 2}]), tmp_path)
     title = "Data values of hello.packages.example.com 1.0.0+example.1"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "hello-data-values.annotated.yaml",

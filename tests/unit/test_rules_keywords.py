@@ -24,13 +24,14 @@ OPENAPI: dict[str, Any] = {
         "list": {"type": "array", "items": {"type": "string"}, "default": ["a"]},
     },
 }
+DEFAULTS = {"name": "world", "mirror": None, "list": ["a"]}
 
 
 def problems(tmp_path: Path, line: str, key: str = "name") -> list[Problem]:
     path = tmp_path / "values-schema.yaml"
     path.write_text(f"#@data/values-schema\n---\n#! jsonschema: {line}\n{key}: x\n")
     at = (key.removesuffix("[]"), "[]") if key.endswith("[]") else (key,)
-    return keyword_problems(ValuesSchema(OPENAPI, {at: json.loads(line)}), values.load_schema(path))
+    return keyword_problems(ValuesSchema(OPENAPI, {at: json.loads(line)}, [DEFAULTS]), values.load_schema(path))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def nested(tmp_path: Path, keywords: dict[str, Any], *at: str, text: str = "a:\n
     inner = {"type": "object", "properties": {"b": {"type": "integer", "default": 1}}}
     openapi = {"type": "object", "properties": {"a": inner, "c": {"type": "integer", "default": 2}}}
     document = yamldoc.parse(text, tmp_path / "v.yaml")
-    return keyword_problems(ValuesSchema(openapi, {at: keywords}), document)
+    return keyword_problems(ValuesSchema(openapi, {at: keywords}, [{"a": {"b": 1}, "c": 2}]), document)
 
 
 def test_the_default_of_a_key_within_a_key_counts(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_null_has_to_keep_the_line_where_it_is_not_allowed(tmp_path: Path) -> No
     document = yamldoc.parse("a: 1\n", tmp_path / "v.yaml")
     for nullable, words in ((True, []), (False, ["None is not of type 'string'"])):
         openapi = {"type": "object", "properties": {"a": {"type": "string", "nullable": nullable, "default": None}}}
-        found = keyword_problems(ValuesSchema(openapi, {("a",): {"type": "string"}}), document)
+        found = keyword_problems(ValuesSchema(openapi, {("a",): {"type": "string"}}, [{"a": None}]), document)
         assert [problem.message.rpartition(": ")[2] for problem in found] == words
 
 
@@ -186,7 +187,7 @@ def test_each_line_is_looked_at(tmp_path: Path) -> None:
     openapi = {"type": "object", "properties": {name: {"type": "integer", "default": 1} for name in "abc"}}
     document = yamldoc.parse("a: 1\nb: 1\nc: 1\n", tmp_path / "v.yaml")
     extras: dict[tuple[str, ...], dict[str, Any]] = {("a",): {"typo": 1}, ("b",): {}, ("c",): {"maximum": 0}}
-    found = keyword_problems(ValuesSchema(openapi, extras), document)
+    found = keyword_problems(ValuesSchema(openapi, extras, [dict.fromkeys("abc", 1)]), document)
     assert [problem.location and problem.location.line for problem in found] == [1, 3]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from carvelwright import probe, values, yamldoc
+from carvelwright import probe, values, valuesdoc, yamldoc
 from carvelwright.errors import ConfigError
 from carvelwright.values import ValuesSchema
 
@@ -37,13 +37,14 @@ OPENAPI: dict[str, Any] = {
     },
 }
 EXTRAS: dict[tuple[str, ...], dict[str, str]] = {("limits", "cpu"): {"pattern": "^[0-9]+m$", "$comment": "millicores"}}
-SCHEMA = ValuesSchema(OPENAPI, EXTRAS)
+DEFAULTS = {"level": "low", "limits": {"cpu": None, "on": True}, "ports": [80, 443], "labels": {}}
+SCHEMA = ValuesSchema(OPENAPI, EXTRAS, [DEFAULTS])
 
 
 def test_annotated_values_are_the_defaults_in_the_schemas_order() -> None:
-    text = values.annotated(SCHEMA, "Data values of x")
+    text = valuesdoc.annotated(SCHEMA, "Data values of x")
     (data,) = yamldoc.load_all_text(text, Path("v"))
-    assert data == {"level": "low", "limits": {"cpu": None, "on": True}, "ports": [80, 443], "labels": {}}
+    assert data == DEFAULTS
     assert list(data) == ["level", "limits", "ports", "labels"]
     assert text.startswith("# Data values of x\n")
     for line in ("# Level (level)", "# How much.", '# Allowed: one of "low", "high".', '# Default: "low".'):

@@ -158,6 +158,15 @@ def test_readers_of_yaml_1_1_find_the_same_texts(data: dict[str, str]) -> None:
     assert reader.load(yamldoc.dump(data)) == data
 
 
+@pytest.mark.parametrize("text", ["\n", "a\n\n", "a\u2028b", "\x85", "a\n\u2029", "<<", "="])
+def test_what_follows_a_text_is_no_part_of_it_for_any_reader(text: str) -> None:
+    written = yamldoc.dump({"a": text}) + "\n# comment\nb: c\n"
+    for version in (None, (1, 1)):
+        reader = YAML(typ="safe", pure=True)
+        reader.version = version
+        assert reader.load(written) == {"a": text, "b": "c"}
+
+
 def test_keys_keep_their_order_and_lines_are_never_folded() -> None:
     text = yamldoc.dump({"z": "word " * 200, "a": "x\ny\n", "m": []})
     assert [line.partition(":")[0] for line in text.splitlines() if ":" in line] == ["z", "a", "m"]

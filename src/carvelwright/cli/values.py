@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carvelwright import bounds, client, files, values
+from carvelwright import bounds, client, files, values, valuesdoc
 from carvelwright.cli import options, progress
 from carvelwright.client import Client
 from carvelwright.session import at_work, lone_search
@@ -55,7 +55,15 @@ def defaults(context: Context, schema: Path | None, dialect: str) -> None:
 def annotated(context: Context) -> None:
     """Print the default values with title, description, type and allowed values as comments."""
     title, schema = _own(context)
-    _write(values.annotated(schema, title))
+    _write(valuesdoc.annotated(schema, title))
+
+
+@command.command("markdown")
+@click.pass_obj
+def markdown(context: Context) -> None:
+    """Print a page with every option: description, type, default, allowed values."""
+    title, schema = _own(context)
+    _write(valuesdoc.markdown(schema, title))
 
 
 @command.command("jsonschema")

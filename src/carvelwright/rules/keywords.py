@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from carvelwright.project.validation import dotted
-from carvelwright.values import default_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ def keyword_problems(schema: ValuesSchema, document: Document) -> list[Problem]:
     found: list[Problem] = []
     for at, keywords in schema.extras.items():
         wrong = [*_wrong_names(keywords, known, ()), *_wrong_values(keywords)]
-        wrong = wrong or list(_refused_default(schema.openapi, at, keywords))
+        wrong = wrong or list(_refused_default(schema, at, keywords))
         for message, value, expected in wrong:
             shown = None if value is None else json.dumps(value, ensure_ascii=False)
             words = f"{dotted(at).replace('.[]', '[]')}: {message}"
@@ -100,26 +99,28 @@ def _patterns(node: Any) -> Iterator[str]:
 
 
 def _refused_default(
-    openapi: Mapping[str, Any], at: Pointer, keywords: Mapping[str, Any]
+    schema: ValuesSchema, at: Pointer, keywords: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, str | None]]:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - see validation.problems()
 
     validator: Any = Draft202012Validator(dict(keywords))
-    for value in _defaults(openapi, at):
+    for value in _defaults(schema, at):
         for error in validator.iter_errors(value):
             message = f"the default does not match its JSON Schema: {error.message}"
             yield message, value, keywords.get("$comment")
 
 
-def _defaults(openapi: Mapping[str, Any], at: Pointer) -> list[Any]:
+def _defaults(schema: ValuesSchema, at: Pointer) -> list[Any]:
     """Return the default that keywords hold for; those of an array's items hold for each item of its default."""
     of_items = at[-1:] == ("[]",)
-    node: Any = openapi
-    for part in at[:-1] if of_items else at:
+    option = at[:-1] if of_items else at
+    node: Any = schema.openapi
+    for part in option:
         node = (node.get("properties") or {}).get(part) if isinstance(node, dict) else None
-    if node is None:
+    # What the schema's own rule refuses is a value that users have to give.
+    if node is None or option in schema.refused:
         return []
-    default = default_of(node)
+    default = schema.default_of(option)
     if of_items:
         return list(default or [])
     return [] if default is None and node.get("nullable") else [default]

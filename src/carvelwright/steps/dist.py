@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files, values, yamldoc
+from carvelwright import files, values, valuesdoc, yamldoc
 from carvelwright.carvel import resources
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
@@ -41,7 +41,7 @@ def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
     name = f"{plan.project.ref_name} {plan.release.version}"
     stem = plan.default_values_name.removesuffix(".yaml")
     files.write_atomic(target / f"{stem}.yaml", default_values_file(schema.openapi, Client.KCTRL_0_46))
-    files.write_atomic(target / f"{stem}.annotated.yaml", values.annotated(schema, f"Data values of {name}"))
+    files.write_atomic(target / f"{stem}.annotated.yaml", valuesdoc.annotated(schema, f"Data values of {name}"))
     files.write_atomic(target / "values.schema.json", values.json_schema(schema, f"Data values of {name}"))
 
 

@@ -14,7 +14,6 @@ from carvelwright.steps import bundle, exported, rendered
 from carvelwright.steps.exported import Sources
 from carvelwright.store import Store
 from carvelwright.tools import ytt
-from carvelwright.values import ValuesSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from carvelwright.errors import Problem
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.values import ValuesSchema
 
 _YAML = (".yaml", ".yml")
 
@@ -31,7 +31,7 @@ def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
     """Export a project's values schema with ytt."""
     path = root / config.VALUES_SCHEMA
     sources = _sources(path, files.read_bytes(path, bounds.FILE.size), root / config.BUNDLE_CONFIG)
-    return ValuesSchema(*exported.project_schema(root, tools.ytt, sources))
+    return values.values_schema(*exported.project_schema(root, tools.ytt, sources))
 
 
 def export_file(schema: Path, content: bytes, tools: Toolchain) -> ValuesSchema:
@@ -40,7 +40,7 @@ def export_file(schema: Path, content: bytes, tools: Toolchain) -> ValuesSchema:
     named = schema if schema.suffix in _YAML else schema.parent / config.VALUES_SCHEMA
     sources = _sources(named, content, None)
     with files.temporary_directory(Path(tempfile.gettempdir()), "carvelwright.") as scratch:
-        return ValuesSchema(*exported.schema_in(scratch, tools.ytt, sources))
+        return values.values_schema(*exported.schema_in(scratch, tools.ytt, sources))
 
 
 def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Sources:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import process, yamldoc
+from carvelwright import jsondoc, process, yamldoc
 from carvelwright.errors import CarvelwrightError, ExitCode, Location
 
 if TYPE_CHECKING:
@@ -21,17 +22,40 @@ _NOISE = re.compile(r"^ytt: Error:\s*", re.MULTILINE)
 _REFUSED_HINT = (
     "correct the file and key that ytt names above; `carvelwright values table` lists every key and its type"
 )
+# ytt reports what its validations refuse only in these words. A test holds them to the pinned ytt.
+_INVALID = "Validating final data values:"
+_REFUSED = re.compile(r"^  (?P<path>\S.*)\n    from: .*\n(?P<rules>(?:(?!  \S)(?:.*)\n)*)", re.MULTILINE)
+_RULE = re.compile(r"^    - must be: (?P<rule>(?:.|\n)*?) \(by: .+:[0-9]+\)$", re.MULTILINE)
+_UNCHECKED = "--dangerous-data-values-disable-validation"
 _ENDLESS_HINT = "search bundle/config and the values schema for an endless loop or one with too much output"
 
 
-def render(tool: Tool, config: Path, values: Sequence[Path] = (), *, step: str, timeout: float = _SECONDS) -> bytes:
+@dataclass(frozen=True, slots=True)
+class DataValues:
+    """Final data values, and the validations that refuse some: pairs of a path as ytt writes it and of a rule."""
+
+    values: dict[str, Any]
+    refused: tuple[tuple[str, str], ...]
+
+
+def render(
+    tool: Tool,
+    config: Path,
+    values: Sequence[Path] = (),
+    *,
+    step: str,
+    validate: bool = True,
+    timeout: float = _SECONDS,
+) -> bytes:
     """Render a bundle's config directory with data values files, as the server does; returns YAML documents.
 
+    `validate=False` renders also with values that the schema's validations refuse, as kctrl does to lock images.
     CarvelwrightError (CONFIG) carries ytt's own message, which names file, line and key.
     """
     seen_from = _seen_from(config, config)
-    files = [argument for path in values for argument in ("--data-values-file", _named(path, seen_from, step))]
-    arguments = ["-f", _named(config, seen_from, step), *files]
+    arguments = ["-f", _named(config, seen_from, step), *_values_arguments(values, seen_from, step)]
+    if not validate:
+        arguments.append(_UNCHECKED)
     return _run(tool, arguments, step=step, timeout=timeout, cwd=seen_from)
 
 
@@ -56,6 +80,45 @@ def values_schema(tool: Tool, directory: Path, schema: Path, *, step: str) -> di
             step=step,
         )
     return node
+
+
+def data_values(tool: Tool, directory: Path, values: Sequence[Path] = (), *, step: str) -> DataValues:
+    """Return the data values that a schema and values files make, and what its validations refuse of them.
+
+    `directory` holds the schema and what it loads.
+    """
+    seen_from = _seen_from(directory, directory)
+    arguments = ["-f", _named(directory, seen_from, step), *_values_arguments(values, seen_from, step)]
+    # JSON: ytt's YAML has texts that other readers take for numbers or keys to merge.
+    arguments += ["--data-values-inspect", "-o", "json"]
+    try:
+        refused: tuple[tuple[str, str], ...] = ()
+        output = _run(tool, arguments, step=step, timeout=_SECONDS, cwd=seen_from)
+    except CarvelwrightError as error:
+        if not is_invalid(error):
+            raise
+        refused = _refused_values(error.details or "")
+        output = _run(tool, [*arguments, _UNCHECKED], step=step, timeout=_SECONDS, cwd=seen_from)
+    # A schema without keys has no values at all.
+    content = jsondoc.parse(output) if output.strip() else {}
+    return DataValues(content if isinstance(content, dict) else {}, refused)
+
+
+def is_invalid(error: CarvelwrightError) -> bool:
+    """Tell whether ytt refused only what the values are: templates and types are right, a validation fails."""
+    return (error.details or "").startswith(_INVALID)
+
+
+def _refused_values(message: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (refused["path"], rule["rule"])
+        for refused in _REFUSED.finditer(f"{message}\n")
+        for rule in _RULE.finditer(refused["rules"])
+    )
+
+
+def _values_arguments(values: Sequence[Path], seen_from: Path | None, step: str) -> list[str]:
+    return [argument for path in values for argument in ("--data-values-file", _named(path, seen_from, step))]
 
 
 def _seen_from(path: Path, directory: Path) -> Path | None:
