@@ -19,6 +19,7 @@ crane push "$layout" "$to/whereabouts:$tag" > /dev/null 2>&1
 cp -r "$project/bundle/config" "$out/bundle/config"
 cp -r "$crds" "$out/bundle/config/crds"
 cp "$project/values-schema.yaml" "$out/bundle/config/"
+cp -r "$(dirname "$0")/../src/carvelwright/library" "$out/bundle/config/carvelwright"
 cat > "$out/bundle/config/release.star" << EOF
 version = "$version"
 upstream = "${version%%+*}"
@@ -37,7 +38,7 @@ bundle=$(awk '/image:/ {print $2}' "$out/bundle.lock")
 {
   printf 'apiVersion: data.packaging.carvel.dev/v1alpha1\nkind: Package\nmetadata: {name: %s.%s}\n' "$name" "$version"
   printf 'spec:\n  refName: %s\n  version: %s\n  valuesSchema:\n    openAPIv3:\n' "$name" "$version"
-  ytt -f "$project/values-schema.yaml" --data-values-schema-inspect -o openapi-v3 |
+  ytt -f "$out/bundle/config" --data-values-schema-inspect -o openapi-v3 |
     awk '/^    dataValues:/ {inside = 1; next} inside'
   printf '  template:\n    spec:\n      fetch: [{imgpkgBundle: {image: "%s"}}]\n' "$bundle"
   printf '      template: [{ytt: {paths: [config/]}}, {kbld: {paths: ["-", .imgpkg/images.yml]}}]\n      deploy: [{kapp: {}}]\n'

@@ -117,7 +117,7 @@ def _rewritten(lines: list[str], path: Path, problems: list[Problem]) -> Iterato
         elif annotation and annotation["name"] == "desc":
             continue
         elif annotation:
-            block.arguments += [annotation["arguments"] or ""]
+            block.arguments += [(annotation["arguments"] or "").strip()]
             yield line
         elif _BETWEEN.match(line):
             yield line

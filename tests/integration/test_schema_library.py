@@ -232,6 +232,8 @@ count: 1
         ("count",): {"not": {"multipleOf": 2}},
     }
     assert list(found["loose", "name"]["x-order"]) == ["b", "a"]
+    schema.write_bytes(schema.read_bytes().replace(b"\n", b"\r\n"))
+    assert export(schema, toolset).extras == found
 
 
 DOCUMENTS = """\

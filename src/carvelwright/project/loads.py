@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 # The directory of carvelwright's library in a bundle's config directory: load("/carvelwright/rules.star", "cpu").
 LIBRARY = "carvelwright"
 _PRIVATE = "_ytt_lib"
-# A statement of Starlark, a line of a YAML template or of a text template.
-_LOAD = re.compile(rb"^(?:[ \t]*#@|.*\(@-?)?[ \t]*load\(\s*(?P<quote>[\"'])(?P<name>[^\"'\n]+)(?P=quote)", re.MULTILINE)
+_LOAD = re.compile(rb"load\(\s*(?P<quote>[\"'])(?P<name>[^\"'\n]+)(?P=quote)")
+# What stands before it: nothing in Starlark, the marks of code in a YAML template and in a text template.
+_BEFORE = re.compile(rb"(?:#@|.*\(@-?)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ def _loads(content: bytes, file: str, root: str) -> list[_Load]:
     """Return what a file loads, `root` being what `/` means in it; names that ytt does not accept are left out."""
     found = []
     for match in _LOAD.finditer(content):
+        if not _BEFORE.fullmatch(content[content.rfind(b"\n", 0, match.start()) + 1 : match.start()].lstrip()):
+            continue
         directory, path = file.rpartition("/")[0], match["name"].decode(errors="replace")
         base, start = root, directory
         if path.startswith("@"):
