@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -47,6 +48,15 @@ class Step:
     def count_packages(self, done: int, total: int) -> None:
         """Say how many Go packages are compiled, of those that have to be."""
         self.describe(f"{done} of {total} packages")
+
+
+# What moves a cursor, colours, rings or turns the direction of writing; a line's end and a tab may stand.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: what is not to be printed stands as its escape sequence."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class Reporter(Protocol):

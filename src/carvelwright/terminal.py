@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from carvelwright.report import Recorder, Step, StepRecord, line
+from carvelwright.report import Recorder, Step, StepRecord, line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,24 +30,24 @@ class TerminalReporter(Recorder):
 
     def note(self, text: str) -> None:
         """Write a line above those of the running steps."""
-        self._console.print(Text(f"  {text}"), soft_wrap=True)
+        self._console.print(Text(printable(f"  {text}")), soft_wrap=True)
 
     def _started(self, step: Step) -> None:
         if self._progress is None:
             self._progress = _progress(self._console)
             self._progress.start()
-        self._tasks[step] = self._progress.add_task(step.name, total=None, detail="")
+        self._tasks[step] = self._progress.add_task(printable(step.name), total=None, detail="")
 
     def _changed(self, step: Step) -> None:
         with self._lock:
             if self._progress is not None and step in self._tasks:
-                self._progress.update(self._tasks[step], detail=step.detail)
+                self._progress.update(self._tasks[step], detail=printable(step.detail))
 
     def _ended(self, step: Step, record: StepRecord, state: str) -> None:
         if self._progress is None:
             return
         self._progress.remove_task(self._tasks.pop(step))
-        self._console.print(Text(line(record, state, step.detail), style=_STYLES[state]), soft_wrap=True)
+        self._console.print(Text(printable(line(record, state, step.detail)), style=_STYLES[state]), soft_wrap=True)
         if not self._tasks:
             # Nothing is left behind when the command ends between two steps, in whatever way.
             self._progress.stop()

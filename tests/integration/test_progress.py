@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_terminal(project: PackageProject, *arguments: str, columns: int) -> str:
+def on_terminal(project: PackageProject, *arguments: str, columns: int, code: int = 0) -> str:
     """Run a command with both outputs on a terminal and return what it wrote there."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -46,7 +46,7 @@ def on_terminal(project: PackageProject, *arguments: str, columns: int) -> str:
             break
         seen += chunk
     os.close(screen)
-    assert command.wait() == 0, seen.decode()
+    assert command.wait() == code, seen.decode()
     return seen.decode().replace("\r", "\n")
 
 
@@ -93,3 +93,15 @@ def test_a_compilation_counts_its_packages_and_fails_without_their_names(hello: 
     details = outcome.err.partition("error: ")[2].splitlines()
     assert details[1].split() == ["#", "example.com/hello"]
     assert "undefined: nonsense" in details[2]
+
+
+def test_words_of_others_do_nothing_to_a_terminal(hello: PackageProject) -> None:
+    name = "\x1b[31mred\x07\x9b\u202e"
+    (hello.root / f"package/{name}.txt").touch()
+    (hello.root / f"bundle/config/.{name}").touch()
+    for command in ("check", "build"):
+        seen = ESCAPES.sub("", on_terminal(hello, command, columns=80, code=3))
+        assert not set(seen) & set("\x1b\x07\x9b\u202e"), seen
+        shown = seen.replace("\n", "")
+        assert r"package/\x1b[31mred\x07\x9b\u202e.txt: unknown file, which nothing reads" in shown
+    assert r"bundle/config/.\x1b[31mred\x07" in hello.run("build").err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.report import Recorder, StepRecord, StreamReporter, line
+from carvelwright.report import Recorder, StepRecord, StreamReporter, line, printable
 from carvelwright.terminal import TerminalReporter
 
 if TYPE_CHECKING:
@@ -106,3 +106,8 @@ def test_colours_unless_they_are_not_wanted(environment: dict[str, str], coloure
 def test_the_line_of_a_long_compilation_fits_a_terminal_of_80_columns() -> None:
     record = StepRecord("compile whereabouts for linux/arm64", 1234.5, reused=False)
     assert len(line(record, "done", "1000 of 1000 packages")) <= 80
+
+
+def test_a_text_is_shown_without_what_would_move_a_cursor_or_ring() -> None:
+    assert printable("é\t日本\n  x") == "é\t日本\n  x"
+    assert printable("\x1b]0;a\x07\r\x00\x7f\x9b\u202e\u2028") == r"\x1b]0;a\x07\r\x00\x7f\x9b\u202e\u2028"

@@ -429,4 +429,4 @@ def test_a_word_that_is_a_boolean_to_ytt_is_found_in_its_line_with_the_remedy(tm
     for found in (problem, label):
         assert found.found == str(value).lower()
         assert found.hint
-        assert found.hint.startswith("put it in quotes: without, y, yes, on, n, no and off are booleans")
+        assert found.hint.startswith("put it in quotes: without them, y, yes, on, n, no and off are booleans")

@@ -12,7 +12,12 @@ from carvelwright.rules.contents import content_findings
 from carvelwright.rules.objects import Finding
 
 RBAC = "rbac.authorization.k8s.io/v1"
-NOT_TEXT = ("text", "put it in quotes")
+QUOTE = "put it in quotes"
+QUOTE_WORD = "put it in quotes: without them, y, yes, on, n, no and off are booleans"
+
+
+def text_expected(value: Any) -> tuple[str, str]:
+    return "text", QUOTE_WORD if isinstance(value, bool) else QUOTE
 
 
 def thing(kind: str = "ConfigMap", group: str = "v1", /, **more: Any) -> dict[str, Any]:
@@ -66,7 +71,9 @@ def test_shapes(change: dict[str, Any], place: str, word: str, expected: str) ->
     document = thing() | change
     at = tuple(place.split("."))
     found = objects.walk(document, at)
-    assert list(objects.shape_findings(document)) == [Finding(at, f"{word} {place}", found, expected)]
+    assert list(objects.shape_findings(document)) == [
+        Finding(at, f"{word} {place}", found, expected, QUOTE if isinstance(found, int) else None)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +253,13 @@ def test_keys_of_labels_and_annotations(field: str, word: str) -> None:
     wrong: list[Any] = ["-a", "a b", "a/b/c", "/a", "a/", "", LONG + "a", "a_b/c", 1, None]
     for key in wrong:
         assert labelled(**{field: {key: "x"}}) == [
-            Finding(("metadata", field, key), f"wrong key of {word} {key}", key, "NAME or PREFIX/NAME")
+            Finding(
+                ("metadata", field, key),
+                f"wrong key of {word} {key}",
+                key,
+                "NAME or PREFIX/NAME",
+                QUOTE if key == 1 else None,
+            )
         ]
     keys = ("a", "A.b_c-D", f"{'a.' * 126}a/{LONG}", "example.com/a")
     assert labelled(**{field: dict.fromkeys(keys, "x")}) == []
@@ -262,7 +275,7 @@ def test_values_of_labels_and_annotations_are_text(field: str, word: str) -> Non
     not_text: list[Any] = [1, 0, True, False, [], {}, 1.5]
     for value in not_text:
         assert labelled(**{field: {"a": value}}) == [
-            Finding(("metadata", field, "a"), f"{word} a is not text", value, *NOT_TEXT)
+            Finding(("metadata", field, "a"), f"{word} a is not text", value, *text_expected(value))
         ]
     assert labelled(**{field: {"a": "", "b": None, "c": LONG}}) == []
     no_maps: list[Any] = ["x", ["x"], 0, False]
@@ -311,12 +324,12 @@ def test_keys_and_shape_of_content(kind: str, field: str) -> None:
     wrong: list[Any] = ["a/b", "..a", ".", "", "a" * 254, 1]
     for key in wrong:
         assert list(content_findings(thing(kind, **{field: {key: "MQ=="}}))) == [
-            Finding((field, key), f"wrong key of {field}", key, names.CONFIG_KEY)
+            Finding((field, key), f"wrong key of {field}", key, names.CONFIG_KEY, QUOTE if key == 1 else None)
         ]
     not_text: list[Any] = [1, True, [], {}]
     for value in not_text:
         assert list(content_findings(thing(kind, **{field: {"a": value}}))) == [
-            Finding((field, "a"), f"the value of {field} a is not text", value, *NOT_TEXT)
+            Finding((field, "a"), f"the value of {field} a is not text", value, *text_expected(value))
         ]
     fine: Any = {"a" * 253: "MQ==", ".a": "", "A_b-c": None}
     assert list(content_findings(thing(kind, **{field: fine}))) == []

@@ -171,8 +171,10 @@ def test_names_of_containers() -> None:
     at = (*TEMPLATE, "containers")
     assert found == [
         *(
-            Finding((*at, index, "name"), "not a name for a container", containers[index]["name"], names.DNS_LABEL)
-            for index in (1, 2, 3, 4)
+            Finding(
+                (*at, index, "name"), "not a name for a container", containers[index]["name"], names.DNS_LABEL, hint
+            )
+            for index, hint in ((1, None), (2, None), (3, "put it in quotes"), (4, None))
         ),
         Finding((*at, 5, "name"), "two containers of one name", "a", "a name for each"),
         Finding((*at, 6, "name"), "two containers of one name", "a" * 63, "a name for each"),
@@ -190,15 +192,15 @@ def test_environment_variables() -> None:
     env.append({"name": "C", "value": True})
     assert list(workload_findings(workload(env=env))) == [
         *(
-            Finding((*FIRST, "env", index, "name"), "an environment variable without a name", found, "text")
-            for index, found in ((2, None), (3, ""), (4, 1))
+            Finding((*FIRST, "env", index, "name"), "an environment variable without a name", found, "text", hint)
+            for index, found, hint in ((2, None, None), (3, "", None), (4, 1, "put it in quotes"))
         ),
         Finding(
             (*FIRST, "env", 5, "value"),
             "the value of environment variable C is not text",
             True,
             "text",
-            "put it in quotes",
+            "put it in quotes: without them, y, yes, on, n, no and off are booleans",
         ),
     ]
 

@@ -72,7 +72,8 @@ def report(failure: Failure) -> int:
     """Write an error for people; returns the exit code."""
     # What was written before stands before.
     sys.stdout.flush()
-    click.echo("error: " + "\n".join(failure.lines), err=True)
+    # click would drop escape sequences silently; the stream shows them as text.
+    click.echo("error: " + "\n".join(failure.lines), err=True, color=True)
     return int(failure.exit_code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from carvelwright.cli.streams import drawing
 from carvelwright.report import Recorder, StreamReporter
 
 if TYPE_CHECKING:
@@ -23,5 +24,5 @@ def reporter(context: Context, *, quiet: bool = False) -> Recorder:
     if sys.stderr.isatty() and context.environment.get("TERM", "") not in _NO_CURSOR:
         from carvelwright.terminal import TerminalReporter  # noqa: PLC0415 - slow to import, not always needed
 
-        return TerminalReporter(sys.stderr, context.environment)
+        return TerminalReporter(drawing(sys.stderr), context.environment)
     return StreamReporter(sys.stderr)

@@ -8,9 +8,10 @@ import os
 import select
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.report import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,46 @@ class _Descriptor(io.RawIOBase):
             except OSError as error:
                 self.failure = error
         return size
+
+
+class _Text(io.TextIOWrapper):
+    """Text for people: what a file, a tool or a registry says does nothing to their terminal."""
+
+    def write(self, text: str, /) -> int:
+        return super().write(printable(text))
+
+    def draw(self, text: str) -> int:
+        """Write what moves the cursor and colours on purpose."""
+        return super().write(text)
+
+
+class _Drawing(io.TextIOBase):
+    """The same stream for whoever draws on the terminal, and escapes the words of others."""
+
+    def __init__(self, stream: _Text) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def write(self, text: str, /) -> int:
+        return self._stream.draw(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def drawing(stream: TextIO) -> TextIO:
+    """Return a stream of `guarded` as one that takes control characters; another one as it is."""
+    return cast("TextIO", _Drawing(stream)) if isinstance(stream, _Text) else stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +145,4 @@ def _text(descriptor: _Descriptor, like: TextIO | None, *, line_buffering: bool)
     # Of a name that the terminal cannot show, the number is shown.
     encoding = like.encoding if like is not None else "utf-8"
     buffer = io.BufferedWriter(descriptor)
-    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace", line_buffering=line_buffering)
+    return _Text(buffer, encoding=encoding, errors="backslashreplace", line_buffering=line_buffering)

@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import names
-from carvelwright.rules.objects import QUOTE, Finding, kind_of, quoting
+from carvelwright.rules.objects import Finding, kind_of, quoting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ def _value_findings(field: str, key: Any, value: Any, *, is_base64: bool) -> Ite
     if value is None:
         return
     if not isinstance(value, str):
-        yield Finding((field, key), f"the value of {field} {key} is not text", value, "text", QUOTE)
+        yield Finding((field, key), f"the value of {field} {key} is not text", value, "text", quoting(value))
     elif is_base64 and not _is_base64(value):
         hint = "write plain text below stringData" if field == "data" else "write plain text below data"
         yield Finding((field, key), f"the value of {field} {key} is not base64", value, "base64", hint)

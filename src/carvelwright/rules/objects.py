@@ -34,8 +34,9 @@ _BUILT_IN = {
 _OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "IngressClass", "Namespace"}
 _OF_THE_CLUSTER |= {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "PersistentVolume"}
 _OF_THE_CLUSTER |= {"APIService", "PriorityClass", "StorageClass"}
+_QUOTE = "put it in quotes"
 # ytt reads YAML 1.1.
-QUOTE = "put it in quotes: without, y, yes, on, n, no and off are booleans, and digits are a number"
+_QUOTE_WORD = f"{_QUOTE}: without them, y, yes, on, n, no and off are booleans"
 # The API server adds 11 characters for the Jobs of a CronJob.
 _CRON_JOB_LIMIT = 52
 
@@ -103,7 +104,7 @@ def shape_findings(document: Any) -> Iterator[Finding]:
         value = document.get(key)
         if not isinstance(value, str) or not value or value.count("/") > (key == "apiVersion"):
             expected = "GROUP/VERSION or VERSION" if key == "apiVersion" else "text"
-            yield _wrong((key,), value, expected)
+            yield _wrong((key,), value, expected, _quoting_scalar(value))
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         yield _wrong(("metadata",), metadata, "a map with name")
@@ -111,7 +112,8 @@ def shape_findings(document: Any) -> Iterator[Finding]:
     if not metadata.get("generateName") or metadata.get("name") is not None:
         yield from _text(metadata, "name")
     elif not isinstance(metadata["generateName"], str):
-        yield _wrong(("metadata", "generateName"), metadata["generateName"], "text")
+        found = metadata["generateName"]
+        yield _wrong(("metadata", "generateName"), found, "text", _quoting_scalar(found))
     # An empty one is the same as none.
     if metadata.get("namespace") not in (None, ""):
         yield from _text(metadata, "namespace")
@@ -147,7 +149,7 @@ def _pair_findings(key: Any, value: Any, at: Path, valid: Callable[[str], bool] 
     if not isinstance(key, str) or not names.is_label_key(key if valid else key.lower()):
         yield Finding(at, f"wrong key of {kind} {key}", key, "NAME or PREFIX/NAME", quoting(key))
     if value is not None and not isinstance(value, str):
-        yield Finding(at, f"{kind} {key} is not text", value, "text", QUOTE)
+        yield Finding(at, f"{kind} {key} is not text", value, "text", quoting(value))
     elif valid and value and not valid(value):
         expected = "63 characters at most: letters, digits, - _ . between letters or digits"
         yield Finding(at, f"wrong value of {kind} {key}", value, expected)
@@ -178,8 +180,12 @@ def _name_findings(document: Mapping[str, Any], name: str) -> Iterator[Finding]:
 
 
 def quoting(value: Any) -> str | None:
-    """Return the hint for what was to be text and is none for want of quotes."""
-    return QUOTE if isinstance(value, bool | int | float) else None
+    """Return the hint for what was to be text and is none, which is mostly for want of quotes."""
+    return None if value is None or isinstance(value, str) else _QUOTE_WORD if isinstance(value, bool) else _QUOTE
+
+
+def _quoting_scalar(value: Any) -> str | None:
+    return None if isinstance(value, list | dict) else quoting(value)
 
 
 def walk(node: Any, path: Path) -> Any:
@@ -192,10 +198,10 @@ def walk(node: Any, path: Path) -> Any:
 def _text(metadata: Mapping[str, Any], key: str) -> Iterator[Finding]:
     value = metadata.get(key)
     if not isinstance(value, str) or not value:
-        yield _wrong(("metadata", key), value, "text")
+        yield _wrong(("metadata", key), value, "text", _quoting_scalar(value))
 
 
-def _wrong(at: Path, value: Any, expected: str) -> Finding:
+def _wrong(at: Path, value: Any, expected: str, hint: str | None = None) -> Finding:
     where = ".".join(str(part) for part in at)
     none = value is None or value == ""
-    return Finding(at, f"no {where}" if none else f"wrong value of {where}", value, expected, quoting(value))
+    return Finding(at, f"no {where}" if none else f"wrong value of {where}", value, expected, hint)

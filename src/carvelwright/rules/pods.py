@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import names
-from carvelwright.rules.objects import QUOTE, Finding, Path, kind_of, label_findings, quoting, walk
+from carvelwright.rules.objects import Finding, Path, kind_of, label_findings, quoting, walk
 from carvelwright.rules.ports import number_findings, protocol_findings, target_findings
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _container_findings(container: Mapping[str, Any], at: Path, volumes: set[Any
         value = variable.get("value")
         if value is not None and not isinstance(value, str):
             message = f"the value of environment variable {variable.get('name')} is not text"
-            yield Finding((*here, "value"), message, value, "text", QUOTE)
+            yield Finding((*here, "value"), message, value, "text", quoting(value))
     for index, mount in _indexed(container.get("volumeMounts")):
         if mount.get("name") not in volumes:
             yield Finding((*at, "volumeMounts", index, "name"), "no volume of this name", mount.get("name"))
