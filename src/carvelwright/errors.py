@@ -91,7 +91,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return the end of a message that suggests the name most like a mistyped word; empty where none is."""
     from difflib import get_close_matches  # noqa: PLC0415 - slow to import, seldom needed
 
-    close = get_close_matches(word, list(names), 1)
+    close = get_close_matches(word, list(names))
     return f"; did you mean {close[0]}?" if close else ""
 
 

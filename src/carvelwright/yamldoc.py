@@ -99,6 +99,8 @@ class Document:
 
 def _spellings(key: str | int | None) -> list[str]:
     """Return how a key may stand in a file; what is not text there (`True`, null) has several ways."""
+    if isinstance(key, str):
+        return [key]
     return [str(key), str(key).lower(), *(["null", "~", ""] if key is None else [])]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.errors import CarvelwrightError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
 from carvelwright.report import StreamReporter
 from carvelwright.rules import values_schema
 from carvelwright.uses.check import check
@@ -51,15 +51,18 @@ def test_a_project_that_cannot_be_read_has_its_values_schema_checked_all_the_sam
     assert problems(hello)[2:] == [f"{VALUES}:17:1: name: 'patern' is not a keyword of JSON Schema"]
 
 
-@pytest.mark.parametrize("line", ["tools: 1", "tools: [nowhere]", "- a", "go: [1"])
-def test_without_tools_the_values_schema_is_not_checked(hello: PackageProject, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "checked"), [("", True), ("tools: 1", True), ("- a", True), ("go: [1", True), ("tools: [nowhere]", False)]
+)
+def test_the_values_schema_of_a_broken_project_is_checked_where_tools_are_found(
+    hello: PackageProject, line: str, checked: bool
+) -> None:
     hello.replace(VALUES, PATTERN, '{"patern": "^[a-z]+$"')
-    text = (hello.root / BUILD).read_text()
-    (hello.root / BUILD).write_text(
-        line if line == "- a" else text.replace("tools: []", line).replace("go: 1.27.3\n", "")
-    )
-    assert problems(hello)
-    assert not any(problem.startswith(VALUES) for problem in problems(hello))
+    text = (hello.root / BUILD).read_text().replace("go: 1.27.3\n", "unknown: 1\n")
+    (hello.root / BUILD).write_text(line if line == "- a" else text.replace("tools: []", line))
+    found = problems(hello)
+    assert found[0].startswith(BUILD)
+    assert any(problem.startswith(VALUES) for problem in found) is checked
 
 
 def test_a_missing_values_schema_is_told_once(hello: PackageProject) -> None:
@@ -80,17 +83,17 @@ def test_what_is_wrong_with_the_pins_of_tools_is_a_problem_of_the_project(hello:
 
 def test_what_the_client_does_with_a_schema_is_told(hello: PackageProject, toolset: Toolchain) -> None:
     text = (hello.root / VALUES).read_text()
-    extra = '#@schema/nullable\nextra:\n  a: 1\nlist:\n- ""\n#@schema/default ["a: {} b"]\ndeep:\n- ""\n'
+    extra = 'top:\n  #@schema/nullable\n  extra:\n    a: 1\n#@schema/default ["a: {} b"]\ndeep:\n- ""\n'
     (hello.root / VALUES).write_text(f"{text}\n{extra}")
     found = values_schema.schema_problems(hello.root, toolset)
     assert [(str(p.location).rpartition("/")[2], p.message, p.hint) for p in found] == [
         (
-            f"{VALUES}:25:1",
+            f"{VALUES}:24:1",
             "the client removes ` {}` after a colon from its default",
             "remove `: {}` from the text; in JSON write `:{}`",
         ),
         (
-            f"{VALUES}:20:1",
+            f"{VALUES}:21:3",
             "the client writes it expanded, although its default is null",
             "remove nullable here, and add an option that enables the feature",
         ),
@@ -103,6 +106,11 @@ def test_what_ytt_refuses_is_told(hello: PackageProject, toolset: Toolchain) -> 
     assert problem.location
     assert problem.location.file == hello.root / VALUES
     assert "min_lenn" in (problem.found or "")
+
+
+def test_the_problems_of_the_input_stay_as_they_are(tmp_path: Path) -> None:
+    problems = [Problem("one"), Problem("two")]
+    assert values_schema.refusal(ConfigError(problems), Location(tmp_path)) == problems
 
 
 def test_refusals_are_problems_of_the_input_or_errors_of_their_own(tmp_path: Path) -> None:

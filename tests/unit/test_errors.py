@@ -49,6 +49,16 @@ def test_error_indents_details_and_ends_with_the_hint() -> None:
     assert str(error) == "bad"
 
 
+def test_error_without_place_details_and_hint_is_its_message() -> None:
+    assert CarvelwrightError("bad", exit_code=ExitCode.CONFIG).lines() == ["bad"]
+    assert CarvelwrightError("bad", exit_code=ExitCode.CONFIG, step="render").step == "render"
+
+
+def test_details_keep_their_indentation_and_lose_empty_lines_at_the_end() -> None:
+    error = CarvelwrightError("bad", exit_code=ExitCode.CONFIG, details="  one\n\ntwo \n\n")
+    assert error.lines() == ["bad", "      one", "    ", "    two"]
+
+
 def test_config_error_counts_and_lists_every_problem() -> None:
     error = ConfigError([Problem("one"), Problem("two", hint="h")], what="x")
     assert error.exit_code is ExitCode.CONFIG

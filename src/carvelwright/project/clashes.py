@@ -34,14 +34,14 @@ def problems(build: Document, bundle: Path, schema: Path) -> list[Problem]:
     data = build.data
     images = data.get("images", [])
     taken = {REPOSITORY_NAME: "the package repository", data["refName"]: "the bundle"}
-    found = _clashes(build, _images(images), taken, key=False)
+    found = _clashes(build, _images(images), taken)
     for number, image in enumerate(images):
         found += _clashes(build, _programs(image, number), {}, key=True)
-    found += _clashes(build, _crds(data), _bundled_crds(bundle), key=False)
+    found += _clashes(build, _crds(data), _bundled_crds(bundle))
     return [*found, *_staged(data, bundle, schema), *loads.problems(schema, bundle)]
 
 
-def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str], *, key: bool) -> list[Problem]:
+def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str], *, key: bool = False) -> list[Problem]:
     owners, found = dict(taken), []
     for name, pointer, what in named:
         if name in owners:

@@ -67,7 +67,7 @@ def _wrong_names(node: Any, known: set[str], at: Pointer) -> Iterator[tuple[str,
 def _near(name: str, known: set[str]) -> str:
     import difflib  # noqa: PLC0415 - almost never needed
 
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+    near = difflib.get_close_matches(name, sorted(known))
     return f" such as {near[0]}" if near else ""
 
 
