@@ -172,7 +172,8 @@ func (a *attachment) settle(ctx context.Context, got grant) (verdict, error) {
 		if found, err = a.reservation(ctx, got.ip); err != nil {
 			return contested, err
 		}
-		if found != nil && !a.owns(found, a.config.GetPodRef()) {
+		// One that names no interface may be that of another interface of the pod, which still has it.
+		if found != nil && (!a.owns(found, a.config.GetPodRef()) || got.fresh && found.Spec.IfName == "") {
 			return a.disown(ctx, got)
 		}
 	}

@@ -183,6 +183,12 @@ func TestAnAddressReservedForAnotherPodIsNotGiven(t *testing.T) {
 		t.Errorf("allocated %q", got)
 	}
 	expectLeft(t, api, "10.0.0.0-29 2 default/a", "10.0.0.1 default/other", "10.0.0.2 default/a")
+	// Nor is one of the pod itself that does not name its interface, as versions before 0.8 wrote them.
+	unnamed := reservation("10.0.0.1", "default/a")
+	unnamed.Spec.IfName = ""
+	if got := mustAllocate(t, attached(cluster(unnamed), "a", "net2", "10.0.0.0/29")); !slices.Equal(got, []string{"10.0.0.2"}) {
+		t.Errorf("allocated %q", got)
+	}
 }
 
 func TestAReservationThatAppearsMeanwhileMakesTheAddressAnothers(t *testing.T) {

@@ -146,6 +146,8 @@ type server struct {
 	lock    sync.Mutex
 	waiting []*request
 	running []*process
+	// last is whose request was answered last.
+	last *process
 	// errors is the share of requests that fail.
 	errors float64
 	// trace is what happened, if it is kept.
@@ -245,7 +247,12 @@ func (s *server) answer(r *rand.Rand) bool {
 		return cmp.Or(cmp.Compare(a.by.name, b.by.name), cmp.Compare(a.what, b.what))
 	})
 	i := r.IntN(len(s.waiting))
+	// Every other time the same process goes on, so that one also gets far ahead of the others.
+	if same := slices.IndexFunc(s.waiting, func(each *request) bool { return each.by == s.last }); same >= 0 && r.IntN(2) == 0 {
+		i = same
+	}
 	next := s.waiting[i]
+	s.last = next.by
 	s.waiting = slices.Delete(s.waiting, i, i+1)
 	what := answered
 	if r.Float64() < s.errors {

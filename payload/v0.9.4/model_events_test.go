@@ -169,13 +169,19 @@ func (w *world) eventAnew(r *rand.Rand) {
 		w.late = append(w.late, before...)
 	}
 	p.busy = true
-	stopped, broken, tidy := r.IntN(2) == 0, w.broken(r), r.IntN(4) > 0
+	stopped, broken, tidy := r.IntN(3), w.broken(r), r.IntN(4) > 0
 	w.log("  of %s", p.name)
-	w.act(func() {
+	stop := func() {
 		for _, each := range before {
-			if stopped {
-				w.del(each)
-			}
+			w.del(each)
+		}
+	}
+	if stopped == 0 {
+		w.act(stop)
+	}
+	w.act(func() {
+		if stopped == 1 {
+			stop()
 		}
 		w.setUp(p, broken, tidy)
 	})
