@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carvelwright.platform import Platform
-    from carvelwright.project.config import ImageConfig, Package, Release
+    from carvelwright.project.config import Package, Release
+    from carvelwright.project.images import GoImage
     from carvelwright.reference import Reference, Repository
 
 LATEST = "latest"
@@ -36,7 +37,7 @@ class BuildOptions:
 class ImagePlan:
     """One image: its configuration with the release filled in, and the tag it is pushed to."""
 
-    config: ImageConfig
+    config: GoImage
     target: Reference
 
 
@@ -78,6 +79,7 @@ class BuildPlan:
             "platforms": [str(platform) for platform in self.platforms],
             "registry": {"address": str(self.target), "embedded": self.embedded},
             "images": {plan.config.name: str(plan.target) for plan in self.images},
+            "existingImages": {image.name: str(image.reference) for image in self.project.locked_images},
             "bundle": str(self.bundle),
             "repository": str(self.repository),
             "archive": f"dist/{self.archive_name}",
@@ -96,7 +98,7 @@ class BuildPlan:
             *(["start the embedded registry"] if self.embedded else [f"read what {self.repository} already holds"]),
             *compiled,
             *(f"assemble image {plan.config.name} and push it to {plan.target}" for plan in self.images),
-            "stage the bundle, render it with ytt, lock its images with kbld",
+            "stage the bundle, render it with ytt, find its images with kbld and lock them",
             f"push the bundle to {self.bundle}",
             "export the values schema; make Package, PackageMetadata and the values files",
             f"push the package repository to {self.repository} and tag it {LATEST}",
@@ -128,7 +130,7 @@ def make_plan(project: Package, options: BuildOptions, environment: Mapping[str,
         platforms=tuple(dict.fromkeys(platforms)),
         target=target,
         embedded=options.to is None,
-        images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.images),
+        images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.go_images),
         bundle=target.child(project.ref_name).tagged(tag),
         repository=target.child(REPOSITORY_NAME).tagged(tag),
         registry_timeout=options.registry_timeout,
@@ -136,7 +138,7 @@ def make_plan(project: Package, options: BuildOptions, environment: Mapping[str,
 
 
 def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) -> None:
-    for name in (project.ref_name, REPOSITORY_NAME, *(image.name for image in project.images)):
+    for name in (project.ref_name, REPOSITORY_NAME, *(image.name for image in project.go_images)):
         try:
             target.child(name)
         except ValueError as error:

@@ -22,7 +22,8 @@ PARTS = {
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),
-    "manifests": ("steps/rendered.py", "tools/ytt.py", "yamldoc.py"),
+    "images": ("steps/rendered.py", "tools/kbld.py", "tools/ytt.py", "yamldoc.py"),
+    "manifests": ("steps/rendered.py", "tools/kbld.py", "tools/ytt.py", "yamldoc.py"),
     "schema": ("steps/exported.py", "probe.py", "tools/ytt.py", "yamldoc.py"),
     "package": (
         "steps/package.py",
@@ -50,6 +51,7 @@ NEUTRAL = (
     "project/config.py",
     "carvel/constraints.py",
     "project/loads.py",
+    "project/images.py",
     "carvel/version.py",
     "store.py",
     "tools/tool.py",

@@ -14,6 +14,8 @@ _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _LAST_PORT = 65535
+# Docker Hub, as the registry's clients call it, and the other name by which people know it.
+_HUB, _HUB_ALIAS = "index.docker.io", "docker.io"
 _NAME_LENGTH = 255
 _REPOSITORY = re.compile(rf"(?P<registry>{_DOMAIN})/(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)")
 _REFERENCE = re.compile(rf"{_REPOSITORY.pattern}(?::(?P<tag>{_TAG}))?(?:@(?P<digest>\S+))?")
@@ -76,6 +78,26 @@ class Reference:
             raise ValueError(f"not an image reference: {text!r} (expected REGISTRY/PATH[:TAG][@sha256:DIGEST])")
         digest = Digest.parse(match["digest"]) if match["digest"] else None
         return cls(Repository(match["registry"], match["path"]), match["tag"], digest)
+
+    @classmethod
+    def of_image(cls, text: str) -> Reference:
+        """Read an image as manifests name it and docker and kbld understand it; ValueError for what names none.
+
+        `nginx` is index.docker.io/library/nginx:latest. Beside a digest a tag says nothing, and is dropped.
+        """
+        host, slash, path = text.partition("/")
+        if slash and host == "localhost":
+            # Docker and newer tools read a host there, kbld and imgpkg a path on Docker Hub.
+            raise ValueError(f"not an image: {text!r} (expected a port after localhost)")
+        if not slash or not _names_registry(host):
+            host, path = _HUB, text
+        if host in (_HUB, _HUB_ALIAS):
+            host, path = _HUB, path if "/" in path else f"library/{path}"
+        try:
+            found = cls.parse(f"{host}/{path}")
+        except ValueError:
+            raise ValueError(f"not an image: {text!r} (expected NAME[:TAG][@sha256:DIGEST], lower-case)") from None
+        return replace(found, tag=None if found.digest else found.tag or "latest")
 
     def with_digest(self, digest: Digest) -> Reference:
         """Return this reference pinned to a digest."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carvelwright import yamldoc
 from tests.conftest import PackageProject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # One built project for each test process: compiling is most of a build's time.
 _TEMPLATE = pytest.StashKey[PackageProject]()
@@ -99,6 +103,38 @@ def server_render(bundle: str, directory: Path, *, imgpkg: Path, ytt: Path, kbld
     manifests = call(ytt, "-f", directory / "config")
     resolved = call(kbld, "-f", "-", "-f", directory / ".imgpkg/images.yml", stdin=manifests)
     return [document for document in yamldoc.load_all_text(resolved.decode(), directory) if document]
+
+
+@contextlib.contextmanager
+def serve(project: PackageProject) -> Iterator[subprocess.Popen[str]]:
+    """Run `carvelwright serve`; it is up and ready while the block runs."""
+    server = subprocess.Popen(
+        project.command("serve"),
+        cwd=project.root,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout
+    try:
+        lines = [server.stdout.readline(), server.stdout.readline()]
+        assert lines[1] == "serving; press Ctrl-C to stop\n", (lines, server.poll())
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def images_of(node: Any) -> set[str]:
+    """Return every image that manifests name under the key `image`."""
+    if isinstance(node, list):
+        return {image for item in node for image in images_of(item)}
+    if not isinstance(node, dict):
+        return set()
+    own = {node["image"]} if isinstance(node.get("image"), str) else set()
+    return own | {image for value in node.values() for image in images_of(value)}
 
 
 def wrap(

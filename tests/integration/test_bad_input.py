@@ -247,7 +247,7 @@ CASES = [
             "deployment.yaml:21: Deployment hello: containerPort is not a port\n",
             "found: 99999",
             "Deployment hello: an environment variable without a name",
-            "a manifest uses image 'helo'",
+            "image 'helo' is not locked; did you mean hello?",
         ],
         command=["check"],
     ),
@@ -258,10 +258,9 @@ CASES = [
         "image: hello",
         "image: helo",
         [
-            "a manifest uses image 'helo'",
-            "expected: an image that the project builds: hello",
-            "no manifest uses image 'hello'",
-            "hint: use it in a manifest, or remove it",
+            "image 'helo' is not locked; did you mean hello?",
+            "expected: an image of package/images.lock.yaml, or one that the project builds: hello",
+            "hint: run `carvelwright images update helo`, or correct the name",
         ],
     ),
     Case(

@@ -15,7 +15,6 @@ import jsonschema
 import pytest
 
 from carvelwright import yamldoc
-from carvelwright.carvel import resources
 from carvelwright.client import Client, default_values_file
 from carvelwright.reference import Reference
 from tests.conftest import free_address, registry_at
@@ -25,6 +24,7 @@ from tests.helpers.builds import (
     call,
     content_of,
     copy_built,
+    images_of,
     package_of,
     release_of,
     scraps,
@@ -215,7 +215,7 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
     hello.run("build", "--to", f"{registry}/some/where").ok()
     bundle = bundle_reference(package_of(hello))
     manifests = server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld)
-    images = resources.images_of(manifests)
+    images = images_of(manifests)
     assert len(images) == 1
     for image in images:
         reference = Reference.parse(image)
@@ -278,7 +278,7 @@ def test_the_archive_stands_alone_in_another_registry(
         (bundle,) = [entry["image"] for entry in moved]
         assert bundle.startswith(f"{target}@")
         assert bundle.rpartition("@")[2] == bundle_reference(package).rpartition("@")[2]
-        images = resources.images_of(server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld))
+        images = images_of(server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld))
         assert len(images) == 1
         for image in images:
             assert image.startswith(f"{target}@sha256:")

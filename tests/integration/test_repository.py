@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import tarfile
 import time
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.reference import Reference
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import bundle_reference, call, content_of, package_of, release_of, scraps, snapshot
+from tests.helpers.builds import bundle_reference, call, content_of, package_of, release_of, scraps, serve, snapshot
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -215,24 +215,8 @@ def test_a_published_repository_that_unpacks_elsewhere_touches_nothing(
 @pytest.fixture
 def serving(built: PackageProject) -> Iterator[subprocess.Popen[str]]:
     """`carvelwright serve`, up and ready."""
-    server = subprocess.Popen(
-        built.command("serve"),
-        cwd=built.root,
-        env=built.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert server.stdout
-    assert server.stderr
-    try:
-        lines = [server.stdout.readline(), server.stdout.readline()]
-        assert lines[1] == "serving; press Ctrl-C to stop\n", (lines, server.poll())
+    with serve(built) as server:
         yield server
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def children_of(pid: int) -> list[int]:

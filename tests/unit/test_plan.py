@@ -33,6 +33,7 @@ def test_the_whole_plan_as_data(project: Package) -> None:
         "platforms": ["linux/arm64"],
         "registry": {"address": where, "embedded": False},
         "images": {"hello": f"{where}/hello:1.0.0_example.1"},
+        "existingImages": {},
         "bundle": f"{where}/hello.packages.example.com:1.0.0_example.1",
         "repository": f"{where}/package-repository:1.0.0_example.1",
         "archive": "dist/hello.packages.example.com-1.0.0+example.1.tar",

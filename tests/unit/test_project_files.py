@@ -33,6 +33,7 @@ METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 
 WRONG = {
+    "image": ["Nginx", "", "a b"],
     "linux-platform": ["windows/amd64", "linux/foo", "darwin/arm64", "linux/x86", "js/wasm"],
     "loopback-registry": ["127.0.0.1:99999/a", "localhost:65536/a"],
     "spdx-expression": ["Apache 2.0", "Foo", "MIT AND", "(MIT", "MIT/Apache-2.0", "", "MIT WITH Foo", "LicenseRef-"],
@@ -50,6 +51,7 @@ WRONG = {
     ],
 }
 RIGHT = {
+    "image": ["nginx", "quay.io/team/app:1"],
     "linux-platform": ["linux/amd64", "linux/arm64", "linux/riscv64", "linux/386"],
     "loopback-registry": ["127.0.0.1:5055/packages", "localhost:65535/a"],
     "spdx-expression": [

@@ -9,7 +9,7 @@ import pytest
 
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
-from carvelwright.carvel.locks import ImagesLock, LockedImage
+from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.catalog import Catalog, read
 from carvelwright.errors import CarvelwrightError
@@ -79,7 +79,7 @@ def test_locks_of_others_are_kept_beside_ours() -> None:
     assert found.bundles == {ONE}
     extended = locks.extended_lock(found.locked, found.bundles)
     assert [entry for entry in extended["images"] if entry in theirs] == theirs[::-1]
-    ours = ImagesLock((LockedImage(ONE, str(ONE)),)).document()["images"]
+    ours = ImagesLock((LockEntry(ONE, str(ONE)),)).document()["images"]
     assert [entry for entry in extended["images"] if entry not in theirs] == ours
     # What is locked under another place by now, since it was copied, is not locked twice.
     moved = [{"image": "q.example.com/m@sha256:" + "1" * 64, "annotations": {"kbld.carvel.dev/id": str(ONE)}}]

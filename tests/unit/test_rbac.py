@@ -104,6 +104,12 @@ def test_kapps_own_configuration_takes_no_right_and_its_wait_rules_take_some_awa
     assert may(granted, "kube-system", "pods") == {"": ["get", "list", "watch"]}
 
 
+def test_kblds_configuration_takes_no_right() -> None:
+    config = {"apiVersion": "kbld.k14s.io/v1alpha1", "kind": "Config", "searchRules": []}
+    account = manifest("ServiceAccount", "plugin", namespace="kube-system")
+    assert rbac.manifests([account, config], INSTALLER) == rbac.manifests([account], INSTALLER)
+
+
 def test_every_role_is_bound_to_the_account_of_the_install() -> None:
     granted = rbac.manifests([manifest("ServiceAccount", "plugin", namespace="kube-system")], INSTALLER)
     assert granted[0]["metadata"] == {"name": "installer", "namespace": "my-packages"}

@@ -98,7 +98,7 @@ def with_change(tmp_path: Path, package: Path, name: str) -> dict[str, str]:
         ("steps/layer.py", {"layer", "image"}),
         ("oci/image.py", {"image"}),
         ("project/schemas/package.json", {"package"}),
-        ("yamldoc.py", {"package", "manifests", "schema"}),
+        ("yamldoc.py", {"package", "images", "manifests", "schema"}),
         ("cli/build.py", set()),
         ("steps/dist.py", set()),
     ],

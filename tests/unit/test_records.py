@@ -91,7 +91,7 @@ def test_any_state_is_read_or_refused(data: bytes) -> None:
     hostile.answer(lambda: BuildState.parse(data), ValueError)
 
 
-@pytest.mark.parametrize(("parse", "document"), [(locks.ImagesLock.parse, LOCK), (locks.BundleLock.parse, BUNDLE)])
+@pytest.mark.parametrize(("parse", "document"), [(locks.lock_entries, LOCK), (locks.BundleLock.parse, BUNDLE)])
 def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
     tmp_path: Path, parse: Callable[[object], object], document: dict[str, Any]
 ) -> None:

@@ -110,10 +110,11 @@ def test_titles(document: Any, title: str) -> None:
     assert objects.title(document) == title
 
 
-def test_documents_for_kapp() -> None:
-    assert objects.is_for_kapp({"apiVersion": "kapp.k14s.io/v1alpha1", "kind": "Config"})
-    assert not objects.is_for_kapp({"apiVersion": "kapp.k14s.io/v1"})
-    assert not objects.is_for_kapp("kapp.k14s.io/v1alpha1")
+def test_documents_for_kapp_and_kbld() -> None:
+    assert objects.is_configuration({"apiVersion": "kapp.k14s.io/v1alpha1", "kind": "Config"})
+    assert objects.is_configuration({"apiVersion": "kbld.k14s.io/v1alpha1", "kind": "Config"})
+    assert not objects.is_configuration({"apiVersion": "kapp.k14s.io/v1"})
+    assert not objects.is_configuration("kapp.k14s.io/v1alpha1")
 
 
 # Which object it is

@@ -13,41 +13,48 @@ if TYPE_CHECKING:
 
 _LOCK_API = "imgpkg.carvel.dev/v1alpha1"
 _KBLD_ID = "kbld.carvel.dev/id"
+_KBLD_ORIGINS = "kbld.carvel.dev/origins"
+# What Go's YAML reads as another type than text.
+_NO_TEXT = re.compile(
+    r"[-+.]?[0-9][0-9_]*(\.[0-9_]*)?(e[0-9]+)?|0[xob][0-9a-f]+|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
+)
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class LockedImage:
-    """An image of an ImagesLock: the reference pinned by digest, and the name under which manifests ask for it."""
+class LockEntry:
+    """An image of an ImagesLock: the reference pinned by digest, and the name that manifests write.
+
+    `tag` is what the name's digest was found under, where a registry was asked for it.
+    """
 
     image: Reference
-    asked_as: str
+    name: str
+    tag: str | None = None
+
+    def annotations(self) -> dict[str, str]:
+        """Return what kbld notes of an image, and reads again: the name, and where the digest is from."""
+        if self.tag is None:
+            return {_KBLD_ID: self.name}
+        tag = f'"{self.tag}"' if _NO_TEXT.fullmatch(self.tag) else self.tag
+        return {_KBLD_ID: self.name, _KBLD_ORIGINS: f"- resolved:\n    tag: {tag}\n    url: {self.name}\n"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesLock:
     """`.imgpkg/images.yml`: every image of a bundle, by digest."""
 
-    images: tuple[LockedImage, ...]
+    images: tuple[LockEntry, ...]
 
     def document(self) -> Document:
         """Return it as a document, sorted by reference so that equal images give equal bytes."""
         entries = [
-            {"image": str(locked.image), "annotations": {_KBLD_ID: locked.asked_as}}
-            for locked in sorted(self.images, key=lambda locked: (str(locked.image), locked.asked_as))
+            {"image": str(entry.image), "annotations": entry.annotations()}
+            for entry in sorted(self.images, key=lambda entry: (str(entry.image), entry.name))
         ]
         return {"apiVersion": _LOCK_API, "kind": "ImagesLock", "images": entries}
-
-    @classmethod
-    def parse(cls, document: object) -> ImagesLock:
-        """Read one; ValueError where it is no ImagesLock or an image is not pinned by digest."""
-        images = []
-        for entry in lock_entries(document):
-            annotations = entry.get("annotations") or {}
-            images.append(LockedImage(Reference.parse(entry["image"]), annotations.get(_KBLD_ID) or entry["image"]))
-        return cls(tuple(images))
 
 
 def lock_entries(document: object) -> tuple[Document, ...]:
@@ -76,7 +83,7 @@ def extended_lock(published: Iterable[Document], bundles: Iterable[Reference]) -
     """
     entries = list(published)
     known = {text for entry in entries for text in (entry["image"], (entry.get("annotations") or {}).get(_KBLD_ID))}
-    added = ImagesLock(tuple(LockedImage(bundle, str(bundle)) for bundle in bundles if str(bundle) not in known))
+    added = ImagesLock(tuple(LockEntry(bundle, str(bundle)) for bundle in bundles if str(bundle) not in known))
     document = added.document()
     return document | {"images": sorted([*entries, *document["images"]], key=_lock_order)}
 

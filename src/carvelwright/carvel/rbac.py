@@ -18,6 +18,8 @@ Manifest = dict[str, Any]
 _RBAC_API = "rbac.authorization.k8s.io/v1"
 # Documents for kapp itself, which it does not apply.
 _KAPP_API = "kapp.k14s.io/v1alpha1"
+# Documents for kapp and kbld themselves, which nobody applies.
+_CONFIGURATION = (_KAPP_API, "kbld.k14s.io/v1alpha1")
 _CLUSTER = ""
 # What kapp does, as the API server's audit log shows it for kapp 0.64. Names cannot be known when something is created
 # or looked for by label; everything else is granted by name.
@@ -138,12 +140,12 @@ def _ruled(manifests: Iterable[Manifest]) -> set[str]:
 
 
 def _applied(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest["apiVersion"] != _KAPP_API]
+    return [manifest for manifest in manifests if manifest["apiVersion"] not in _CONFIGURATION]
 
 
 def _object(document: Any) -> Manifest:
     match document:
-        case {"apiVersion": str(version), "kind": str()} if version == _KAPP_API:
+        case {"apiVersion": str(version), "kind": str()} if version in _CONFIGURATION:
             return dict(document)
         case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
             return dict(document)

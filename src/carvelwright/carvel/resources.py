@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from carvelwright.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from carvelwright.carvel.version import PackageVersion
 
@@ -117,17 +117,3 @@ def same_package(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _spec_but_template(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document["spec"].items() if key != "template"}
-
-
-def images_of(documents: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return every image that the pods of some manifests ask for."""
-    return {image for document in documents for image in _images(document)}
-
-
-def _images(node: Any) -> set[str]:
-    if isinstance(node, list):
-        return {image for item in node for image in _images(item)}
-    if not isinstance(node, dict):
-        return set()
-    own = {node["image"]} if isinstance(node.get("image"), str) else set()
-    return own | {image for key, value in node.items() if key != "image" for image in _images(value)}

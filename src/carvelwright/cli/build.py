@@ -42,13 +42,7 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
     type=options.Parsed("REGISTRY/PATH", Repository.parse),
     help="Push to this registry, with docker's credentials.  [default: the embedded registry of package/build.yaml]",
 )
-@options.option(
-    "--registry-timeout",
-    type=options.Parsed("SECONDS", options.seconds),
-    default=900.0,
-    show_default=True,
-    help="Fail if one registry operation takes longer.",
-)
+@options.registry_timeout
 @options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")
 @options.option("--dry-run", is_flag=True, help="Print the plan without building.")
 @options.output_format
@@ -104,6 +98,8 @@ def _summary(release: Mapping[str, Any], seconds: float, width: int | None, *, u
             f"{entry['platform']} {readable_size(entry['compressedBytes'])}" for entry in image["platforms"]
         )
         rows.append((f"image {image['name']}", image["reference"], platforms))
+    existing = [(image["name"], image["reference"]) for image in release["existingImages"]]
+    rows += [(f"existing image {name}", reference, "") for name, reference in existing]
     rows += [
         ("bundle", release["bundle"], ""),
         ("repository", release["repository"], ""),

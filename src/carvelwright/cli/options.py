@@ -197,6 +197,13 @@ release = option(
     shell_complete=completion.releases,
     help="The release.  [default: the newest in package/releases]",
 )
+registry_timeout = option(
+    "--registry-timeout",
+    type=Parsed("SECONDS", seconds),
+    default=900.0,
+    show_default=True,
+    help="Fail if one registry operation takes longer.",
+)
 output_format = option(
     "--format",
     "form",

@@ -34,7 +34,7 @@ def problems(build: Document, bundle: Path, schema: Path) -> list[Problem]:
     data = build.data
     images = data.get("images", [])
     taken = {REPOSITORY_NAME: "the package repository", data["refName"]: "the bundle"}
-    found = _clashes(build, _images(images), taken)
+    found = [*_clashes(build, _images(images), taken), *_clashes(build, _existing(images), {})]
     for number, image in enumerate(images):
         found += _clashes(build, _programs(image, number), {}, key=True)
     found += _clashes(build, _crds(data), _bundled_crds(bundle))
@@ -54,11 +54,18 @@ def _clashes(build: Document, named: Iterable[_Named], taken: Mapping[str, str],
 
 def _images(images: Iterable[Mapping[str, Any]]) -> Iterator[_Named]:
     for number, image in enumerate(images):
-        yield image["name"], ["images", number, "name"], f"image {number + 1}"
+        if "name" in image:
+            yield image["name"], ["images", number, "name"], f"image {number + 1}"
+
+
+def _existing(images: Iterable[Mapping[str, Any]]) -> Iterator[_Named]:
+    for number, image in enumerate(images):
+        if "image" in image:
+            yield image["image"], ["images", number, "image"], f"image {number + 1}"
 
 
 def _programs(image: Mapping[str, Any], number: int) -> Iterator[_Named]:
-    for index, module in enumerate(image["modules"]):
+    for index, module in enumerate(image.get("modules", [])):
         for kind, word in (("binaries", "a binary"), ("links", "a link")):
             for name in module.get(kind, {}):
                 yield name, ["images", number, "modules", index, kind, name], f"{word} of {module['directory']}"

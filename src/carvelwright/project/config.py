@@ -12,17 +12,22 @@ from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
-from carvelwright.project import clashes, validation
+from carvelwright.project import clashes, images, validation
+from carvelwright.project.images import GoImage, LockedImage
 from carvelwright.reference import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from carvelwright.project.images import DeclaredImage
+
 BUILD_FILE = "package/build.yaml"
 METADATA_FILE = "package/metadata.yaml"
 PACKAGE_TEMPLATE = "package/package.yaml.j2"
 RELEASES_DIRECTORY = "package/releases"
+# Values files: with each of them the package is rendered as well, to find what options bring.
+RENDERS_DIRECTORY = "package/renders"
 VALUES_SCHEMA = "values-schema.yaml"
 BUNDLE_CONFIG = "bundle/config"
 # The Go of a project that names none: the version that `carvelwright[go]` installs.
@@ -47,29 +52,6 @@ class Release:
     def fill(self, text: str) -> str:
         """Replace {version} and {upstream} in a text of build.yaml."""
         return text.replace("{version}", str(self.version)).replace("{upstream}", self.upstream)
-
-
-@dataclass(frozen=True, slots=True)
-class GoModule:
-    """A Go module of the project whose packages become binaries of an image."""
-
-    directory: str
-    variables: Mapping[str, str]
-    binaries: Mapping[str, str]
-    links: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """An image built FROM scratch; `name` is what the manifests write as image."""
-
-    name: str
-    title: str
-    description: str
-    licenses: str
-    source: str | None
-    entrypoint: tuple[str, ...]
-    modules: tuple[GoModule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +81,9 @@ class Package:
     platforms: tuple[Platform, ...]
     go: str
     tools: tuple[str, ...] | None
-    images: tuple[ImageConfig, ...]
+    images: tuple[GoImage | LockedImage, ...]
+    declared: tuple[DeclaredImage, ...]
+    renders: tuple[Path, ...]
     crds: tuple[CrdSource, ...]
     upstream: UpstreamModule | None
     metadata: Mapping[str, Any]
@@ -109,6 +93,16 @@ class Package:
     def short_name(self) -> str:
         """The first segment of the refName: whereabouts of whereabouts.tanzu.vmware.com."""
         return self.ref_name.partition(".")[0]
+
+    @property
+    def go_images(self) -> tuple[GoImage, ...]:
+        """The images that the project builds."""
+        return tuple(image for image in self.images if isinstance(image, GoImage))
+
+    @property
+    def locked_images(self) -> tuple[LockedImage, ...]:
+        """The existing images that the lock file holds."""
+        return tuple(image for image in self.images if isinstance(image, LockedImage))
 
     def release(self, version: str | None) -> Release:
         """Return the release of that version, or the newest; CarvelwrightError names the versions there are."""
@@ -137,6 +131,7 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
     build = _load(root / BUILD_FILE, "build", found, validate=validate)
     metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
     releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
+    locked = _load_lock(root / images.LOCK_FILE, found, validate=validate)
     found += [*_missing_parts(root), *_unread_files(root)]
     if build is not None and not found:
         found += [
@@ -145,7 +140,7 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
         ]
     if found or build is None or metadata is None:
         raise ConfigError(found)
-    return _project(root, build.data, metadata.data, releases)
+    return _project(root, build.data, metadata.data, releases, locked)
 
 
 def require_project(root: Path) -> None:
@@ -172,8 +167,18 @@ def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool)
     return document
 
 
+def _load_lock(path: Path, found: list[Problem], *, validate: bool) -> list[LockedImage]:
+    before = len(found)
+    document = _load(path, "images-lock", found, validate=validate) if path.exists() else None
+    if document is None or len(found) > before:
+        return []
+    locked, problems = images.locked_images(document)
+    found += problems
+    return locked
+
+
 def _load_releases(directory: Path, found: list[Problem], *, validate: bool) -> tuple[Release, ...]:
-    files = [path for path in _entries(directory) if _is_release_file(path)]
+    files = [path for path in _entries(directory) if _is_plain_yaml(path)]
     if not files:
         found.append(
             Problem("no release files", Location(directory), expected="one VERSION.yaml for each released version")
@@ -219,7 +224,7 @@ def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Rel
         (["tools", index], path) for index, path in enumerate(data.get("tools", []))
     ]
     for number, image in enumerate(data.get("images", [])):
-        for index, module in enumerate(image["modules"]):
+        for index, module in enumerate(image.get("modules", [])):
             named.append((["images", number, "modules", index, "directory"], module["directory"]))
     named += [(["crds", index, "pinnedBy"], crds["pinnedBy"]) for index, crds in enumerate(data.get("crds", []))]
     named += [(["upstream", "pinnedBy"], data["upstream"]["pinnedBy"])] if "upstream" in data else []
@@ -247,11 +252,14 @@ def _not_a_file(path: Path) -> Problem:
 
 def _unread_files(root: Path) -> list[Problem]:
     """Find what lies among the project's files and is never read: a misspelt name would pass unseen."""
-    read = {root / name for name in (BUILD_FILE, METADATA_FILE, PACKAGE_TEMPLATE, RELEASES_DIRECTORY)}
-    read |= {path for path in _entries(root / RELEASES_DIRECTORY) if _is_release_file(path)}
+    known = (BUILD_FILE, METADATA_FILE, PACKAGE_TEMPLATE, images.LOCK_FILE, RELEASES_DIRECTORY, RENDERS_DIRECTORY)
+    read = {root / name for name in known}
+    read |= {path for path in _entries(root / RELEASES_DIRECTORY) if _is_plain_yaml(path)}
+    read |= set(_renders(root))
     expected = {
-        root / "package": "build.yaml, metadata.yaml, package.yaml.j2 and releases/",
+        root / "package": "build.yaml, metadata.yaml, package.yaml.j2, images.lock.yaml, releases/ and renders/",
         root / RELEASES_DIRECTORY: "VERSION.yaml files",
+        root / RENDERS_DIRECTORY: "values files NAME.yaml",
     }
     return [
         Problem(
@@ -270,8 +278,12 @@ def _entries(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
-def _is_release_file(path: Path) -> bool:
+def _is_plain_yaml(path: Path) -> bool:
     return path.suffix == ".yaml" and not path.name.startswith(".") and path.is_file()
+
+
+def _renders(root: Path) -> tuple[Path, ...]:
+    return tuple(path for path in _entries(root / RENDERS_DIRECTORY) if _is_plain_yaml(path))
 
 
 def _is_note(path: Path) -> bool:
@@ -280,8 +292,13 @@ def _is_note(path: Path) -> bool:
 
 
 def _project(
-    root: Path, build: Mapping[str, Any], metadata: Mapping[str, Any], releases: tuple[Release, ...]
+    root: Path,
+    build: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    releases: tuple[Release, ...],
+    locked: Iterable[LockedImage],
 ) -> Package:
+    named = build.get("images", [])
     return Package(
         root=root,
         ref_name=build["refName"],
@@ -289,7 +306,9 @@ def _project(
         platforms=tuple(Platform.parse(text) for text in build["platforms"]),
         go=build.get("go", DEFAULT_GO),
         tools=tuple(build["tools"]) if "tools" in build else None,
-        images=tuple(_image(image) for image in build.get("images", [])),
+        images=(*(images.go_image(image) for image in named if "image" not in image), *locked),
+        declared=tuple(images.declared_image(image) for image in named if "image" in image),
+        renders=_renders(root),
         crds=tuple(
             CrdSource(crds["pinnedBy"], crds["goModule"], tuple(crds["files"])) for crds in build.get("crds", [])
         ),
@@ -301,18 +320,3 @@ def _project(
 
 def _upstream(upstream: Mapping[str, str] | None) -> UpstreamModule | None:
     return UpstreamModule(upstream["goModule"], upstream["pinnedBy"]) if upstream else None
-
-
-def _image(image: Mapping[str, Any]) -> ImageConfig:
-    return ImageConfig(
-        name=image["name"],
-        title=image["title"],
-        description=image["description"],
-        licenses=image["licenses"],
-        source=image.get("source"),
-        entrypoint=tuple(image.get("entrypoint", ())),
-        modules=tuple(
-            GoModule(module["directory"], module.get("variables", {}), module["binaries"], module.get("links", {}))
-            for module in image["modules"]
-        ),
-    )

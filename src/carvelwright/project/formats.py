@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright.carvel import constraints
 from carvelwright.platform import LINUX_ARCHITECTURES, Platform
-from carvelwright.reference import Repository
+from carvelwright.reference import Reference, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,10 @@ _SVG = re.compile(rb"<(?:[A-Za-z][\w.-]*:)?svg[\s/>]")
 
 def _registry(text: str) -> None:
     Repository.parse(text)
+
+
+def _image(text: str) -> None:
+    Reference.of_image(text)
 
 
 def _platform(text: str) -> None:
@@ -73,6 +77,7 @@ def _as_read(text: str) -> None:
 
 FORMATS: Mapping[str, Callable[[str], None]] = {
     "constraints-as-read": _as_read,
+    "image": _image,
     "linux-platform": _platform,
     "loopback-registry": _registry,
     "spdx-expression": _licence,

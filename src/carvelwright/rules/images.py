@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from carvelwright.errors import Problem
-    from carvelwright.project.config import GoModule, ImageConfig
+    from carvelwright.project.images import GoImage, GoModule
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
 
@@ -21,7 +21,7 @@ def entrypoints(session: Session, _tools: Toolchain) -> list[Problem]:
     """Find entrypoints that are no binary or link of their image: an image FROM scratch holds nothing else."""
     document = yamldoc.load(session.project.root / config.BUILD_FILE)
     found = []
-    for index, image in enumerate(session.project.images):
+    for index, image in _numbered(session):
         names = sorted({name for module in image.modules for name in (*module.binaries, *module.links)})
         allowed = {*names, *(f"{DIRECTORY}/{name}" for name in names)}
         if image.entrypoint and image.entrypoint[0] not in allowed:
@@ -74,7 +74,14 @@ def go_packages(session: Session, _tools: Toolchain) -> list[Problem]:
     return found
 
 
-def _modules(session: Session) -> Iterator[tuple[int, ImageConfig, int, GoModule]]:
-    for number, image in enumerate(session.project.images):
+def _modules(session: Session) -> Iterator[tuple[int, GoImage, int, GoModule]]:
+    for number, image in _numbered(session):
         for index, module in enumerate(image.modules):
             yield number, image, index, module
+
+
+def _numbered(session: Session) -> Iterator[tuple[int, GoImage]]:
+    """Yield the images that the project builds, each with its place among the images of build.yaml."""
+    entries = yamldoc.load(session.project.root / config.BUILD_FILE).data.get("images", [])
+    numbers = [number for number, entry in enumerate(entries) if "name" in entry]
+    yield from zip(numbers, session.project.go_images, strict=True)

@@ -1,4 +1,4 @@
-"""Rules about what a package renders to with its default values: what kapp or the API server would refuse."""
+"""Rules about what a package renders to: what kapp or the API server would refuse."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError, Location, Problem
 from carvelwright.project import config
-from carvelwright.rules import contents, objects, places, pods, ports
+from carvelwright.rules import contents, existing, objects, places, pods, ports
 from carvelwright.rules.values_schema import refusal
-from carvelwright.steps import bundle
-from carvelwright.steps.render import render
+from carvelwright.steps.render import renderings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,12 +25,13 @@ _SHORT = 120
 
 
 def manifests(session: Session, tools: Toolchain) -> list[Problem]:
-    """Find what ytt, kapp or the API server refuses with the default values, and images that are missing."""
+    """Find what ytt, kapp or the API server refuses of a package's renderings, and images that are missing."""
     where = session.project.root / config.BUNDLE_CONFIG
     try:
-        rendered = render(session, tools)
-        found = document_problems(yamldoc.load_all_text(rendered.decode(), where), where)
-        return [*found, *bundle.image_problems(session.project, rendered)]
+        found = renderings(session, tools)
+        documents = [yamldoc.load_all_text(rendering.manifests.decode(), where) for rendering in found]
+        wrong = [problem for rendered in documents for problem in document_problems(rendered, where)]
+        return [*wrong, *existing.problems(session.project, found, [one for some in documents for one in some])]
     except CarvelwrightError as error:
         return refusal(error, Location(where))
 
@@ -58,7 +58,7 @@ def document_problems(documents: Sequence[Any], source: Path) -> list[Problem]:
 
 
 def _findings(document: Any) -> Iterator[Finding]:
-    if objects.is_for_kapp(document):
+    if objects.is_configuration(document):
         return
     misshapen = list(objects.shape_findings(document))
     yield from misshapen
@@ -75,7 +75,7 @@ def _twice(documents: Sequence[tuple[int, Any]]) -> list[tuple[int, int]]:
     first: dict[tuple[str, ...], int] = {}
     found = []
     for index, document in documents:
-        if objects.is_for_kapp(document):
+        if objects.is_configuration(document):
             continue
         at = first.setdefault(objects.identity(document), index)
         if at != index:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def go_modules(session: Session, _tools: Toolchain) -> list[Problem]:
     """Find what is wrong in the go.mod of each module of the newest release, in Go's words where Go is there."""
     project, release = session.project, session.project.release(None)
-    named = [module.directory for image in project.images for module in image.modules]
+    named = [module.directory for image in project.go_images for module in image.modules]
     named += [crds.pinned_by for crds in project.crds]
     named += [project.upstream.pinned_by] if project.upstream else []
     directories = [project.root / release.fill(name) for name in dict.fromkeys(named)]

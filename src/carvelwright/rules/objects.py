@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Path = tuple[str | int, ...]
-# Documents for kapp itself, which it does not apply.
-_KAPP_API = "kapp.k14s.io/v1alpha1"
+# Documents for kapp and kbld themselves, which nobody applies.
+_KAPP_API, _KBLD_API = "kapp.k14s.io/v1alpha1", "kbld.k14s.io/v1alpha1"
 _RBAC = "rbac.authorization.k8s.io"
 # Groups of the API server itself. Others may be served by somebody whose rules for names are not known here.
 _BUILT_IN = {
@@ -61,9 +61,14 @@ def flat(documents: Sequence[Any]) -> Iterator[Any]:
             yield document
 
 
-def is_for_kapp(document: Any) -> bool:
-    """Tell documents that configure kapp and are never applied."""
-    return isinstance(document, dict) and document.get("apiVersion") == _KAPP_API
+def is_for_kbld(document: Any) -> bool:
+    """Tell documents that configure kbld."""
+    return isinstance(document, dict) and document.get("apiVersion") == _KBLD_API
+
+
+def is_configuration(document: Any) -> bool:
+    """Tell documents that configure kapp or kbld and are never applied."""
+    return isinstance(document, dict) and document.get("apiVersion") in (_KAPP_API, _KBLD_API)
 
 
 def group_of(document: Mapping[str, Any]) -> str:

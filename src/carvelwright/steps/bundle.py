@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import files, yamldoc
-from carvelwright.carvel import resources
-from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.project import config, loads
 from carvelwright.report import readable_size
-from carvelwright.steps import crds, rendered
+from carvelwright.steps import crds, existing
 from carvelwright.store import Store
-from carvelwright.tools import imgpkg, kbld
+from carvelwright.tools import imgpkg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from carvelwright.carvel.locks import BundleLock, ImagesLock
+    from carvelwright.carvel.locks import BundleLock
     from carvelwright.plan import BuildPlan
     from carvelwright.platform import Platform
     from carvelwright.project.config import Package, Release
+    from carvelwright.project.images import LockedImage
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
@@ -32,14 +31,17 @@ if TYPE_CHECKING:
 _LOCK = ".imgpkg/images.yml"
 # What templates may load of the release that is built, and for what: load("/release.star", "version", "platforms").
 RELEASE_LIBRARY = "release.star"
-_IMAGE = re.compile(rb"^[ -]*image: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class StagedBundle:
-    """A directory that is the bundle's content: config/ and .imgpkg/images.yml."""
+    """A directory that is the bundle's content: config/ and .imgpkg/images.yml.
+
+    `existing` are the images of that lock that the project does not build.
+    """
 
     directory: Path
+    existing: tuple[LockedImage, ...]
 
 
 def stage_config(
@@ -88,11 +90,17 @@ def stage(
     find_go: Callable[[], Tool],
     reporter: Reporter,
 ) -> StagedBundle:
-    """Stage the bundle in `target` with the ImagesLock that pins `images` (manifest name: reference by digest).
+    """Stage the bundle in `target` with the ImagesLock of `images`, which the project builds, and of existing ones.
 
-    ConfigError where the manifests ask for an image that the project does not build, or leave one unused.
+    `images` are references by digest, by the names that the manifests write. ConfigError where the package uses an
+    image that is neither among them nor locked.
     """
-    with reporter.step("render manifests and lock images"):
+    name = "render manifests and lock images"
+
+    def resolve(image: str) -> LockedImage:
+        return existing.resolve(tools, image, step=name, timeout=plan.registry_timeout, note=reporter.note)
+
+    with reporter.step(name):
         stage_config(
             plan.project,
             plan.release,
@@ -101,12 +109,12 @@ def stage(
             find_go=find_go,
             reporter=reporter,
         )
-        manifests = rendered.manifests(plan.project.root, tools, target / "config")
-        _check_images(plan.project, manifests, images)
-        with Store(plan.project.root).scratch("kbld") as scratch:
-            lock = kbld.lock(tools.kbld, manifests, images, scratch, step="lock images")
-        write_lock(lock, target)
-    return StagedBundle(target)
+        used = existing.used(plan.project, existing.renderings(plan.project, tools, target / "config"))
+        locked = existing.locked(plan.project, used, resolve)
+        built = [LockEntry(reference, name) for name, reference in images.items()]
+        others = [LockEntry(image.reference, image.name, image.tag) for image in locked]
+        write_lock(ImagesLock((*built, *others)), target)
+    return StagedBundle(target, locked)
 
 
 def push(plan: BuildPlan, bundle: StagedBundle, *, tools: Toolchain, reporter: Reporter) -> BundleLock:
@@ -129,32 +137,3 @@ def push_to(
 def write_lock(lock: ImagesLock, bundle: Path) -> None:
     """Write a bundle's .imgpkg/images.yml."""
     files.write_atomic(bundle / _LOCK, yamldoc.dump(lock.document()))
-
-
-def image_problems(project: Package, manifests: bytes) -> list[Problem]:
-    """Return what is wrong with the images that manifests ask for: not built by the project, or built and not used."""
-    where = Location(project.root / config.BUNDLE_CONFIG)
-    asked = resources.images_of(yamldoc.load_all_text(manifests.decode(), where.file))
-    built = [image.name for image in project.images]
-    unknown = [
-        Problem(
-            f"a manifest uses image {name!r}", where, expected=f"an image that the project builds: {', '.join(built)}"
-        )
-        for name in sorted(asked - set(built))
-    ]
-    unused = [
-        Problem(
-            f"no manifest uses image {name!r}", where, hint="use it in a manifest, or remove it from package/build.yaml"
-        )
-        for name in sorted(set(built) - asked)
-    ]
-    return unknown + unused
-
-
-def _check_images(project: Package, manifests: bytes, images: Mapping[str, Reference]) -> None:
-    """Compare what manifests ask for with what is built, before kbld does: it would ask public registries."""
-    # ytt writes one style: where all lines with an image name ours, there is no need to read the documents.
-    if {name.decode() for name in _IMAGE.findall(manifests)} == set(images):
-        return
-    if found := image_problems(project, manifests):
-        raise ConfigError(found)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from carvelwright.platform import Platform
-    from carvelwright.project.config import GoModule, Package, Release
+    from carvelwright.project.config import Package, Release
+    from carvelwright.project.images import GoModule
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -10,17 +11,18 @@ from typing import TYPE_CHECKING
 from carvelwright import bounds, files, values, yamldoc
 from carvelwright.errors import ConfigError
 from carvelwright.project import config, loads
-from carvelwright.steps import bundle, exported, rendered
+from carvelwright.steps import bundle, existing, exported, rendered
 from carvelwright.steps.exported import Sources
 from carvelwright.store import Store
 from carvelwright.tools import ytt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from carvelwright.bounds import Bounds
     from carvelwright.errors import Problem
     from carvelwright.session import Session
+    from carvelwright.steps.existing import Rendering
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.values import ValuesSchema
 
@@ -54,6 +56,21 @@ def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Source
 
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
     """Render the manifests of a release with data values files; images stay names."""
+    with _staged(session, values_files, version) as directory:
+        if not values_files:
+            return rendered.manifests(session.project.root, tools, directory)
+        return ytt.render(tools.ytt, directory, values_files, step="render")
+
+
+def renderings(session: Session, tools: Toolchain) -> tuple[Rendering, ...]:
+    """Render the newest release with the default values, and with each values file of package/renders."""
+    with _staged(session, session.project.renders) as directory:
+        return existing.renderings(session.project, tools, directory)
+
+
+@contextlib.contextmanager
+def _staged(session: Session, values_files: Sequence[Path], version: str | None = None) -> Iterator[Path]:
+    """Stage a release's config directory, when nothing in it or in the values files can keep ytt busy."""
     project = session.project
     config_source = project.root / config.BUNDLE_CONFIG
     read = [*files.walk_files(config_source, files.is_no_content), *values_files]
@@ -61,13 +78,11 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
     staged = loads.staged(project.root / config.VALUES_SCHEMA, config_source)
     _check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
     with Store(project.root).scratch("render") as scratch:
-        config_directory = scratch / "config"
+        directory = scratch / "config"
         bundle.stage_config(
-            project, project.release(version), config_directory, find_go=session.find_go, reporter=session.reporter
+            project, project.release(version), directory, find_go=session.find_go, reporter=session.reporter
         )
-        if not values_files:
-            return rendered.manifests(project.root, tools, config_directory)
-        return ytt.render(tools.ytt, config_directory, values_files, step="render")
+        yield directory
 
 
 def _check_bounds(contents: Mapping[Path, bytes], limit: Bounds = bounds.STREAM) -> None:

@@ -75,14 +75,14 @@ def pull_only_layer(
 
     ValueError where what is there is no bundle, which has exactly one layer, or is larger than `limit` bytes.
     """
-    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
-    manifest = registry.run_if_there(tool, ["manifest", "--", str(reference)], exchange)
-    if manifest is None:
+    found = manifest(tool, reference, step=step, timeout=timeout, note=note)
+    if found is None:
         return None
-    wanted, size = _only_layer(manifest.stdout)
+    wanted, size = _only_layer(found)
     if size > limit:
         raise ValueError(f"its layer is larger than {limit} bytes")
     layer = Reference(reference.repository, digest=wanted)
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
     content = registry.run(tool, ["blob", "--", str(layer)], exchange).stdout
     if Digest.of_bytes(content) != wanted:
         raise ValueError(f"the registry returned something other than its layer {wanted}")
@@ -99,6 +99,21 @@ def _only_layer(manifest: bytes) -> tuple[Digest, int]:
     if type(size) is not int:
         raise ValueError(f"it is no bundle: the size of its layer is {size!r}")
     return wanted, size
+
+
+def manifest(
+    tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+) -> bytes | None:
+    """Return the manifest or index that a registry has for a reference, byte for byte; None where it has none."""
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    output = registry.run_if_there(tool, ["manifest", "--", str(reference)], exchange)
+    return output.stdout if output else None
+
+
+def configuration(tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]) -> bytes:
+    """Return the configuration of a single image."""
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    return registry.run(tool, ["config", "--", str(reference)], exchange).stdout
 
 
 def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]) -> None:

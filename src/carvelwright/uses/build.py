@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from carvelwright.digest import Digest
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
+    from carvelwright.project.images import LockedImage
     from carvelwright.report import Reporter
     from carvelwright.session import Session
     from carvelwright.tools.toolchain import Toolchain
@@ -119,10 +120,12 @@ class _Made:
     bundle: Reference
     repository: Reference
     images: tuple[Reference, ...]
+    existing: tuple[LockedImage, ...]
 
     @property
     def digests(self) -> list[Digest]:
-        return [_digest(reference) for reference in (self.bundle, self.repository, *self.images)]
+        others = (image.reference for image in self.existing)
+        return [_digest(reference) for reference in (self.bundle, self.repository, *self.images, *others)]
 
 
 def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageLayout:
@@ -175,7 +178,7 @@ def _package(
             lambda: airgap.archive(plan, pushed, target / plan.archive_name, tools=tools, reporter=reporter),
             lambda: dist.write_repository(plan, pushed, packages, target),
         )
-    return _Made(lock.image, pushed, tuple(references.values()))
+    return _Made(lock.image, pushed, tuple(references.values()), staged.existing)
 
 
 def _push_images(session: Session, plan: BuildPlan, images: Mapping[str, ImageLayout], *, tools: Toolchain) -> None:
@@ -227,11 +230,19 @@ def _describe(plan: BuildPlan, images: Mapping[str, ImageLayout], made: _Made, t
             }
             for planned in plan.images
         ],
+        "existingImages": [
+            {"name": image.name, "reference": str(image.reference), "platforms": list(image.platforms)}
+            for image in made.existing
+        ],
         "bundle": str(plan.bundle.with_digest(_digest(made.bundle))),
         "repository": str(plan.repository.with_digest(_digest(made.repository))),
         "archive": plan.archive_name,
         "defaultValues": plan.default_values_name,
-        "tools": {"go": plan.project.go, **tools.versions(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        "tools": {
+            **({"go": plan.project.go} if plan.images or plan.project.crds else {}),
+            **tools.versions(),
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        },
     }
 
 
