@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -384,6 +383,9 @@ def background(
 
 def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
     """Call all at once and return their results in order; the first failure is raised when all have ended."""
+    # Imported here: a run without changes does nothing in parallel.
+    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
+
     # An interrupt ends the programs of these calls alone: who catches it may run others. Only the main thread gets one.
     main = threading.current_thread() is threading.main_thread()
     scope = _Scope() if main else _scope.get() or _Scope()

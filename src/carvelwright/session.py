@@ -6,15 +6,14 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import files, recipe, yamldoc
-from carvelwright.digest import Digest
+from carvelwright import recipe, yamldoc
 from carvelwright.errors import CarvelwrightError
-from carvelwright.project import config
+from carvelwright.project import config, paths
 from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from carvelwright.project.config import Package
@@ -44,16 +43,16 @@ class Session:
 @contextlib.contextmanager
 def at_work(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Iterator[Session]:
     """Open a session for a command: while the block runs, `clean` removes nothing of what it uses."""
-    config.require_project(root)
+    paths.require_project(root)
     with Store(root).in_use():
         yield open_session(root, environment, reporter)
 
 
 def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
     """Read and check the project; its files are validated once for each content."""
-    config.require_project(root)
+    paths.require_project(root)
     store = Store(root)
-    key = content_key(plain_digests(root, ("package",)), recipe.of_everything())
+    key = content_key(paths.digests(root, ("package",)), recipe.of_everything())
     validated = (store.build / "validated" / f"{key}.json").is_file()
     project = config.load_package(root, validate=not validated)
     store.remember("validated", key, lambda: True)
@@ -70,14 +69,3 @@ def lone_search(root: Path, environment: Mapping[str, str]) -> Search:
         build = yamldoc.load(root / config.BUILD_FILE).data
         modules, go = tuple(build["tools"]) if "tools" in build else None, str(build.get("go", go))
     return toolchain.Search(root, modules, go, environment)
-
-
-def plain_digests(root: Path, names: Sequence[str]) -> list[str]:
-    """Return a digest for each file or directory of a project, of what is content there."""
-    trees = [root / name for name in names]
-    return [
-        files.tree_digest(tree, files.walk_files(tree, files.is_no_content))
-        if tree.is_dir()
-        else Digest.of_bytes(files.read_bytes(tree)).hex
-        for tree in trees
-    ]

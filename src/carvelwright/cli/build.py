@@ -14,10 +14,9 @@ from carvelwright.cli import completion, failures, options, progress
 from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import stopwatch
-from carvelwright.project import config
 from carvelwright.reference import Repository
 from carvelwright.report import readable_size
-from carvelwright.uses import build
+from carvelwright.uses import incremental
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,11 +63,13 @@ def command(
     """
     asked = BuildOptions(release, platforms, to, registry_timeout)
     if dry_run:
+        from carvelwright.project import config  # noqa: PLC0415 - a run without changes reads no project
+
         plan = make_plan(config.load_package(context.root), asked, context.environment)
         click.echo(json.dumps(plan.document(), indent=2) if form == "json" else _dry_run(plan.document()))
         return
     reporter, seconds = progress.reporter(context), stopwatch()
-    result = build.build(context.root, asked, context.environment, reporter, wait=wait)
+    result = incremental.build(context.root, asked, context.environment, reporter, wait=wait)
     if form == "json":
         click.echo(json.dumps({**result.release, "unchanged": result.unchanged}, indent=2))
     elif not context.quiet:

@@ -10,8 +10,8 @@ import click
 
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ConfigError, ExitCode, errors_among, warnings_among
+from carvelwright.project import paths
 from carvelwright.report import StreamReporter
-from carvelwright.steps import bundle
 from carvelwright.uses.check import check
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def command(context: Context, form: str) -> int:
     Warnings are reported and leave the exit code 0.
     """
     if not context.quiet:
-        bundle.note_left_out(context.root, StreamReporter(sys.stderr))
+        paths.note_left_out(context.root, StreamReporter(sys.stderr))
     problems = check(context.root, context.environment, progress.reporter(context, quiet=True))
     errors, warnings = errors_among(problems), warnings_among(problems)
     failure = failures.explain(ConfigError(errors)) if errors else None

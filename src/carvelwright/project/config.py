@@ -12,7 +12,7 @@ from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
-from carvelwright.project import clashes, images, validation
+from carvelwright.project import clashes, images, paths, validation
 from carvelwright.project.images import GoImage, LockedImage
 from carvelwright.reference import Repository
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from carvelwright.project.images import DeclaredImage
 
-BUILD_FILE = "package/build.yaml"
-METADATA_FILE = "package/metadata.yaml"
-PACKAGE_TEMPLATE = "package/package.yaml.j2"
-RELEASES_DIRECTORY = "package/releases"
+BUILD_FILE = paths.BUILD_FILE
+METADATA_FILE = paths.METADATA_FILE
+PACKAGE_TEMPLATE = paths.PACKAGE_TEMPLATE
+RELEASES_DIRECTORY = paths.RELEASES_DIRECTORY
 # Values files: with each of them the package is rendered as well, to find what options bring.
 RENDERS_DIRECTORY = "package/renders"
-VALUES_SCHEMA = "values-schema.yaml"
-BUNDLE_CONFIG = "bundle/config"
+VALUES_SCHEMA = paths.VALUES_SCHEMA
+BUNDLE_CONFIG = paths.BUNDLE_CONFIG
 # The Go of a project that names none: the version that `carvelwright[go]` installs.
 DEFAULT_GO = "1.27.3"
 
@@ -126,7 +126,7 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
     `validate=False` skips the JSON Schemas for content that passed them before. Raises ConfigError with every problem
     of every file, and CarvelwrightError where the directory holds no project.
     """
-    require_project(root)
+    paths.require_project(root)
     found: list[Problem] = []
     build = _load(root / BUILD_FILE, "build", found, validate=validate)
     metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
@@ -141,16 +141,6 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
     if found or build is None or metadata is None:
         raise ConfigError(found)
     return _project(root, build.data, metadata.data, releases, locked)
-
-
-def require_project(root: Path) -> None:
-    """Refuse a directory that holds no project, before anything is written there."""
-    if not (root / BUILD_FILE).is_file():
-        raise CarvelwrightError(
-            f"{root} is not a package project: it has no {BUILD_FILE}",
-            exit_code=ExitCode.CONFIG,
-            hint="change to the project's directory, or name it: carvelwright --project DIR …",
-        )
 
 
 def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool) -> yamldoc.Document | None:

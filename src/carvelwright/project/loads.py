@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import bounds, files
@@ -16,7 +16,6 @@ from carvelwright.errors import Location, Problem, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 # The directory of carvelwright's library in a bundle's config directory: load("/carvelwright/rules.star", "cpu").
 LIBRARY = "carvelwright"
@@ -108,8 +107,7 @@ def _in(directory: Path | None, name: str) -> bytes | None:
 @cache
 def _library() -> Mapping[str, bytes]:
     """Return carvelwright's library, by name from where ytt starts."""
-    directory = resources.files("carvelwright").joinpath("library")
-    entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+    entries = sorted((Path(__file__).parents[1] / "library").iterdir(), key=lambda entry: entry.name)
     return {f"{LIBRARY}/{entry.name}": entry.read_bytes() for entry in entries}
 
 

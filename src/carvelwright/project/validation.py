@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import re
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from carvelwright.errors import Severity
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from carvelwright.errors import Problem
     from carvelwright.yamldoc import Document
+
+_SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def problems(document: Document, schema_name: str) -> list[Problem]:
@@ -56,7 +58,7 @@ def _found(
 
     extend: Any = validators.extend  # declared without types
     strict = extend(Draft202012Validator, keywords)
-    text = resources.files("carvelwright").joinpath("project", "schemas", f"{schema_name}.json").read_text("utf-8")
+    text = (_SCHEMAS / f"{schema_name}.json").read_text("utf-8")
     errors = strict(json.loads(text)).iter_errors(document.data)
     found = list(itertools.islice((problem for error in errors for problem in problems_of(document, error)), PROBLEMS))
     return sorted(found, key=lambda problem: (problem.location.line or 0) if problem.location else 0)

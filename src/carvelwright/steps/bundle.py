@@ -68,12 +68,6 @@ def stage_config(
             files.copy_file(path, target / "crds" / path.name)
 
 
-def note_left_out(root: Path, reporter: Reporter) -> None:
-    """Report what lies in bundle/config and does not become part of the bundle."""
-    if found := files.left_out(root / config.BUNDLE_CONFIG, files.is_no_content):
-        reporter.note(f"left out of the bundle: {', '.join(str(path.relative_to(root)) for path in found)}")
-
-
 def release_library(release: Release, platforms: Sequence[Platform]) -> bytes:
     """Return a ytt library that says which release is built, and for which platforms (OS/ARCHITECTURE)."""
     facts = {"version": str(release.version), "upstream": release.upstream, "platforms": [str(p) for p in platforms]}

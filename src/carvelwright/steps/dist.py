@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from carvelwright import files, values, valuesdoc, yamldoc
-from carvelwright.carvel import resources
+from carvelwright import files
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.process import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +34,9 @@ class DistFile:
 
 def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
     """Write the default data values as the client does, the annotated ones and the JSON Schema."""
-    from carvelwright.client import Client, default_values_file  # noqa: PLC0415 - a large module, needed here only
+    # Here and below imported only where they are needed: a run without changes reads dist/ and writes nothing.
+    from carvelwright import values, valuesdoc  # noqa: PLC0415
+    from carvelwright.client import Client, default_values_file  # noqa: PLC0415
 
     name = f"{plan.project.ref_name} {plan.release.version}"
     stem = plan.default_values_name.removesuffix(".yaml")
@@ -47,6 +47,9 @@ def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
 
 def write_repository(plan: BuildPlan, repository: Reference, packages: Path, target: Path) -> None:
     """Write the repository's packages and the PackageRepository resource that points at it."""
+    from carvelwright import yamldoc  # noqa: PLC0415
+    from carvelwright.carvel import resources  # noqa: PLC0415
+
     for path in files.walk_files(packages):
         files.copy_file(path, target / "packages" / path.relative_to(packages))
     resource = resources.package_repository(f"{plan.project.short_name}-repository", repository)
@@ -58,7 +61,7 @@ def list_files(directory: Path) -> tuple[DistFile, ...]:
     own = (directory / RELEASE_FILE, directory / SUMS_FILE)
     paths = [path for path in files.walk_files(directory) if path not in own]
     with files.reporting_file_errors("read"):
-        return tuple(in_parallel(*[lambda path=path: _dist_file(path, directory) for path in paths]))
+        return tuple(_dist_file(path, directory) for path in paths)
 
 
 def write_release(release: Mapping[str, Any], listed: tuple[DistFile, ...], target: Path) -> None:

@@ -11,6 +11,7 @@ from carvelwright import bounds, process, recipe, yamldoc
 from carvelwright.carvel import resources
 from carvelwright.errors import ConfigError, ExitCode, Location, Problem
 from carvelwright.project import config, validation
+from carvelwright.steps import template
 from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def read_template(project: Package, release: Release) -> yamldoc.Document:
     known = {"version": str(release.version), "upstream": release.upstream, "go": project.go}
 
     def compute() -> str:
-        rendered = _render(text, path, known)
+        filled = template.fill(text, known) if len(text) <= bounds.FILE.size else None
+        rendered = _render(text, path, known) if filled is None else filled
         if found := validation.problems(yamldoc.parse(rendered, path), "package"):
             raise ConfigError(found, what=f"{path} as rendered")
         return rendered

@@ -1,5 +1,7 @@
 """Renders a jinja2 template in a process of its own: a template is a program that may not end, or make too much.
 
+One that only names values, as most do, is no program: `fill` writes it as jinja2 would, without a process.
+
 Run as `python -m carvelwright.steps.template`: reads {"template", "known", "limit"} as JSON, writes {"text"}, or
 {"fault"} with the line where it stands and whether a name was not known.
 """
@@ -7,12 +9,53 @@ Run as `python -m carvelwright.steps.template`: reads {"template", "known", "lim
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MEMORY = 1 << 30
+# A comment, or the name of a value.
+_TAG = re.compile(r"\{#(?P<note>.*?)#\}|\{\{(?P<left>-?)\s*(?P<name>[a-z]+)\s*(?P<right>-?)\}\}", re.DOTALL)
+# What begins anything else; a brace before a tag makes it something else, too.
+_OTHER = re.compile(r"\{[{%#]|\{\Z")
+
+
+def fill(template: str, known: Mapping[str, str]) -> str | None:
+    """Return what `render` would; None where a template holds more than comments and names of known values."""
+    text = re.sub("\r\n?", "\n", template).removesuffix("\n")
+    if text.rfind("{#") > text.rfind("#}"):
+        # To look for the end of each would take the square of the time.
+        return None
+    parts, at, trim = [], 0, False
+    for tag in _TAG.finditer(text):
+        left, value, right = _read(tag, known)
+        data = text[at : tag.start()]
+        if value is None or _OTHER.search(data):
+            return None
+        parts += [_trimmed(data, start=trim, end=left), value]
+        at, trim = tag.end(), right
+    rest = text[at:]
+    return None if _OTHER.search(rest.removesuffix("{")) else "".join([*parts, _trimmed(rest, start=trim)])
+
+
+def _read(tag: re.Match[str], known: Mapping[str, str]) -> tuple[bool, str | None, bool]:
+    """Return whether the white space before goes, the value (None: not known), whether the white space after goes."""
+    if tag["name"] is not None:
+        return tag["left"] == "-", known.get(tag["name"]), tag["right"] == "-"
+    note = tag["note"].removeprefix("-")
+    # A plus sign has a meaning of its own.
+    plus = tag["note"].startswith("+") or note.endswith("+")
+    return tag["note"] != note, None if plus else "", note.endswith("-")
+
+
+def _trimmed(text: str, *, start: bool = False, end: bool = False) -> str:
+    text = text.lstrip() if start else text
+    return text.rstrip() if end else text
 
 
 def render(template: str, known: dict[str, str], limit: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
 from carvelwright.plan import make_plan
 from carvelwright.process import in_parallel, stopwatch
-from carvelwright.project import config
 from carvelwright.record import BuildState
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
@@ -39,31 +38,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 
-@dataclass(frozen=True, slots=True)
-class BuildResult:
-    """What a build made: `release` is the content of dist/release.json; `unchanged` when it was all there already."""
-
-    release: Mapping[str, Any]
-    unchanged: bool
-
-
-def build(
-    root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter, *, wait: bool = False
-) -> BuildResult:
-    """Build a package project from source to dist/ and its registry, redoing only what changed.
-
-    Where another build is running in the project, `wait` for its end; otherwise that is a CarvelwrightError.
-    """
-    config.require_project(root)
-    store = Store(root)
-    with store.locked(wait=wait):
-        bundle.note_left_out(root, reporter)
-        if (release := freshness.former(root, options, environment, reporter)) is not None:
-            return BuildResult(release.document, unchanged=True)
-        return _build(root, options, environment, reporter)
-
-
-def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> BuildResult:
+def make(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> Mapping[str, Any]:
+    """Make dist/ and what its registry holds; returns the content of dist/release.json. The caller holds the lock."""
     seconds = stopwatch()
     session = open_session(root, environment, reporter)
     project = session.project
@@ -97,7 +73,7 @@ def _build(root: Path, options: BuildOptions, environment: Mapping[str, str], re
             dist.require_own(store.dist)
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
     freshness.remember(store, BuildState(key, tuple(inputs)))
-    return BuildResult(release, unchanged=False)
+    return release
 
 
 def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import rules
 from carvelwright.errors import CarvelwrightError, ConfigError
-from carvelwright.project import config
+from carvelwright.project import config, paths
 from carvelwright.rules.values_schema import schema_problems
 from carvelwright.session import lone_search, open_session
 from carvelwright.store import Store
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
     """Return every problem of a package project; without an error among them, it can be built and published."""
-    config.require_project(root)
+    paths.require_project(root)
     with Store(root).in_use():
         try:
             session = open_session(root, environment, reporter)

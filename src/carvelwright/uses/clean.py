@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from carvelwright import files
-from carvelwright.project import config
+from carvelwright.project import paths
 from carvelwright.steps import dist
 from carvelwright.store import PRODUCTS, REMEMBERED, SEALS, Store
 
@@ -31,7 +31,7 @@ def clean(root: Path) -> list[str]:
 
     CarvelwrightError where a build, `serve` or another command is running.
     """
-    config.require_project(root)
+    paths.require_project(root)
     store = Store(root)
     with store.locked(), store.unused(), files.reporting_file_errors("remove"):
         store.remove_leftovers()

@@ -8,12 +8,10 @@ from carvelwright import files, recipe
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError
 from carvelwright.plan import LATEST
-from carvelwright.project import config, loads
+from carvelwright.project import loads, paths
 from carvelwright.record import BuildState, ReleaseRecord
-from carvelwright.session import open_session, plain_digests
 from carvelwright.steps import dist, payload
 from carvelwright.store import Store, content_key
-from carvelwright.tools import crane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from carvelwright.report import Reporter
 
 _STATE = "state.json"
-_PLAIN_INPUTS = ("package", config.BUNDLE_CONFIG)
+_PLAIN_INPUTS = ("package", paths.BUNDLE_CONFIG)
 
 
 def former(
@@ -49,6 +47,10 @@ def former(
 def _still_published(
     root: Path, release: ReleaseRecord, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
 ) -> bool:
+    # Imported only where a registry is asked: a run without changes is mostly imports.
+    from carvelwright.session import open_session  # noqa: PLC0415
+    from carvelwright.tools import crane  # noqa: PLC0415
+
     session = open_session(root, environment, reporter)
     latest = release.repository.repository.tagged(LATEST)
     with reporter.step("query the registry") as step:
@@ -75,9 +77,9 @@ def key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: M
     modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
     asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
     epoch = environment.get("SOURCE_DATE_EPOCH", "")
-    staged = loads.staged(root / config.VALUES_SCHEMA, root / config.BUNDLE_CONFIG)
+    staged = loads.staged(root / paths.VALUES_SCHEMA, root / paths.BUNDLE_CONFIG)
     schema = {name: Digest.of_bytes(content).hex for name, content in staged.items()}
-    return content_key(plain_digests(root, _PLAIN_INPUTS), schema, modules, asked, epoch, recipe.of_everything())
+    return content_key(paths.digests(root, _PLAIN_INPUTS), schema, modules, asked, epoch, recipe.of_everything())
 
 
 def remember(store: Store, state: BuildState) -> None:
