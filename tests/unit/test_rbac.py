@@ -280,6 +280,13 @@ def test_the_documents_are_those_of_the_api_server() -> None:
     ]
 
 
+def test_what_names_no_namespace_is_granted_in_all_of_them() -> None:
+    documents = [manifest("Secret", "a"), manifest("Secret", "b", namespace="c")]
+    granted = rbac.manifests(documents, INSTALLER)
+    assert may(granted, "", "secrets") == {"": ["create", "list"], "a": ["delete", "get", "update"]}
+    assert may(granted, "c", "secrets") == {"b": ["delete", "get", "update"]}
+
+
 def test_scopes_are_sorted() -> None:
     documents = [manifest("Secret", "a", namespace=name) for name in ("z", "a")] + [manifest("ClusterRole", "x")]
     granted = rbac.manifests(documents, INSTALLER)

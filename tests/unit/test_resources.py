@@ -178,7 +178,7 @@ def test_equal_images_are_sorted_by_the_name_that_asks_for_them() -> None:
 
 def test_a_published_lock_is_extended_by_what_it_does_not_hold() -> None:
     others: list[dict[str, Any]] = [
-        {"image": str(TWO), "annotations": {"kbld.carvel.dev/id": "two", "x": "y"}},
+        {"image": str(TWO), "annotations": {"kbld.carvel.dev/id": "Two", "x": "y"}},
         {"image": str(TWO)},
         {"image": f"a{DIGEST}", "annotations": {"kbld.carvel.dev/id": "z.example.com/z@sha256:" + "3" * 64}},
     ]

@@ -47,7 +47,8 @@ def document(kind: str, api: str, text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("kind", "api", "text"), CASES)
 def test_a_port_that_is_none_is_found_with_its_place(kind: str, api: str, text: str) -> None:
-    assert list(port_findings(document(kind, api, text.replace("PORT", "443")))) == []
+    for port in ("0", "1", "443", "65535", "null"):
+        assert list(port_findings(document(kind, api, text.replace("PORT", port)))) == []
     for port, value in (("99999", 99999), ("65536", 65536), ("-1", -1), ("80.5", 80.5), ("true", True)):
         (finding,) = port_findings(document(kind, api, text.replace("PORT", port)))
         assert (finding.found, finding.message) == (value, f"{finding.at[-1]} is not a port")
@@ -75,7 +76,8 @@ def test_a_network_policy_may_name_a_port_and_others_may_not() -> None:
 def test_a_protocol_that_is_none_is_found(kind: str, api: str, text: str) -> None:
     assert list(port_findings(document(kind, api, text.replace("PROTOCOL", "SCTP")))) == []
     (finding,) = port_findings(document(kind, api, text.replace("PROTOCOL", "ICMP")))
-    assert (finding.found, finding.message) == ("ICMP", "not a protocol")
+    assert (finding.found, finding.message, finding.expected) == ("ICMP", "not a protocol", "TCP, UDP, SCTP")
+    assert finding.at[-1] == "protocol"
 
 
 @pytest.mark.parametrize("body", [{"spec": 1}, {"spec": {"rules": {"a": 1}}}, {"spec": {"rules": [1, None]}}, {}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 
@@ -30,15 +29,9 @@ class Comparison:
     def holds(self, version: PackageVersion) -> bool:
         """Tell whether a version passes, by Carvel's order."""
         equal = version.equals(self.version)
-        match self.operator:
-            case "=":
-                return equal
-            case "!":
-                return not equal
-            case ">" | ">=":
-                return (equal and self.operator == ">=") or (not equal and version > self.version)
-            case _:
-                return (equal and self.operator == "<=") or (not equal and version < self.version)
+        below = not equal and version < self.version
+        answers = {"=": equal, "!": not equal, "<": below, "<=": below or equal, ">=": not below}
+        return answers.get(self.operator, not (below or equal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +58,16 @@ def parse(text: str) -> Constraints:
     for alternative in _alternatives(parts):
         if not alternative:
             raise ValueError("nothing between two || (expected a comparison: the server crashes when it compares)")
-        expanded = [_expand(part) for part in alternative]
-        read = tuple(_comparison(text) for texts in expanded for text in texts)
+        expanded = [(part, _expand(part)) for part in alternative]
+        texts = [text for _, of_one in expanded for text in of_one]
+        read = tuple(map(_comparison, texts))
         remarks += [
-            f"the server reads {part} as {' '.join(texts)}"
-            for part, texts in zip(alternative, expanded, strict=True)
-            if texts != [part] and not _is_plain(part)
+            f"the server reads {part} as {' '.join(of_one)}"
+            for part, of_one in expanded
+            if of_one != [part] and not _is_plain(part)
         ]
         if _never(read):
-            what = " ".join(itertools.chain(*expanded))
-            remarks.append(f"no version passes {' '.join(alternative)}: the server reads it as {what}")
+            remarks.append(f"no version passes {' '.join(alternative)}: the server reads it as {' '.join(texts)}")
         alternatives.append(read)
     return Constraints(tuple(alternatives), tuple(remarks))
 

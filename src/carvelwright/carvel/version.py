@@ -17,7 +17,7 @@ _SEMVER = re.compile(
 _TOO_LARGE = 2**64
 _LONGEST_TAG = 128
 
-_Identifier = tuple[int, int, str]
+_Identifier = tuple[int, int | str]
 
 
 @total_ordering
@@ -52,7 +52,8 @@ class PackageVersion:
         major, minor, patch = (int(number) for number in match["core"].split("."))
         pre, build = (tuple(match[part].split(".")) if match[part] else () for part in ("pre", "build"))
         version = cls((major, minor, patch), pre, build)
-        if any(number >= _TOO_LARGE for number in (*version.core, *map(_number, (*pre, *build)))):
+        numbers = [*version.core, *(int(part) for part in (*pre, *build) if part.isdigit())]
+        if any(number >= _TOO_LARGE for number in numbers):
             raise ValueError(f"too large a number in a version: {text!r} (expected numbers below 2^64)")
         return version
 
@@ -80,10 +81,6 @@ class PackageVersion:
         return (self.core, not pre, pre, build, self.build)
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
 def _identifier(text: str) -> _Identifier:
     # Carvel reads digits as a number, leading zeros and all, and puts numbers below words.
-    return (0, int(text), "") if text.isdigit() else (1, 0, text)
+    return (0, int(text)) if text.isdigit() else (1, text)
