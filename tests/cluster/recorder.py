@@ -156,7 +156,8 @@ class Recorder:
     def _kept(self, calls: list[Call]) -> list[str]:
         # Read after the calls: what a DEL that had ended by then has left in the pools, it has lost.
         held = {
-            (entry["id"], entry.get("ifname", ""))
+            # The reconciler marks the container IDs of orphans.
+            (entry["id"].removesuffix("/orphan"), entry.get("ifname", ""))
             for pool in self.cluster.api.list("ippools")
             for entry in pool["spec"].get("allocations", {}).values()
         }
