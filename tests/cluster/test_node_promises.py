@@ -102,8 +102,11 @@ def test_check_compares_the_result_with_pool_and_reservation(cluster: Cluster, a
         checked = attachment.call("CHECK", other)
         assert checked.returncode != 0
         assert "has 192.168.97.1 for net1 of default/plain, which is not in prevResult" in checked.stdout
-        pools.allocate(cluster.api, BY_HAND, dict.fromkeys(pools.allocations(cluster.api, BY_HAND)))
+        held = pools.allocations(cluster.api, BY_HAND)
+        pools.allocate(cluster.api, BY_HAND, dict.fromkeys(held))
         assert attachment.call("CHECK", result).returncode != 0
+        # DEL frees what the pool has for the interface, and its reservation with it.
+        pools.allocate(cluster.api, BY_HAND, held)
     finally:
         assert attachment.call("DEL", conf).returncode == 0
 
