@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 from carvelwright.oci.layout import open_layout
-from carvelwright.project.config import DEFAULT_GO
+from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
 from carvelwright.tools.toolchain import Search
 
 ROOT = Path(__file__).parent.parent
 RUNS = 9
-COPIED = ("package", "bundle", "values-schema.yaml", "payload")
+COPIED = ("carvelwright.yaml", "package", "bundle", "values-schema.yaml", "payload")
 # All that earlier builds made, and what vouches for it: without its seal a product is made again.
 REUSED = tuple(f"build/{kind}" for kind in (*PRODUCTS, *REMEMBERED, SEALS))
 
@@ -60,15 +60,15 @@ def _prepare(project: Path) -> dict[str, str]:
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
     for name in REUSED:
         shutil.copytree(ROOT / name, project / name, copy_function=os.link, symlinks=True)
-    build_file = project / "package/build.yaml"
-    build_file.write_text(build_file.read_text().replace("127.0.0.1:5055", "127.0.0.1:5058"))
+    shared = project / "carvelwright.yaml"
+    shared.write_text(shared.read_text().replace("127.0.0.1:5055", "127.0.0.1:5058"))
     directories = {str(pin.builds): None for pin in Search(ROOT, None, DEFAULT_GO, os.environ).pins().values()}
     return {**os.environ, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
 
 
 def _by_hand(project: Path, out: Path) -> list[str]:
     release = json.loads((ROOT / "dist/release.json").read_bytes())
-    digest = release["images"][0]["reference"].rpartition("@")[2]
+    digest = release["packages"][0]["images"][0]["reference"].rpartition("@")[2]
     layouts = [open_layout(path) for path in (project / "build/image").iterdir()]
     layout = next(layout for layout in layouts if str(layout.digest) == digest)
     crds = max((project / "build/crds").iterdir(), key=lambda path: path.stat().st_mtime)

@@ -18,7 +18,7 @@ REFERENCE = ROOT / "docs/reference"
 def main() -> int:
     """Return the exit code."""
     session = open_session(ROOT, os.environ, Recorder())
-    pages = docs.pages(export_schema(session.project.root, session.tools()))
+    pages = docs.pages(export_schema(session.project.root, ROOT, session.tools()))
     if sys.argv[1:] != ["--check"]:
         for name, text in pages.items():
             files.write_atomic(REFERENCE / name, text)

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from carvelwright import yamldoc
+from carvelwright.project.workspace import load_workspace
+from carvelwright.session import search_of
 from carvelwright.tools import crane as crane_adapter
 from carvelwright.tools import toolchain
-from carvelwright.tools.toolchain import Search, Toolchain
+from carvelwright.tools.toolchain import Toolchain
 from tests.helpers.command_line import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from carvelwright.tools.toolchain import Toolchain
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,8 +52,7 @@ def repository_root() -> Path:
 @pytest.fixture(scope="session")
 def toolset() -> Toolchain:
     """The pinned tools; `make tools` builds them."""
-    build = yamldoc.load(ROOT / "package/build.yaml").data
-    return toolchain.find(Search(ROOT, None, build["go"], dict(os.environ)))
+    return toolchain.find(search_of(load_workspace(ROOT), dict(os.environ)))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from carvelwright.carvel import locks, resources
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from carvelwright.carvel.resources import Document
     from carvelwright.reference import Reference
@@ -28,18 +28,18 @@ class Catalog:
     """What is carried into the next repository bundle.
 
     `files` holds every file by its name in the bundle but the ImagesLock and what the new metadata replaces, `locked`
-    the entries of that lock, `package` the Package of the version that is being built, if it was published, `bundles`
-    what the package's published versions fetch by digest.
+    the entries of that lock, `packages` those Packages of the versions being built that were published, by name,
+    `bundles` what the published versions of these packages fetch by digest.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     locked: tuple[Document, ...] = ()
-    package: Document | None = None
+    packages: Mapping[str, Document] = field(default_factory=dict)
     bundles: frozenset[Reference] = frozenset()
 
 
-def read(published: Mapping[str, bytes], ref_name: str, version: str) -> Catalog:
-    """Read the files of a published repository bundle.
+def read(published: Mapping[str, bytes], built: Iterable[OwnFiles]) -> Catalog:
+    """Read the files of a published repository bundle, to which the versions in `built` are to be added.
 
     CarvelwrightError for what cannot be carried on: no name of a file may stand in the way of the new ones, and what
     is ours must be readable. Files of others need not be.
@@ -49,8 +49,18 @@ def read(published: Mapping[str, bytes], ref_name: str, version: str) -> Catalog
         _refuse_name(name, contents)
     lock = contents.pop(LOCK, None)
     locked = _locked(lock) if lock is not None else ()
-    own = OwnFiles(ref_name, version)
-    own.refuse_obstacles(contents)
+    packages: dict[str, Document] = {}
+    bundles: set[Reference] = set()
+    for own in built:
+        own.refuse_obstacles(contents)
+        package, fetched = _take_own(contents, own)
+        packages |= {own.package_name: package} if package else {}
+        bundles |= fetched
+    return Catalog(contents, locked, packages, frozenset(bundles))
+
+
+def _take_own(contents: dict[str, bytes], own: OwnFiles) -> tuple[Document | None, set[Reference]]:
+    """Take the metadata out; return the Package of the version that is built, and what all versions fetch."""
     ours = [
         (name, document, alone) for name, content in contents.items() for document, alone in _ours(name, content, own)
     ]
@@ -61,12 +71,10 @@ def read(published: Mapping[str, bytes], ref_name: str, version: str) -> Catalog
     for name, document, alone in ours:
         if document["kind"] == "PackageMetadata":
             if not alone:
-                raise _unfit(name, f"PackageMetadata {ref_name} together with other documents")
+                raise _unfit(name, f"PackageMetadata {own.ref_name} together with other documents")
             contents.pop(name, None)
     bundles = [resources.bundle_or_none(document) for _, document, _ in ours]
-    return Catalog(
-        contents, locked, packages[0][1] if packages else None, frozenset(bundle for bundle in bundles if bundle)
-    )
+    return packages[0][1] if packages else None, {bundle for bundle in bundles if bundle}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,24 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
 from carvelwright.project.clashes import REPOSITORY_NAME
+from carvelwright.project.paths import BUILD_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from carvelwright.platform import Platform
     from carvelwright.project.config import Package, Release
     from carvelwright.project.images import GoImage
+    from carvelwright.project.workspace import Workspace
     from carvelwright.reference import Reference, Repository
 
 LATEST = "latest"
+# The OCI distribution specification's limit.
+_LONGEST_TAG = 128
+_TAG_DIGITS = 24
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LAST_SECOND = 253_402_300_799
 
@@ -43,10 +49,10 @@ class ImagePlan:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Everything a build needs to know.
+    """Everything that the build of one package needs to know.
 
-    `created` is UTC text for image configurations; `embedded` says that the target is the registry which the build
-    starts itself.
+    `created` is UTC text for image configurations; `directory` is where in dist/ the package's own files go, "" or
+    NAME/; `embedded` says that the target is the registry which the build starts itself.
     """
 
     project: Package
@@ -57,18 +63,18 @@ class BuildPlan:
     embedded: bool
     images: tuple[ImagePlan, ...]
     bundle: Reference
-    repository: Reference
+    directory: str
     registry_timeout: float
 
     @property
     def archive_name(self) -> str:
-        """The file name of the air-gap archive."""
-        return f"{self.project.ref_name}-{self.release.version}.tar"
+        """The file of the package's air-gap archive in dist/."""
+        return f"{self.directory}{self.project.ref_name}-{self.release.version}.tar"
 
     @property
     def default_values_name(self) -> str:
-        """The file name of the default data values."""
-        return f"{self.project.short_name}-data-values.yaml"
+        """The file of the default data values in dist/."""
+        return f"{self.directory}{self.project.short_name}-data-values.yaml"
 
     def document(self) -> dict[str, Any]:
         """Return the plan as plain data, for --dry-run."""
@@ -77,17 +83,15 @@ class BuildPlan:
             "releasedAt": self.release.released_at,
             "created": self.created,
             "platforms": [str(platform) for platform in self.platforms],
-            "registry": {"address": str(self.target), "embedded": self.embedded},
             "images": {plan.config.name: str(plan.target) for plan in self.images},
             "existingImages": {image.name: str(image.reference) for image in self.project.locked_images},
             "bundle": str(self.bundle),
-            "repository": str(self.repository),
             "archive": f"dist/{self.archive_name}",
-            "steps": self.steps(),
+            "defaultValues": f"dist/{self.default_values_name}",
         }
 
     def steps(self) -> list[str]:
-        """Return what will be done, in order, a line each."""
+        """Return what will be done for this package, in order, a line each."""
         compiled = [
             f"compile {', '.join(module.binaries)} of {self.release.fill(module.directory)} for {platform}"
             for plan in self.images
@@ -95,20 +99,96 @@ class BuildPlan:
             for platform in self.platforms
         ]
         return [
-            *(["start the embedded registry"] if self.embedded else [f"read what {self.repository} already holds"]),
             *compiled,
             *(f"assemble image {plan.config.name} and push it to {plan.target}" for plan in self.images),
             "stage the bundle, render it with ytt, find its images with kbld and lock them",
             f"push the bundle to {self.bundle}",
             "export the values schema; make Package, PackageMetadata and the values files",
-            f"push the package repository to {self.repository} and tag it {LATEST}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspacePlan:
+    """The build of some packages of a workspace, and of the one package repository that holds them.
+
+    `repository` is the reference of the package repository's bundle, once for each tag that it gets.
+    """
+
+    workspace: Workspace
+    target: Repository
+    embedded: bool
+    packages: tuple[BuildPlan, ...]
+    repository: tuple[Reference, ...]
+    registry_timeout: float
+
+    @property
+    def latest(self) -> Reference:
+        """The reference under which clusters follow the package repository."""
+        return self.repository[0].repository.tagged(LATEST)
+
+    @property
+    def archive_name(self) -> str:
+        """The file in dist/ that carries the repository with all its packages; a lone package's archive is this one."""
+        (first, *others) = self.packages
+        return f"{REPOSITORY_NAME}.tar" if others or first.directory else first.archive_name
+
+    @property
+    def resource_name(self) -> str:
+        """The name of the PackageRepository resource."""
+        (first, *others) = self.packages
+        return REPOSITORY_NAME if others or first.directory else f"{first.project.short_name}-repository"
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as plain data, for --dry-run."""
+        return {
+            "registry": {"address": str(self.target), "embedded": self.embedded},
+            "packages": [plan.document() for plan in self.packages],
+            "repository": [str(reference) for reference in self.repository],
+            "archive": f"dist/{self.archive_name}",
+            "steps": self.steps(),
+        }
+
+    def steps(self) -> list[str]:
+        """Return what will be done, in order, a line each."""
+        repository = self.latest.repository
+        own = [f"copy {plan.bundle} into dist/{plan.archive_name}" for plan in self.packages if plan.directory]
+        return [
+            *(["start the embedded registry"] if self.embedded else [f"read what {self.latest} already holds"]),
+            *(step for plan in self.packages for step in plan.steps()),
+            f"push the package repository to {repository} and tag it {LATEST}",
+            *own,
             f"copy everything into dist/{self.archive_name} and verify its digests",
             "move everything into dist/",
         ]
 
 
-def make_plan(project: Package, options: BuildOptions, environment: Mapping[str, str]) -> BuildPlan:
-    """Work out a build from the project, the options and SOURCE_DATE_EPOCH; CarvelwrightError for what cannot be."""
+def make_plan(packages: Sequence[Package], options: BuildOptions, environment: Mapping[str, str]) -> WorkspacePlan:
+    """Work out a build from packages of one workspace, the options and SOURCE_DATE_EPOCH.
+
+    CarvelwrightError for what cannot be.
+    """
+    if options.release is not None and len(packages) > 1:
+        raise CarvelwrightError(
+            f"--release {options.release} names a release of one package, and {len(packages)} are built",
+            exit_code=ExitCode.USAGE,
+            details=f"found: {', '.join(package.short_name for package in packages)}",
+            hint=f"name the package: carvelwright build {packages[0].short_name} --release {options.release}",
+        )
+    workspace = packages[0].workspace
+    target = options.to or workspace.registry
+    plans = tuple(_plan(package, target, options, environment) for package in packages)
+    repository = target.child(REPOSITORY_NAME)
+    return WorkspacePlan(
+        workspace=workspace,
+        target=target,
+        embedded=options.to is None,
+        packages=plans,
+        repository=tuple(repository.tagged(_repository_tag(plan)) for plan in plans),
+        registry_timeout=options.registry_timeout,
+    )
+
+
+def _plan(project: Package, target: Repository, options: BuildOptions, environment: Mapping[str, str]) -> BuildPlan:
     release = project.release(options.release)
     platforms = options.platforms or project.platforms
     known = [str(platform) for platform in project.platforms]
@@ -118,9 +198,8 @@ def make_plan(project: Package, options: BuildOptions, environment: Mapping[str,
                 f"platform {platform} is not one of the project's{did_you_mean(str(platform), known)}",
                 exit_code=ExitCode.USAGE,
                 details=f"expected: {', '.join(known)}",
-                hint="add it to `platforms` in package/build.yaml, or use one of these",
+                hint=f"add it to `platforms` in {project.root / BUILD_FILE}, or use one of these",
             )
-    target = options.to or project.registry
     tag = release.version.tag
     _refuse_long_names(target, project, embedded=options.to is None)
     return BuildPlan(
@@ -132,9 +211,18 @@ def make_plan(project: Package, options: BuildOptions, environment: Mapping[str,
         embedded=options.to is None,
         images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.go_images),
         bundle=target.child(project.ref_name).tagged(tag),
-        repository=target.child(REPOSITORY_NAME).tagged(tag),
+        directory="" if len(project.workspace.members) == 1 else f"{project.short_name}/",
         registry_timeout=options.registry_timeout,
     )
+
+
+def _repository_tag(plan: BuildPlan) -> str:
+    """Return a tag that no other package's release has: the version alone would be the tag of several."""
+    tag = f"{plan.project.ref_name}.{plan.release.version.tag}"
+    if len(tag) <= _LONGEST_TAG:
+        return tag
+    digest = Digest.of_bytes(tag.encode()).hex[:_TAG_DIGITS]
+    return f"{tag[: _LONGEST_TAG - _TAG_DIGITS - 1]}-{digest}"
 
 
 def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) -> None:
@@ -145,7 +233,7 @@ def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) 
             raise CarvelwrightError(
                 str(error),
                 exit_code=ExitCode.CONFIG if embedded else ExitCode.USAGE,
-                hint=f"shorten {'`registry` in package/build.yaml' if embedded else '--to'}",
+                hint=f"shorten {f'`registry` in {project.workspace.file}' if embedded else '--to'}",
             ) from None
 
 

@@ -51,6 +51,7 @@ NEUTRAL = (
     "project/clashes.py",
     "project/config.py",
     "project/paths.py",
+    "project/workspace.py",
     "carvel/constraints.py",
     "project/loads.py",
     "project/images.py",

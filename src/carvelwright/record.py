@@ -1,4 +1,4 @@
-"""What a build leaves for the next command to read: dist/release.json and build/state.json, read strictly."""
+"""What a build leaves for the next command to read: dist/release.json and the states in build/, read strictly."""
 
 from __future__ import annotations
 
@@ -7,72 +7,225 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc
-from carvelwright.reference import Reference
+from carvelwright.digest import Digest
+from carvelwright.platform import Platform
+from carvelwright.reference import Reference, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What release.json holds, as far as commands read it; further keys are carried along.
+# Raised when a reader of an older release.json could take it for something else.
+SCHEMA_VERSION = 1
 _SHAPE = {
-    "package": str,
-    "refName": str,
-    "version": str,
+    "schemaVersion": int,
     "registry": {"address": str, "embedded": bool},
-    "images": [
-        {"name": str, "reference": str, "platforms": [{"platform": str, "digest": str, "compressedBytes": int}]}
-    ],
-    "bundle": str,
-    "repository": str,
+    "repository": [str],
     "archive": str,
-    "defaultValues": str,
-    "files": [{"name": str, "size": int}],
+    "packages": [
+        {
+            "refName": str,
+            "version": str,
+            "upstream": str,
+            "releasedAt": str,
+            "images": [
+                {"name": str, "reference": str, "platforms": [{"platform": str, "digest": str, "compressedBytes": int}]}
+            ],
+            "existingImages": [{"name": str, "reference": str, "platforms": [str]}],
+            "bundle": str,
+            "archive": str,
+            "defaultValues": str,
+        }
+    ],
+    "tools": {},
+    "files": [{"name": str, "size": int, "digest": str}],
 }
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseRecord:
-    """dist/release.json: `document` is its content; the references are pinned by digest, `archive` is a file's name."""
+class PlatformRecord:
+    """One platform of an image: the digest of its manifest, and the bytes that a node pulls."""
 
-    document: Mapping[str, Any]
-    repository: Reference
+    platform: Platform
+    digest: Digest
+    compressed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image that the build made, by digest."""
+
+    name: str
+    reference: Reference
+    platforms: tuple[PlatformRecord, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        platforms = [
+            {"platform": str(each.platform), "digest": str(each.digest), "compressedBytes": each.compressed_bytes}
+            for each in self.platforms
+        ]
+        return {"name": self.name, "reference": str(self.reference), "platforms": platforms}
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingImageRecord:
+    """An image that existed before: `name` is what the manifests write, `platforms` what it offers."""
+
+    name: str
+    reference: Reference
+    platforms: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"name": self.name, "reference": str(self.reference), "platforms": list(self.platforms)}
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRecord:
+    """A package that was built; `archive` and `default_values` are names of files in dist/."""
+
+    ref_name: str
+    version: str
+    upstream: str
+    released_at: str
+    images: tuple[ImageRecord, ...]
+    existing_images: tuple[ExistingImageRecord, ...]
     bundle: Reference
-    images: tuple[Reference, ...]
     archive: str
+    default_values: str
+
+    @property
+    def file(self) -> str:
+        """The file in dist/ that holds the Package."""
+        return f"packages/{self.ref_name}/{self.version}.yml"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "refName": self.ref_name,
+            "version": self.version,
+            "upstream": self.upstream,
+            "releasedAt": self.released_at,
+            "images": [image.document() for image in self.images],
+            "existingImages": [image.document() for image in self.existing_images],
+            "bundle": str(self.bundle),
+            "archive": self.archive,
+            "defaultValues": self.default_values,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file of dist/: its name there, its size in bytes, its digest."""
+
+    name: str
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """dist/release.json: what was built, without times, so that equal inputs give equal bytes.
+
+    `registry` is what was pushed to (`embedded`: the build's own), `repository` the package repository by digest, once
+    for each tag it got; `archive` is the file in dist/ that carries all of it.
+    """
+
+    registry: Repository
+    embedded: bool
+    repository: tuple[Reference, ...]
+    archive: str
+    packages: tuple[PackageRecord, ...]
+    tools: Mapping[str, str]
+    files: tuple[FileRecord, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "schemaVersion": SCHEMA_VERSION,
+            "registry": {"address": str(self.registry), "embedded": self.embedded},
+            "repository": [str(reference) for reference in self.repository],
+            "archive": self.archive,
+            "packages": [package.document() for package in self.packages],
+            "tools": dict(self.tools),
+            "files": [{"name": file.name, "size": file.size, "digest": str(file.digest)} for file in self.files],
+        }
 
     @classmethod
     def parse(cls, data: bytes) -> ReleaseRecord:
         """Read one; ValueError says what is wrong in it."""
         document = jsondoc.parse(data)
         _check(document, _SHAPE, "release")
-        archive = document["archive"]
-        if "/" in archive or archive not in {file["name"] for file in document["files"]}:
-            raise ValueError(f"release.archive is no file of dist/: {archive!r}")
+        if document["schemaVersion"] != SCHEMA_VERSION:
+            raise ValueError(f"release.schemaVersion is {document['schemaVersion']}, expected {SCHEMA_VERSION}")
+        if not document["repository"] or not document["packages"]:
+            raise ValueError("release names no repository or no package")
+        files = tuple(_file(file) for file in document["files"])
+        packages = tuple(_package(package) for package in document["packages"])
+        for name in (document["archive"], *(package.archive for package in packages)):
+            if name not in {file.name for file in files}:
+                raise ValueError(f"release.archive is no file of dist/: {name!r}")
         return cls(
-            document,
-            _pinned(document["repository"]),
-            _pinned(document["bundle"]),
-            tuple(_pinned(image["reference"]) for image in document["images"]),
-            archive,
+            registry=Repository.parse(document["registry"]["address"]),
+            embedded=document["registry"]["embedded"],
+            repository=tuple(_pinned(text) for text in document["repository"]),
+            archive=document["archive"],
+            packages=packages,
+            tools=document["tools"],
+            files=files,
         )
+
+
+def _package(document: Mapping[str, Any]) -> PackageRecord:
+    return PackageRecord(
+        ref_name=document["refName"],
+        version=document["version"],
+        upstream=document["upstream"],
+        released_at=document["releasedAt"],
+        images=tuple(_image(image) for image in document["images"]),
+        existing_images=tuple(
+            ExistingImageRecord(image["name"], _pinned(image["reference"]), tuple(image["platforms"]))
+            for image in document["existingImages"]
+        ),
+        bundle=_pinned(document["bundle"]),
+        archive=document["archive"],
+        default_values=document["defaultValues"],
+    )
+
+
+def _image(document: Mapping[str, Any]) -> ImageRecord:
+    platforms = [
+        PlatformRecord(Platform.parse(each["platform"]), Digest.parse(each["digest"]), each["compressedBytes"])
+        for each in document["platforms"]
+    ]
+    return ImageRecord(document["name"], _pinned(document["reference"]), tuple(platforms))
+
+
+def _file(document: Mapping[str, Any]) -> FileRecord:
+    name = document["name"]
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"not a file of dist/: {name!r}")
+    return FileRecord(name, document["size"], Digest.parse(document["digest"]))
 
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """build/state.json: the key of the inputs that dist/ was made from, and the directories that were part of it."""
+    """build/state.json: the key of what dist/ was made from, and the directories of packages and Go modules in it."""
 
     key: str
-    inputs: tuple[str, ...]
+    packages: tuple[str, ...]
+    modules: tuple[str, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> BuildState:
         """Read one; ValueError says what is wrong in it."""
         document = jsondoc.parse(data)
-        _check(document, {"key": str, "inputs": [str]}, "state")
-        return cls(document["key"], tuple(document["inputs"]))
+        _check(document, {"key": str, "packages": [str], "modules": [str]}, "state")
+        return cls(document["key"], tuple(document["packages"]), tuple(document["modules"]))
 
     def text(self) -> str:
         """Return it as it is kept."""
-        return json.dumps({"key": self.key, "inputs": self.inputs})
+        return json.dumps({"key": self.key, "packages": self.packages, "modules": self.modules})
 
 
 def _check(value: Any, shape: Any, at: str) -> None:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import recipe, yamldoc
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
 from carvelwright.project import config, paths
+from carvelwright.project import workspace as workspaces
 from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.project.config import Package
+    from carvelwright.project.workspace import Workspace
     from carvelwright.report import Reporter
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Search, Toolchain
@@ -24,11 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What every part of a build needs: the project, where tools are looked for, whom to tell."""
+    """What every part of a build needs: the package, where tools are looked for, whom to tell."""
 
     project: Package
     search: Search
     reporter: Reporter
+
+    @property
+    def store(self) -> Store:
+        """The store, which all packages of a workspace share."""
+        return Store(self.project.workspace.root)
 
     def find_go(self) -> Tool:
         """Find the pinned go, only when something has to be compiled."""
@@ -41,31 +48,93 @@ class Session:
 
 
 @contextlib.contextmanager
-def at_work(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Iterator[Session]:
+def at_work(
+    root: Path, environment: Mapping[str, str], reporter: Reporter, name: str | None = None
+) -> Iterator[Session]:
     """Open a session for a command: while the block runs, `clean` removes nothing of what it uses."""
     paths.require_project(root)
-    with Store(root).in_use():
-        yield open_session(root, environment, reporter)
+    with store_of(root).in_use():
+        yield open_session(root, environment, reporter, name)
 
 
-def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter) -> Session:
-    """Read and check the project; its files are validated once for each content."""
-    paths.require_project(root)
-    store = Store(root)
-    key = content_key(paths.digests(root, ("package",)), recipe.of_everything())
-    validated = (store.build / "validated" / f"{key}.json").is_file()
-    project = config.load_package(root, validate=not validated)
-    store.remember("validated", key, lambda: True)
-    return Session(project, toolchain.Search(root, project.tools, project.go, environment), reporter)
+def store_of(root: Path) -> Store:
+    """Return the store of the workspace that a directory belongs to."""
+    return Store(paths.find_root(root) or root)
+
+
+def open_sessions(
+    root: Path, environment: Mapping[str, str], reporter: Reporter, names: Sequence[str] = ()
+) -> tuple[Session, ...]:
+    """Open the packages of the workspace, or the package, that a directory holds; with `names` only those.
+
+    A name is the first segment of a refName, or the whole. The files are read and checked; those that passed their
+    JSON Schema once are not validated again. Raises as config.load_packages, and CarvelwrightError for an unknown name.
+    """
+    packages = _load(root)
+    search = search_of(packages[0].workspace, environment)
+    return tuple(Session(package, search, reporter) for package in select(packages, names))
+
+
+def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter, name: str | None = None) -> Session:
+    """Open one package: the named one, or the only one, or the one in the workspace's own directory."""
+    sessions = open_sessions(root, environment, reporter, [name] if name else ())
+    if len(sessions) == 1:
+        return sessions[0]
+    for session in sessions:
+        if session.project.root.resolve() == root.resolve():
+            return session
+    raise CarvelwrightError(
+        f"{root} holds several packages",
+        exit_code=ExitCode.USAGE,
+        details=f"found: {', '.join(session.project.short_name for session in sessions)}",
+        hint="name one of them with --package NAME, or change to its directory",
+    )
+
+
+def search_of(workspace: Workspace, environment: Mapping[str, str]) -> Search:
+    """Say where the tools of a workspace are looked for."""
+    return toolchain.Search(workspace.root, workspace.tools, workspace.go, environment)
 
 
 def lone_search(root: Path, environment: Mapping[str, str]) -> Search:
     """Return where to look for tools for work on one file, when the project may be wrong elsewhere, or is none.
 
-    The pins are those of build.yaml as far as it can be read, or else carvelwright's own.
+    The pins are those of carvelwright.yaml or build.yaml as far as it can be read, or else carvelwright's own.
     """
-    modules, go = None, config.DEFAULT_GO
+    modules, go, top = None, workspaces.DEFAULT_GO, paths.find_root(root)
+    shared = top / paths.WORKSPACE_FILE if top else root / config.BUILD_FILE
     with contextlib.suppress(CarvelwrightError, AttributeError, TypeError):
-        build = yamldoc.load(root / config.BUILD_FILE).data
-        modules, go = tuple(build["tools"]) if "tools" in build else None, str(build.get("go", go))
-    return toolchain.Search(root, modules, go, environment)
+        data = yamldoc.load(shared).data
+        modules, go = tuple(data["tools"]) if "tools" in data else None, str(data.get("go", go))
+    return toolchain.Search(top or root, modules, go, environment)
+
+
+def _load(root: Path) -> tuple[Package, ...]:
+    paths.require_project(root)
+    top = paths.find_root(root)
+    store = Store(top or root)
+    members = paths.members(top) if top else [root]
+    names = ["package"] if top is None else [paths.WORKSPACE_FILE, *(f"{member}/package" for member in members)]
+    there = [name for name in names if ((top or root) / name).exists()]
+    key = content_key(paths.digests(top or root, there), recipe.of_everything())
+    validated = (store.build / "validated" / f"{key}.json").is_file()
+    packages = config.load_packages(root, validate=not validated)
+    if len(packages) == len(members):
+        store.remember("validated", key, lambda: True)
+    return packages
+
+
+def select(packages: Sequence[Package], names: Sequence[str]) -> list[Package]:
+    """Return the packages of these names, in their order in the workspace; all of them where none is named."""
+    known = {name: package for package in packages for name in (package.short_name, package.ref_name)}
+    short = [package.short_name for package in packages]
+    for name in names:
+        if name not in known:
+            raise CarvelwrightError(
+                f"no package {name} in {packages[0].workspace.root}{did_you_mean(name, short)}",
+                exit_code=ExitCode.USAGE,
+                details=f"found: {', '.join(short)}",
+                hint=f"use one of these, or add the package's directory to `members` in {paths.WORKSPACE_FILE}",
+            )
+    wanted = {known[name].ref_name for name in names}
+    return [package for package in packages if not names or package.ref_name in wanted]

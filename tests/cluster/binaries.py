@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError
+from carvelwright.project.workspace import load_workspace
+from carvelwright.session import search_of
 from carvelwright.tools import toolchain
 from tests.cluster import layout
 from tests.cluster.errors import ClusterError
@@ -137,10 +138,8 @@ def ensure() -> Binaries:
 
 
 def _link_tools() -> None:
-    build = yamldoc.load(layout.ROOT / "package/build.yaml").data
-    search = toolchain.Search(layout.ROOT, None, build["go"], dict(os.environ))
     try:
-        found = toolchain.find(search)
+        found = toolchain.find(search_of(load_workspace(layout.ROOT), dict(os.environ)))
     except CarvelwrightError as error:
         raise ClusterError(f"{error.message}; make tools builds them") from error
     layout.CARVEL_TOOLS.mkdir(parents=True, exist_ok=True)

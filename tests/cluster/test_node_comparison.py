@@ -99,7 +99,7 @@ def _measure(cluster: Cluster, specs: dict[str, Document]) -> Document:
 
 def _our_size(package: walk.Package) -> int:
     release = json.loads((package.project.dist(walk.RELEASED) / "release.json").read_text())
-    platforms = release["images"][0]["platforms"]
+    platforms = release["packages"][0]["images"][0]["platforms"]
     return next(int(each["compressedBytes"]) for each in platforms if each["platform"] == "linux/amd64")
 
 

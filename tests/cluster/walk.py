@@ -66,7 +66,8 @@ class Project:
         """Copy the sources to `root`, and what was built of them."""
         for name in ("package", "bundle", "payload", "tools"):
             shutil.copytree(layout.ROOT / name, root / name)
-        shutil.copy(layout.ROOT / "values-schema.yaml", root)
+        for name in ("carvelwright.yaml", "values-schema.yaml"):
+            shutil.copy(layout.ROOT / name, root)
         (root / "package" / "releases" / f"{NEXT}.yaml").write_text(NEXT_RELEASE)
         for kind in SHARED_PRODUCTS:
             if (made := layout.ROOT / "build" / kind).is_dir():

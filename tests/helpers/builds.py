@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carvelwright import yamldoc
+from carvelwright.record import ReleaseRecord
+from carvelwright.reference import Reference, Repository
+from carvelwright.steps import dist
 from tests.conftest import PackageProject
 
 if TYPE_CHECKING:
@@ -47,6 +50,14 @@ def built(
 
 
 def release_of(project: PackageProject) -> dict[str, Any]:
+    """Return what dist/release.json says of its one package, with all that is said once for all packages."""
+    document = record_of(project)
+    (package,) = document["packages"]
+    (repository,) = document["repository"]
+    return {**document, **package, "repository": repository}
+
+
+def record_of(project: PackageProject) -> dict[str, Any]:
     """Return dist/release.json."""
     document: dict[str, Any] = json.loads((project.root / "dist/release.json").read_bytes())
     return document
@@ -157,3 +168,17 @@ def wrap(
     )
     script.chmod(0o755)
     return (environment or {}) | {"PATH": f"{directory}{os.pathsep}{project.environment['PATH']}"}
+
+
+def record_of_files(directory: Path) -> ReleaseRecord:
+    """Return the record of a dist/ that was filled by hand."""
+    reference = Reference.parse(f"r.example.com/p/package-repository:x@sha256:{'1' * 64}")
+    return ReleaseRecord(
+        registry=Repository.parse("r.example.com/p"),
+        embedded=False,
+        repository=(reference,),
+        archive="archive.tar",
+        packages=(),
+        tools={"go": "1.27.3"},
+        files=dist.list_files(directory),
+    )

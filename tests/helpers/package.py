@@ -97,7 +97,7 @@ def example(name: str) -> list[Manifest]:
 def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> StagedPackage:
     """Stage the package's newest release below `target`, as a build for these platforms does."""
     project = config.load_package(ROOT)
-    search = Search(ROOT, project.tools, project.go, dict(os.environ))
+    search = Search(ROOT, project.workspace.tools, project.workspace.go, dict(os.environ))
     bundle.stage_config(
         project,
         project.release(None),

@@ -26,6 +26,7 @@ from tests.helpers.builds import (
     copy_built,
     images_of,
     package_of,
+    record_of,
     release_of,
     scraps,
     server_render,
@@ -128,7 +129,7 @@ def test_sums_verify(built: PackageProject) -> None:
 
 def test_release_record_agrees_with_what_lies_there(built: PackageProject) -> None:
     release = release_of(built)
-    assert release["package"] == f"{NAME}.{VERSION}"
+    assert (release["refName"], release["version"]) == (NAME, VERSION)
     assert release["releasedAt"] == "2026-11-01T00:00:00Z"
     assert set(release["tools"]) == {"go", "ytt", "imgpkg", "kbld", "crane", "zlib"}
     assert {file["name"]: file["size"] for file in release["files"]} == {
@@ -138,8 +139,9 @@ def test_release_record_agrees_with_what_lies_there(built: PackageProject) -> No
     }
     (image,) = release["images"]
     assert [entry["platform"] for entry in image["platforms"]] == ["linux/amd64", "linux/arm64"]
-    assert {"archive", "push bundle", "assemble image hello"} <= {step["name"] for step in release["steps"]}
-    assert all(step["seconds"] >= 0 for step in release["steps"])
+    run = json.loads((built.root / "build/last-run.json").read_bytes())
+    assert {"archive", "push bundle", "assemble image hello"} <= {step["name"] for step in run["steps"]}
+    assert all(0 <= step["seconds"] <= run["seconds"] for step in run["steps"])
 
 
 def test_default_values_are_the_clients_bytes(built: PackageProject) -> None:
@@ -228,7 +230,7 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
             call(crane, "validate", "--remote", f"{reference.repository}@{entry['digest']}")
     assert set(content_of(crane, registry)) >= {
         f"{registry}/some/where/package-repository:latest",
-        f"{registry}/some/where/package-repository:1.0.0_example.1",
+        f"{registry}/some/where/package-repository:{NAME}.1.0.0_example.1",
         f"{registry}/some/where/{NAME}:1.0.0_example.1",
         f"{registry}/some/where/hello:1.0.0_example.1",
     }
@@ -432,16 +434,17 @@ def test_release_names_the_version(built: PackageProject) -> None:
 
 def test_json_result(built: PackageProject) -> None:
     result = json.loads(built.run("build", "--format", "json").ok().out)
-    assert result == {**release_of(built), "unchanged": True}
+    assert result == {**record_of(built), "unchanged": True}
 
 
 def test_dry_run_prints_the_plan_and_does_nothing(hello: PackageProject) -> None:
     before = snapshot(hello.root)
     text = hello.run("build", "--dry-run", "--to", "r.example.com/a", "--platform", "linux/amd64").ok()
     assert text.err == ""
-    assert text.out.startswith(f"{NAME}.{VERSION} for linux/amd64, to registry r.example.com/a\n")
+    assert text.out.startswith(f"{NAME}.{VERSION} for linux/amd64, created 2026-11-01T")
+    assert text.out.splitlines()[1] == "to registry r.example.com/a"
     plan = json.loads(hello.run("build", "--dry-run", "--format", "json").ok().out)
-    assert plan["package"] == f"{NAME}.{VERSION}"
+    assert [each["package"] for each in plan["packages"]] == [f"{NAME}.{VERSION}"]
     assert plan["registry"]["embedded"] is True
     assert plan["archive"] == f"dist/{ARCHIVE}"
     assert snapshot(hello.root) == before

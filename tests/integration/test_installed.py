@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from carvelwright.project.config import DEFAULT_GO
+from carvelwright.project.workspace import DEFAULT_GO
 from tests.conftest import ROOT, free_address
 
 UV = Path(sys.executable).parent / "uv"

@@ -90,7 +90,7 @@ def test_variables_set_options_and_the_command_line_comes_first(hello: PackagePr
     }
     plan = json.loads(hello.run("build", environment=variables).ok().out)
     assert plan["registry"]["address"] == "r.example.com/team"
-    assert plan["platforms"] == ["linux/arm64", "linux/amd64"]
+    assert plan["packages"][0]["platforms"] == ["linux/arm64", "linux/amd64"]
     nearer = hello.run("build", "--to", "other.example.com/x", environment=variables).ok()
     assert json.loads(nearer.out)["registry"]["address"] == "other.example.com/x"
     # Empty is not set.

@@ -64,7 +64,7 @@ def test_a_terminal_shows_steps_and_a_summary_that_fits(built: PackageProject) -
     assert re.sub(r"(@sha256:.{12}).*", r"\1…", release["bundle"]) in text
     whole = built.run("build").ok()
     assert release["bundle"] in whole.out
-    assert json.loads(built.run("build", "--format", "json").ok().out)["bundle"] == release["bundle"]
+    assert json.loads(built.run("build", "--format", "json").ok().out)["packages"][0]["bundle"] == release["bundle"]
 
 
 def test_the_next_step_of_who_has_a_cluster_comes_first(

@@ -12,7 +12,7 @@ from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog import Catalog
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.plan import BuildOptions, BuildPlan, make_plan
+from carvelwright.plan import BuildOptions, WorkspacePlan, make_plan
 from carvelwright.project.config import load_package
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import StreamReporter
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 NAME, VERSION = "hello.packages.example.com", "1.0.0+example.1"
+FULL = f"{NAME}.{VERSION}"
 OURS, METADATA = f"packages/{NAME}/{VERSION}.yml", f"packages/{NAME}/metadata.yml"
 ONE, TWO = (f"r.example.com/a@sha256:{digit * 64}" for digit in "12")
 
 
-def plan_of(root: Path, to: str) -> BuildPlan:
-    return make_plan(load_package(root), BuildOptions(to=Repository.parse(to)), {})
+def plan_of(root: Path, to: str) -> WorkspacePlan:
+    return make_plan([load_package(root)], BuildOptions(to=Repository.parse(to)), {})
 
 
-def documents(plan: BuildPlan, bundle: str = ONE, notes: str = "n") -> PackageDocuments:
+def documents(plan: WorkspacePlan, bundle: str = ONE, notes: str = "n") -> PackageDocuments:
     package = resources.package(
         NAME,
-        plan.release.version,
+        plan.packages[0].release.version,
         released_at="d",
         release_notes=notes,
         static={},
@@ -87,20 +88,20 @@ def test_what_is_pushed_and_tagged_is_read_again_and_archived(
     digest = call(toolset.crane.path, "digest", f"{reference}:x").decode().strip()
     target = tmp_path / "bundle"
     new = documents(plan, f"{reference}@{digest}")
-    assert repository.assemble(plan, Catalog(), new, target) == target / "packages"
+    assert repository.assemble(Catalog(), [(plan.packages[0], new)], target) == target / "packages"
     pushed = repository.push(plan, target, tools=toolset, reporter=reporter)
-    assert pushed.repository == plan.repository.repository
-    assert str(pushed.digest) == call(toolset.crane.path, "digest", str(plan.repository)).decode().strip()
+    assert pushed.repository == plan.repository[0].repository
+    assert str(pushed.digest) == call(toolset.crane.path, "digest", str(plan.repository[0])).decode().strip()
     # Nobody sees it before it is tagged as the latest.
     assert repository.published(plan, tools=toolset, reporter=reporter) == Catalog()
     repository.release(plan, pushed, tools=toolset, reporter=reporter)
     before = repository.published(plan, tools=toolset, reporter=reporter)
-    assert before.package == new.package
+    assert dict(before.packages) == {FULL: new.package}
     assert before.bundles == {Reference.parse(f"{reference}@{digest}")}
     assert dict(before.files) == {OURS: (target / OURS).read_bytes()}
     assert not list((hello.root / "build").rglob("scratch/*"))
     archive = tmp_path / "x.tar"
-    airgap.archive(plan, pushed, archive, tools=toolset, reporter=reporter)
+    airgap.archive(plan, pushed, archive, "archive", tools=toolset, reporter=reporter)
     airgap.verify(
         archive, [found for found in (pushed.digest, Reference.parse(f"{reference}@{digest}").digest) if found]
     )
@@ -114,11 +115,15 @@ def test_a_registry_that_does_not_answer_names_the_step(
     hello: PackageProject, toolset: Toolchain, log: Log, tmp_path: Path
 ) -> None:
     plan = plan_of(hello.root, "127.0.0.1:1/p")
+    target = tmp_path / "x.tar"
     nowhere = Reference.parse(f"127.0.0.1:1/p/package-repository@sha256:{'1' * 64}")
     for step, act in (
         ("read published repository", lambda: repository.published(plan, tools=toolset, reporter=log.reporter)),
         ("tag latest", lambda: repository.release(plan, nowhere, tools=toolset, reporter=log.reporter)),
-        ("archive", lambda: airgap.archive(plan, nowhere, tmp_path / "x.tar", tools=toolset, reporter=log.reporter)),
+        (
+            "archive",
+            lambda: airgap.archive(plan, nowhere, target, "archive", tools=toolset, reporter=log.reporter),
+        ),
     ):
         with pytest.raises(CarvelwrightError) as caught:
             act()
@@ -129,15 +134,15 @@ def test_a_registry_that_does_not_answer_names_the_step(
 def test_a_release_with_other_content_is_refused_with_what_differs(hello: PackageProject) -> None:
     plan = plan_of(hello.root, "r.example.com/p")
     old = documents(plan).package
-    repository.refuse_other_content(plan, Catalog(), old)
-    repository.refuse_other_content(plan, Catalog(package=old), documents(plan).package)
+    repository.refuse_other_content(plan.packages[0], Catalog(), old)
+    repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), documents(plan).package)
     moved = documents(plan, ONE.replace("r.example.com/a", "other.example.com/b")).package
-    repository.refuse_other_content(plan, Catalog(package=old), moved)
+    repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), moved)
     new = documents(plan, TWO, "other").package
     new["spec"]["licenses"] = ["MIT"]
     del old["spec"]["releasedAt"]
     with pytest.raises(CarvelwrightError) as caught:
-        repository.refuse_other_content(plan, Catalog(package=old), new)
+        repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), new)
     error = caught.value
     assert error.exit_code is ExitCode.RELEASED
     assert error.message == f"{NAME} {VERSION} is already released with different content"
@@ -148,7 +153,7 @@ def test_a_release_with_other_content_is_refused_with_what_differs(hello: Packag
     ]
     assert error.step == "push repository"
     assert "new revision" in (error.hint or "")
-    assert str(plan.release.file) in (error.hint or "")
+    assert str(plan.packages[0].release.file) in (error.hint or "")
 
 
 def test_a_published_package_without_a_bundle_by_digest_is_reported_as_such(hello: PackageProject) -> None:
@@ -156,7 +161,7 @@ def test_a_published_package_without_a_bundle_by_digest_is_reported_as_such(hell
     old = documents(plan).package
     old["spec"]["template"] = {"spec": {"fetch": [{"inline": {}}]}}
     with pytest.raises(CarvelwrightError) as caught:
-        repository.refuse_other_content(plan, Catalog(package=old), documents(plan).package)
+        repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), documents(plan).package)
     assert "published bundle: none by digest" in (caught.value.details or "")
 
 
@@ -168,7 +173,7 @@ def test_a_new_version_joins_what_was_published(hello: PackageProject, tmp_path:
         locked=(foreign,),
         bundles=frozenset([Reference.parse(TWO)]),
     )
-    assert repository.assemble(plan, before, documents(plan), target) == target / "packages"
+    assert repository.assemble(before, [(plan.packages[0], documents(plan))], target) == target / "packages"
     held = snapshot(target)
     assert sorted(held) == sorted([".imgpkg/images.yml", OURS, METADATA, "packages/other/a.yml"])
     assert held["packages/other/a.yml"] == b"# kept as it is\n"
@@ -182,10 +187,10 @@ def test_a_version_that_was_published_keeps_its_file_and_its_bundle(hello: Packa
     plan, target = plan_of(hello.root, "r.example.com/p"), tmp_path / "bundle"
     before = Catalog(
         files={"packages/named-by-others.yml": b"theirs"},
-        package=documents(plan, TWO).package,
+        packages={FULL: documents(plan, TWO).package},
         bundles=frozenset([Reference.parse(TWO)]),
     )
-    repository.assemble(plan, before, documents(plan), target)
+    repository.assemble(before, [(plan.packages[0], documents(plan))], target)
     assert not (target / OURS).exists()
     assert (target / "packages/named-by-others.yml").read_bytes() == b"theirs"
     assert [entry["image"] for entry in locked(target)] == [TWO]

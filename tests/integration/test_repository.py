@@ -54,7 +54,7 @@ def test_a_second_release_joins_the_first(built: PackageProject, registry: str, 
     assert both[f"{NAME}/{FIRST}.yml"] == first[f"{NAME}/{FIRST}.yml"]
     assert snapshot(built.root / "dist/packages") == both
     # The old tag still gives the old repository.
-    assert pull(imgpkg, f"{to}/package-repository:1.0.0_example.1", tmp_path / "old") == first
+    assert pull(imgpkg, f"{to}/package-repository:{NAME}.1.0.0_example.1", tmp_path / "old") == first
     # The archive holds both bundles.
     locked = yamldoc.load(tmp_path / "both/.imgpkg/images.yml").data["images"]
     assert {entry["image"] for entry in locked} == {first_bundle, bundle_reference(package_of(built, SECOND))}

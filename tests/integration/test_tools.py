@@ -18,6 +18,7 @@ from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.oci import unpack
 from carvelwright.oci.layout import ImageLayout
 from carvelwright.project import config
+from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.reference import Reference
 from carvelwright.tools import crane, go, imgpkg, toolchain, ytt
 from carvelwright.tools.toolchain import Search
@@ -34,7 +35,7 @@ Handle = Callable[[socket.socket], None]
 
 @pytest.fixture(scope="module")
 def go_tool() -> Tool:
-    return toolchain.find_go(Search(ROOT, None, config.DEFAULT_GO, dict(os.environ)))
+    return toolchain.find_go(Search(ROOT, None, DEFAULT_GO, dict(os.environ)))
 
 
 ENDLESS = """

@@ -167,7 +167,7 @@ def load(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def exported(toolset: Toolchain) -> ValuesSchema:
-    return export_schema(ROOT, toolset)
+    return export_schema(ROOT, ROOT, toolset)
 
 
 @pytest.fixture(scope="module")

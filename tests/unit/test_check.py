@@ -85,7 +85,7 @@ def test_what_the_client_does_with_a_schema_is_told(hello: PackageProject, tools
     text = (hello.root / VALUES).read_text()
     extra = 'top:\n  #@schema/nullable\n  extra:\n    a: 1\n#@schema/default ["a: {} b"]\ndeep:\n- ""\n'
     (hello.root / VALUES).write_text(f"{text}\n{extra}")
-    found = values_schema.schema_problems(hello.root, toolset)
+    found = values_schema.schema_problems(hello.root, hello.root, toolset)
     assert [(str(p.location).rpartition("/")[2], p.message, p.hint) for p in found] == [
         (
             f"{VALUES}:24:1",
@@ -102,7 +102,7 @@ def test_what_the_client_does_with_a_schema_is_told(hello: PackageProject, tools
 
 def test_what_ytt_refuses_is_told(hello: PackageProject, toolset: Toolchain) -> None:
     hello.replace(VALUES, "min_len=1", "min_lenn=1")
-    (problem,) = values_schema.schema_problems(hello.root, toolset)
+    (problem,) = values_schema.schema_problems(hello.root, hello.root, toolset)
     assert problem.location
     assert problem.location.file == hello.root / VALUES
     assert "min_lenn" in (problem.found or "")

@@ -10,7 +10,7 @@ from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
 from carvelwright.steps import dist
 from carvelwright.store import Store
 from carvelwright.uses import clean
-from tests.helpers.builds import snapshot
+from tests.helpers.builds import record_of_files, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ MADE = (
     f"build/seals/image/{KEY}/x",
     "build/registry.log",
     "build/state.json",
+    "build/last-run.json",
     "build/.lock",
     "build/image/.half.new.x/file",
 )
@@ -46,7 +47,7 @@ def make(root: Path) -> None:
     """Leave what a build leaves."""
     write(root, *MADE, "dist/packages/x/1.yml", "dist/archive.tar")
     (root / "build/scratch").mkdir()
-    dist.write_release({}, dist.list_files(root / "dist"), root / "dist")
+    dist.write_release(record_of_files(root / "dist"), root / "dist")
 
 
 def test_all_that_was_made_goes_and_nothing_of_the_project(hello: PackageProject) -> None:

@@ -13,17 +13,17 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
-from carvelwright.plan import BuildOptions, BuildPlan, make_plan
+from carvelwright.plan import BuildOptions, BuildPlan, WorkspacePlan, make_plan
 from carvelwright.project.config import load_package
 from carvelwright.reference import Reference
 from carvelwright.steps import dist
 from carvelwright.values import ValuesSchema
+from tests.helpers.builds import record_of_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENT = {"archive.tar": b"tar", "two  spaces": b"", "packages/x/1.yml": b"one", "packages/x/metadata.yml": b"two"}
-RELEASE = {"package": "x", "files": []}
 
 
 def fill(directory: Path) -> Path:
@@ -31,7 +31,7 @@ def fill(directory: Path) -> Path:
     for name, content in CONTENT.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)
-    dist.write_release(RELEASE, dist.list_files(directory), directory)
+    dist.write_release(record_of_files(directory), directory)
     return directory
 
 
@@ -42,7 +42,11 @@ def made(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plan(repository_root: Path) -> BuildPlan:
-    return make_plan(load_package(repository_root / "examples/hello-package"), BuildOptions(), {})
+    return plan_of(repository_root).packages[0]
+
+
+def plan_of(repository_root: Path) -> WorkspacePlan:
+    return make_plan([load_package(repository_root / "examples/hello-package")], BuildOptions(), {})
 
 
 def refusal(directory: Path) -> list[str]:
@@ -68,8 +72,8 @@ def test_sha256sum_accepts_the_sums_and_they_cover_every_file(made: Path) -> Non
 
 def test_release_json_is_readable_by_people_and_machines(made: Path) -> None:
     text = (made / "release.json").read_text()
-    assert json.loads(text) == RELEASE
-    assert text.startswith('{\n  "package": "x"')
+    assert json.loads(text) == record_of_files(made).document()
+    assert text.startswith('{\n  "schemaVersion": 1,\n')
     assert text.endswith("}\n")
 
 
@@ -205,13 +209,13 @@ def test_whoever_touches_dist_while_a_build_runs_is_seen(made: Path) -> None:
     assert dist.look(made) != before
 
 
-def test_the_repository_is_copied_with_a_resource_that_points_at_it(plan: BuildPlan, tmp_path: Path) -> None:
+def test_the_repository_is_copied_with_a_resource_that_points_at_it(repository_root: Path, tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     (packages / "x/deep").mkdir(parents=True)
     (packages / "x/deep/1.yml").write_bytes(b"one")
     (packages / "x/2.yml").write_bytes(b"two")
     where = Reference.parse("r.example.com/p/package-repository@sha256:" + "1" * 64)
-    dist.write_repository(plan, where, packages, tmp_path / "dist")
+    dist.write_repository(plan_of(repository_root), where, packages, tmp_path / "dist")
     found = sorted(path for path in (tmp_path / "dist").rglob("*") if path.is_file())
     assert [path.relative_to(tmp_path / "dist").as_posix() for path in found] == [
         "package-repository.yml",

@@ -31,9 +31,9 @@ def test_the_order_of_modules_gives_each_platform_one_manifest(repository_root: 
         for platform in (AMD64, ARM64)
     ]
     reporter = StreamReporter(io.StringIO())
-    plan = make_plan(
-        replace(load_package(repository_root / "examples/hello-package"), root=tmp_path), BuildOptions(), {}
-    )
+    package = load_package(repository_root / "examples/hello-package")
+    shared = replace(package.workspace, root=tmp_path)
+    (plan,) = make_plan([replace(package, root=tmp_path, workspace=shared)], BuildOptions(), {}).packages
     layout = image.assemble(plan, plan.images[0], modules, reporter=reporter)
     index = json.loads((layout.directory / "blobs/sha256" / layout.digest.hex).read_bytes())
     assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]

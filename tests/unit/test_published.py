@@ -11,12 +11,13 @@ from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.carvel.version import PackageVersion
-from carvelwright.catalog import Catalog, read
+from carvelwright.catalog import Catalog, OwnFiles, read
 from carvelwright.errors import CarvelwrightError
 from carvelwright.reference import Reference
 
 NAME, VERSION = "x.example.com", "1.0.0+a.1"
 ONE = Reference.parse("r.example.com/a/b@sha256:" + "1" * 64)
+OWN = OwnFiles(NAME, VERSION)
 OURS = f"packages/{NAME}/{VERSION}.yml"
 METADATA = f"packages/{NAME}/metadata.yml"
 
@@ -33,7 +34,7 @@ def text_of(*documents: dict[str, Any]) -> bytes:
 
 
 def publish(files: dict[str, bytes]) -> Catalog:
-    return read(files, NAME, VERSION)
+    return read(files, [OWN])
 
 
 def foreign_package(fetch: Any, name: str = "other.example.com") -> bytes:
@@ -65,7 +66,7 @@ FOREIGN = {
 def test_files_of_others_are_carried_byte_for_byte() -> None:
     found = publish(FOREIGN)
     assert found.files == FOREIGN
-    assert found.package is None
+    assert found.packages == {}
     assert found.bundles == frozenset()
 
 
@@ -92,7 +93,7 @@ def test_the_published_version_is_found_wherever_it_stands(name: str, wrap: str)
     if wrap == "list":
         name = "packages/elsewhere.yaml"
     content = text_of(package() if wrap == "alone" else {"kind": "PackageList", "items": [package()]})
-    assert publish({name: content}).package == package()
+    assert publish({name: content}).packages == {OWN.package_name: package()}
 
 
 def test_the_metadata_is_replaced_wherever_it_stands() -> None:
@@ -159,7 +160,7 @@ def test_what_cannot_be_carried_is_refused(files: dict[str, bytes], words: str) 
 
 def test_a_package_of_ours_is_found_whatever_the_ending_of_its_file() -> None:
     found = publish({"packages/theirs.yaml": text_of(package())})
-    assert found.package == package()
+    assert found.packages == {OWN.package_name: package()}
     assert found.bundles == {ONE}
 
 
@@ -191,13 +192,13 @@ def test_only_a_list_is_read_for_its_items() -> None:
             "packages/b.yml": text_of({"kind": "List", "metadata": {"name": NAME}}),
         },
     )
-    assert found.package == package() | {"items": [1]}
+    assert found.packages[OWN.package_name] == package() | {"items": [1]}
     assert set(found.files) == {"packages/a.yml", "packages/b.yml"}
 
 
 def test_what_another_version_of_ours_fetches_is_among_the_bundles() -> None:
     found = publish({f"packages/{NAME}/0.9.0.yml": text_of(package(version="0.9.0"))})
-    assert found.package is None
+    assert found.packages == {}
     assert found.bundles == {ONE}
 
 

@@ -24,22 +24,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DIGEST = "sha256:" + "1" * 64
-RELEASE = {
-    "package": "x.example.com.1.0.0",
+IMAGE = {
+    "name": "x",
+    "reference": f"127.0.0.1:5000/p/x:1.0.0@{DIGEST}",
+    "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "compressedBytes": 1}],
+}
+PACKAGE = {
     "refName": "x.example.com",
     "version": "1.0.0",
-    "registry": {"address": "127.0.0.1:5000/p", "embedded": True},
-    "images": [
-        {
-            "name": "x",
-            "reference": f"127.0.0.1:5000/p/x:1.0.0@{DIGEST}",
-            "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "compressedBytes": 1}],
-        }
-    ],
+    "upstream": "1.0.0",
+    "releasedAt": "2026-11-01T00:00:00Z",
+    "images": [IMAGE],
+    "existingImages": [{"name": "a:1", "reference": f"docker.io/library/a@{DIGEST}", "platforms": ["linux/arm"]}],
     "bundle": f"127.0.0.1:5000/p/x.example.com:1.0.0@{DIGEST}",
-    "repository": f"127.0.0.1:5000/p/package-repository:1.0.0@{DIGEST}",
     "archive": "x.tar",
     "defaultValues": "x.yaml",
+}
+RELEASE = {
+    "schemaVersion": 1,
+    "registry": {"address": "127.0.0.1:5000/p", "embedded": True},
+    "repository": [f"127.0.0.1:5000/p/package-repository:x.example.com.1.0.0@{DIGEST}"],
+    "archive": "x.tar",
+    "packages": [PACKAGE],
+    "tools": {"go": "1.27.3"},
     "files": [{"name": "x.tar", "size": 1, "digest": DIGEST}],
 }
 LOCK = {"kind": "ImagesLock", "images": [{"image": f"r.example.com/a@{DIGEST}", "annotations": {"a": "b"}}]}
@@ -48,11 +55,10 @@ BUNDLE = {"kind": "BundleLock", "bundle": {"image": f"r.example.com/a@{DIGEST}",
 
 def test_records_are_read() -> None:
     record = ReleaseRecord.parse(hostile.as_json(RELEASE))
-    assert record.document == RELEASE
-    assert str(record.bundle) == RELEASE["bundle"]
-    assert str(record.repository) == RELEASE["repository"]
-    assert record.archive == "x.tar"
-    state = BuildState("k", ("a", "b"))
+    assert record.document() == RELEASE
+    assert str(record.packages[0].bundle) == PACKAGE["bundle"]
+    assert record.packages[0].file == "packages/x.example.com/1.0.0.yml"
+    state = BuildState("k", ("a", "b"), ("c",))
     assert BuildState.parse(state.text().encode()) == state
 
 
@@ -61,12 +67,19 @@ def test_records_are_read() -> None:
     [
         ({"archive": "../x.tar"}, "no file of dist/"),
         ({"archive": "y.tar"}, "no file of dist/"),
-        ({"bundle": "127.0.0.1:5000/p/x:1"}, "not pinned"),
+        ({"packages": [{**PACKAGE, "archive": "y.tar"}]}, "no file of dist/"),
+        ({"packages": [{**PACKAGE, "bundle": "127.0.0.1:5000/p/x:1"}]}, "not pinned"),
+        ({"packages": []}, "no repository or no package"),
+        ({"repository": []}, "no repository or no package"),
+        ({"repository": ["127.0.0.1:5000/p/x:1"]}, "not pinned"),
+        ({"schemaVersion": 2}, "^release.schemaVersion is 2, expected 1$"),
         ({"registry": []}, "^release.registry is no object$"),
-        ({"images": [{}]}, r"images\[0\] has no key 'name'"),
+        ({"packages": [{**PACKAGE, "images": [{}]}]}, r"packages\[0\].images\[0\] has no key 'name'"),
+        ({"packages": [{**PACKAGE, "images": [{**IMAGE, "platforms": [{}]}]}]}, "has no key 'platform'"),
+        ({"tools": []}, "release.tools is no object"),
         ({"files": {}}, "release.files is no list"),
         ({"registry": {"address": "a", "embedded": 1}}, "embedded is no bool"),
-        ({"files": [{"name": "x.tar", "size": True}]}, "size is no int"),
+        ({"files": [{"name": "x.tar", "size": True, "digest": DIGEST}]}, "size is no int"),
     ],
 )
 def test_a_wrong_release_record_says_what_is_wrong(change: dict[str, Any], words: str) -> None:
@@ -81,12 +94,12 @@ def test_any_release_record_is_read_or_refused(data: bytes) -> None:
 
 
 def test_a_wrong_state_says_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"^state has no key 'inputs'$"):
-        BuildState.parse(b'{"key": "k"}')
+    with pytest.raises(ValueError, match=r"^state has no key 'modules'$"):
+        BuildState.parse(b'{"key": "k", "packages": []}')
 
 
 @hostile.QUICK
-@given(hostile.mutated({"key": "k", "inputs": ["a"]}).map(hostile.as_json) | hostile.texts)
+@given(hostile.mutated({"key": "k", "packages": ["."], "modules": ["a"]}).map(hostile.as_json) | hostile.texts)
 def test_any_state_is_read_or_refused(data: bytes) -> None:
     hostile.answer(lambda: BuildState.parse(data), ValueError)
 
@@ -116,11 +129,12 @@ def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
 @given(hostile.texts)
 def test_any_published_file_is_carried_or_refused(content: bytes) -> None:
     name = "x.example.com"
+    own = [catalog.OwnFiles(name, "1.0.0")]
     theirs = {"packages/a.yml": content + name.encode()}
     for file in (f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", catalog.LOCK):
         files = {**theirs, file: content}
-        hostile.answer(lambda files=files: catalog.read(files, name, "1.0.0"))  # type: ignore[misc]
-    assert "packages/a.yml" in catalog.read(theirs, name, "1.0.0").files
+        hostile.answer(lambda files=files: catalog.read(files, own))  # type: ignore[misc]
+    assert "packages/a.yml" in catalog.read(theirs, own).files
 
 
 @hostile.QUICK

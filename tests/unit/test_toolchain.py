@@ -15,7 +15,7 @@ import pytest
 
 from carvelwright import process, recipe
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
-from carvelwright.project.config import DEFAULT_GO
+from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.report import Recorder
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search

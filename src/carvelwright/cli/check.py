@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
 
 @options.command("check")
+@options.packages
 @options.output_format
 @click.pass_obj
-def command(context: Context, form: str) -> int:
+def command(context: Context, names: tuple[str, ...], form: str) -> int:
     """Check project, releases, metadata and values schema; report every problem with its place.
+
+    PACKAGE names packages of a workspace; without any, all are checked.
 
     The rules are those of the project's files, of the server that takes the package, and of the client that shows it.
     Warnings are reported and leave the exit code 0.
     """
     if not context.quiet:
-        paths.note_left_out(context.root, StreamReporter(sys.stderr))
-    problems = check(context.root, context.environment, progress.reporter(context, quiet=True))
+        for directory in paths.directories(context.root):
+            paths.note_left_out(directory, StreamReporter(sys.stderr))
+    problems = check(context.root, context.environment, progress.reporter(context, quiet=True), names)
     errors, warnings = errors_among(problems), warnings_among(problems)
     failure = failures.explain(ConfigError(errors)) if errors else None
     if form == "json":

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import click
 
 
 def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the versions of the project's release files."""
+    """Return the versions of the release files."""
     from carvelwright.project import config  # noqa: PLC0415 - `carvelwright --version` needs none of it
 
-    files = (_root(ctx) / config.RELEASES_DIRECTORY).glob("*.yaml")
-    return sorted(file.stem for file in files if file.stem.startswith(incomplete))
+    places = [directory / config.RELEASES_DIRECTORY for directory in _directories(ctx)]
+    return sorted({file.stem for place in places for file in place.glob("*.yaml") if file.stem.startswith(incomplete)})
 
 
 def platforms(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the project's platforms."""
+    """Return the packages' platforms."""
+    lists = [listed for data in _builds(ctx) if isinstance(listed := data.get("platforms"), list)]
+    names = dict.fromkeys(name for listed in lists for name in listed if isinstance(name, str))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the short names of the packages."""
+    names = [str(data.get("refName", "")).partition(".")[0] for data in _builds(ctx)]
+    return [name for name in names if name and name.startswith(incomplete)]
+
+
+def _builds(ctx: click.Context) -> Iterator[Mapping[str, Any]]:
     from carvelwright import yamldoc  # noqa: PLC0415
     from carvelwright.errors import CarvelwrightError  # noqa: PLC0415
     from carvelwright.project import config  # noqa: PLC0415
 
-    try:
-        data = yamldoc.load(_root(ctx) / config.BUILD_FILE).data
-    except CarvelwrightError:
-        return []
-    listed = data.get("platforms") if isinstance(data, dict) else None
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    return [name for name in names if name.startswith(incomplete)]
+    for directory in _directories(ctx):
+        try:
+            data = yamldoc.load(directory / config.BUILD_FILE).data
+        except CarvelwrightError:
+            continue
+        if isinstance(data, dict):
+            yield data
 
 
-def _root(ctx: click.Context) -> Path:
+def _directories(ctx: click.Context) -> list[Path]:
+    from carvelwright.project import paths  # noqa: PLC0415
+
     root = getattr(ctx.obj, "root", None)
-    return root if isinstance(root, Path) else Path()
+    return paths.directories(root if isinstance(root, Path) else Path())

@@ -10,8 +10,8 @@ import click
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ExitCode
 from carvelwright.project import config
+from carvelwright.session import search_of
 from carvelwright.tools import toolchain
-from carvelwright.tools.toolchain import Search
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(context: Context, form: str, *, install: bool) -> int:
     """List the tools and their versions, and what to do for each that is missing."""
-    project = config.load_package(context.root)
-    search = Search(project.root, project.tools, project.go, context.environment)
+    (package, *_) = config.load_packages(context.root)
+    search = search_of(package.workspace, context.environment)
     if install:
         toolchain.install(search, progress.reporter(context))
     findings = [toolchain.look_for_go(search), *toolchain.look(search)]

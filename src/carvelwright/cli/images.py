@@ -23,15 +23,16 @@ def command() -> None:
 
 
 @command.command("list")
+@options.package
 @options.output_format
 @click.pass_obj
-def listing(context: Context, form: str) -> None:
+def listing(context: Context, package: str | None, form: str) -> None:
     """List the package's images: built or existing, what uses each, and the digest that is locked.
 
     An image counts as used if a manifest names it with the default values or with a values file of package/renders,
     or if package/build.yaml declares it.
     """
-    found = images.listed(context.root, context.environment, progress.reporter(context, quiet=True))
+    found = images.listed(context.root, context.environment, progress.reporter(context, quiet=True), package)
     if form == "json":
         click.echo(json.dumps([_listed_document(image) for image in found], indent=2))
         return
@@ -41,17 +42,20 @@ def listing(context: Context, form: str) -> None:
 
 @command.command("update")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
+@options.package
 @options.registry_timeout
 @options.output_format
 @click.pass_obj
-def update(context: Context, names: tuple[str, ...], registry_timeout: float, form: str) -> None:
+def update(context: Context, names: tuple[str, ...], package: str | None, registry_timeout: float, form: str) -> None:
     """Look up existing images in their registries and write their digests to package/images.lock.yaml.
 
     NAME is an image as the manifests write it. Without names, all are looked up, and entries that nothing uses are
     dropped. Builds take the digests from this file and never look up a tag. Commit the file.
     """
     reporter = progress.reporter(context)
-    changes = images.update(context.root, names, context.environment, reporter, timeout=registry_timeout)
+    changes = images.update(
+        context.root, names, context.environment, reporter, package=package, timeout=registry_timeout
+    )
     if form == "json":
         click.echo(json.dumps([_change_document(change) for change in changes], indent=2))
         return

@@ -191,6 +191,14 @@ values_files = option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A data values file, as for `tanzu package install --values-file`; may be repeated, later files override.",
 )
+packages = click.argument("names", metavar="[PACKAGE]...", nargs=-1, shell_complete=completion.packages)
+package = option(
+    "--package",
+    metavar="NAME",
+    shell_complete=completion.packages,
+    help="The package of a workspace, by the first segment of its refName or the whole.  [default: the one in the "
+    "directory]",
+)
 release = option(
     "--release",
     metavar="VERSION",

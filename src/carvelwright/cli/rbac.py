@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @options.command("rbac")
+@options.package
 @options.values_files
 @options.release
 @options.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     context: Context,
+    package: str | None,
     files: tuple[Path, ...],
     release: str | None,
     namespace: str,
@@ -39,7 +41,7 @@ def command(
     replacing: tuple[Path, ...],
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
-    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True), package) as session:
 
         def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
             text = render(session, session.tools(), values, release).decode()

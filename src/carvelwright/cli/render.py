@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 @options.command("render")
+@options.package
 @options.values_files
 @options.release
 @click.pass_obj
-def command(context: Context, files: tuple[Path, ...], release: str | None) -> None:
+def command(context: Context, package: str | None, files: tuple[Path, ...], release: str | None) -> None:
     """Print the manifests that the package gives with these data values.
 
     They are what the server renders, but for images: those stay names until `build` locks them by digest.
     """
-    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True), package) as session:
         rendered = render(session, session.tools(), files, release)
     sys.stdout.buffer.write(rendered)

@@ -35,6 +35,7 @@ def command() -> None:
 
 
 @command.command("defaults")
+@options.package
 @_schema_option
 @options.option(
     "--client",
@@ -45,36 +46,40 @@ def command() -> None:
     help="The client whose output to print: kctrl-0.45 and older (tanzu CLI of framework 0.28), kctrl-0.46 and newer.",
 )
 @click.pass_obj
-def defaults(context: Context, schema: Path | None, dialect: str) -> None:
+def defaults(context: Context, package: str | None, schema: Path | None, dialect: str) -> None:
     """Print what `package available get --default-values-file-output` writes, byte for byte."""
-    _write(client.default_values_file(_openapi(context, schema), Client(dialect)))
+    _write(client.default_values_file(_openapi(context, package, schema), Client(dialect)))
 
 
 @command.command("annotated")
+@options.package
 @click.pass_obj
-def annotated(context: Context) -> None:
+def annotated(context: Context, package: str | None) -> None:
     """Print the default values with title, description, type and allowed values as comments."""
-    title, schema = _own(context)
+    title, schema = _own(context, package)
     _write(valuesdoc.annotated(schema, title))
 
 
 @command.command("markdown")
+@options.package
 @click.pass_obj
-def markdown(context: Context) -> None:
+def markdown(context: Context, package: str | None) -> None:
     """Print a page with every option: description, type, default, allowed values."""
-    title, schema = _own(context)
+    title, schema = _own(context, package)
     _write(valuesdoc.markdown(schema, title))
 
 
 @command.command("jsonschema")
+@options.package
 @click.pass_obj
-def jsonschema(context: Context) -> None:
+def jsonschema(context: Context, package: str | None) -> None:
     """Print a JSON Schema for editors."""
-    title, schema = _own(context)
+    title, schema = _own(context, package)
     _write(values.json_schema(schema, title))
 
 
 @command.command("table")
+@options.package
 @_schema_option
 @options.option(
     "--format",
@@ -85,15 +90,15 @@ def jsonschema(context: Context) -> None:
     help="Format of the table: as the client prints it with --json, or on a terminal.",
 )
 @click.pass_obj
-def table(context: Context, schema: Path | None, form: str) -> None:
+def table(context: Context, package: str | None, schema: Path | None, form: str) -> None:
     """Print what `package available get --values-schema` shows, byte for byte."""
-    rows = client.schema_table(_openapi(context, schema))
+    rows = client.schema_table(_openapi(context, package, schema))
     _write(client.table_json(rows) if form == "json" else client.table_text(rows))
 
 
-def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
+def _openapi(context: Context, package: str | None, schema: Path | None) -> Mapping[str, Any]:
     if schema is None:
-        return _own(context)[1].openapi
+        return _own(context, package)[1].openapi
     content = files.read_bytes(schema, bounds.FILE.size)
     if not values.is_ytt_schema(content):
         return client.load_schema(content, schema)
@@ -102,10 +107,10 @@ def _openapi(context: Context, schema: Path | None) -> Mapping[str, Any]:
     return export_file(schema, content, toolchain.find(search)).openapi
 
 
-def _own(context: Context) -> tuple[str, ValuesSchema]:
-    with at_work(context.root, context.environment, progress.reporter(context, quiet=True)) as session:
+def _own(context: Context, package: str | None) -> tuple[str, ValuesSchema]:
+    with at_work(context.root, context.environment, progress.reporter(context, quiet=True), package) as session:
         release = session.project.release(None)
-        schema = export_schema(session.project.root, session.tools())
+        schema = export_schema(session.project.root, session.project.workspace.root, session.tools())
     return f"Data values of {session.project.ref_name} {release.version}", schema
 
 

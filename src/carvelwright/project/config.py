@@ -13,14 +13,15 @@ from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Locati
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
 from carvelwright.project import clashes, images, paths, validation
+from carvelwright.project import workspace as workspaces
 from carvelwright.project.images import GoImage, LockedImage
-from carvelwright.reference import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.project.images import DeclaredImage
+    from carvelwright.project.workspace import Workspace
 
 BUILD_FILE = paths.BUILD_FILE
 METADATA_FILE = paths.METADATA_FILE
@@ -30,8 +31,6 @@ RELEASES_DIRECTORY = paths.RELEASES_DIRECTORY
 RENDERS_DIRECTORY = "package/renders"
 VALUES_SCHEMA = paths.VALUES_SCHEMA
 BUNDLE_CONFIG = paths.BUNDLE_CONFIG
-# The Go of a project that names none: the version that `carvelwright[go]` installs.
-DEFAULT_GO = "1.27.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,12 @@ class UpstreamModule:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package project, checked."""
+    """A package of a workspace, checked; `root` is its directory."""
 
+    workspace: Workspace
     root: Path
     ref_name: str
-    registry: Repository
     platforms: tuple[Platform, ...]
-    go: str
-    tools: tuple[str, ...] | None
     images: tuple[GoImage | LockedImage, ...]
     declared: tuple[DeclaredImage, ...]
     renders: tuple[Path, ...]
@@ -120,15 +117,49 @@ class Package:
         )
 
 
-def load_package(root: Path, *, validate: bool = True) -> Package:
-    """Read a package project.
+def load_packages(directory: Path, *, validate: bool = True) -> tuple[Package, ...]:
+    """Read every package of the workspace whose root a directory is, or the one package that it holds.
+
+    Raises as load_package; of several packages with the problems of all, and of names that two of them share.
+    """
+    paths.require_project(directory)
+    root = paths.find_root(directory)
+    if root is None or root.resolve() != directory.resolve():
+        return (load_package(directory, validate=validate),)
+    shared = workspaces.load_workspace(root, validate=validate)
+    packages: list[Package] = []
+    found: list[Problem] = []
+    for member in shared.members:
+        try:
+            packages.append(_load_package(member, shared, validate=validate))
+        except ConfigError as error:
+            found += error.problems
+    found += workspaces.name_problems(packages)
+    if found:
+        raise ConfigError(found)
+    return tuple(packages)
+
+
+def load_package(directory: Path, *, validate: bool = True) -> Package:
+    """Read the package of a directory.
 
     `validate=False` skips the JSON Schemas for content that passed them before. Raises ConfigError with every problem
-    of every file, and CarvelwrightError where the directory holds no project.
+    of every file, and CarvelwrightError where the directory holds no package.
     """
-    paths.require_project(root)
+    paths.require_project(directory)
+    root = paths.find_root(directory)
+    if root is None:
+        return _load_package(directory, None, validate=validate)
+    shared = workspaces.load_workspace(root, validate=validate)
+    # As the workspace names it: what is put together from several places has one form of path.
+    here = next(member for member in shared.members if member.resolve() == directory.resolve())
+    return _load_package(here, shared, validate=validate)
+
+
+def _load_package(root: Path, shared: Workspace | None, *, validate: bool) -> Package:
     found: list[Problem] = []
-    build = _load(root / BUILD_FILE, "build", found, validate=validate)
+    optional = ("registry",) if shared else ()
+    build = _load(root / BUILD_FILE, "build", found, validate=validate, optional=optional)
     metadata = _load(root / METADATA_FILE, "metadata", found, validate=validate)
     releases = _load_releases(root / RELEASES_DIRECTORY, found, validate=validate)
     locked = _load_lock(root / images.LOCK_FILE, found, validate=validate)
@@ -138,12 +169,25 @@ def load_package(root: Path, *, validate: bool = True) -> Package:
             *_missing_modules(root, build, releases),
             *clashes.problems(build, root / BUNDLE_CONFIG, root / VALUES_SCHEMA),
         ]
+        found += _misplaced(build) if shared else []
     if found or build is None or metadata is None:
         raise ConfigError(found)
-    return _project(root, build.data, metadata.data, releases, locked)
+    return _package(root, shared or workspaces.alone(root, build.data), build.data, metadata.data, releases, locked)
 
 
-def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool) -> yamldoc.Document | None:
+def _misplaced(build: yamldoc.Document) -> list[Problem]:
+    return [
+        build.problem(
+            [key], f"{key!r} belongs to the whole workspace", key=True, hint=f"move it to {paths.WORKSPACE_FILE}"
+        )
+        for key in workspaces.SHARED_KEYS
+        if key in build.data
+    ]
+
+
+def _load(
+    path: Path, schema_name: str, found: list[Problem], *, validate: bool, optional: Sequence[str] = ()
+) -> yamldoc.Document | None:
     if not path.is_file():
         found.append(_not_a_file(path))
         return None
@@ -153,7 +197,7 @@ def _load(path: Path, schema_name: str, found: list[Problem], *, validate: bool)
         found += error.problems
         return None
     if validate:
-        found += validation.problems(document, schema_name)
+        found += validation.problems(document, schema_name, optional)
     return document
 
 
@@ -281,8 +325,9 @@ def _is_note(path: Path) -> bool:
     return path.stem == "README" or path.name in (".gitattributes", ".gitignore", ".gitkeep")
 
 
-def _project(
+def _package(
     root: Path,
+    workspace: Workspace,
     build: Mapping[str, Any],
     metadata: Mapping[str, Any],
     releases: tuple[Release, ...],
@@ -290,12 +335,10 @@ def _project(
 ) -> Package:
     named = build.get("images", [])
     return Package(
+        workspace=workspace,
         root=root,
         ref_name=build["refName"],
-        registry=Repository.parse(build["registry"]),
         platforms=tuple(Platform.parse(text) for text in build["platforms"]),
-        go=build.get("go", DEFAULT_GO),
-        tools=tuple(build["tools"]) if "tools" in build else None,
         images=(*(images.go_image(image) for image in named if "image" not in image), *locked),
         declared=tuple(images.declared_image(image) for image in named if "image" in image),
         renders=_renders(root),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from carvelwright.report import Reporter
 
+WORKSPACE_FILE = "carvelwright.yaml"
 BUILD_FILE = "package/build.yaml"
 METADATA_FILE = "package/metadata.yaml"
 PACKAGE_TEMPLATE = "package/package.yaml.j2"
@@ -22,12 +23,42 @@ VALUES_SCHEMA = "values-schema.yaml"
 BUNDLE_CONFIG = "bundle/config"
 
 
+def find_root(directory: Path) -> Path | None:
+    """Return the directory of the nearest carvelwright.yaml that is this one's, or lists it; None where none does."""
+    if (directory / WORKSPACE_FILE).is_file():
+        return directory
+    here = directory.resolve()
+    for parent in here.parents:
+        if (parent / WORKSPACE_FILE).is_file():
+            return parent if here in (member.resolve() for member in members(parent)) else None
+    return None
+
+
+def directories(directory: Path) -> list[Path]:
+    """Return the directories of the packages that a command in this directory is about, as far as they can be read."""
+    root = find_root(directory)
+    return members(root) if root is not None and root.resolve() == directory.resolve() else [directory]
+
+
+def members(root: Path) -> list[Path]:
+    """Return the directories that a workspace lists, as far as it can be read; other places tell what is wrong."""
+    from carvelwright import yamldoc  # noqa: PLC0415 - not needed where nothing changed
+
+    try:
+        data = yamldoc.load(root / WORKSPACE_FILE).data
+    except CarvelwrightError:
+        return []
+    names = data.get("members") if isinstance(data, dict) else None
+    return [root / name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
 def require_project(root: Path) -> None:
-    """Refuse a directory that holds no project, before anything is written there."""
-    if not (root / BUILD_FILE).is_file():
+    """Refuse a directory that holds neither a workspace nor a package, before anything is written there."""
+    if not (root / WORKSPACE_FILE).is_file() and not (root / BUILD_FILE).is_file():
         raise CarvelwrightError(
             f"{root} is not a package project: it has no {BUILD_FILE}",
             exit_code=ExitCode.CONFIG,
+            details=f"expected: {BUILD_FILE} of a package, or {WORKSPACE_FILE} of a workspace of several",
             hint="change to the project's directory, or name it: carvelwright --project DIR …",
         )
 

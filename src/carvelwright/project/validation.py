@@ -14,7 +14,7 @@ from carvelwright.project.formats import FORMATS
 from carvelwright.yamldoc import PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from jsonschema.exceptions import ValidationError
 
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 _SCHEMAS = Path(__file__).parent / "schemas"
 
 
-def problems(document: Document, schema_name: str) -> list[Problem]:
-    """Validate a document against `schemas/<schema_name>.json` and return every problem, in the order of the file."""
-    return _found(document, schema_name, {"pattern": _pattern, "format": _format}, _problems)
+def problems(document: Document, schema_name: str, optional: Collection[str] = ()) -> list[Problem]:
+    """Validate a document against `schemas/<schema_name>.json` and return every problem, in the order of the file.
+
+    The keys in `optional` may be missing, though the schema requires them.
+    """
+    return _found(document, schema_name, {"pattern": _pattern, "format": _format}, _problems, optional)
 
 
 def warnings(document: Document, schema_name: str) -> list[Problem]:
@@ -52,14 +55,16 @@ def _found(
     schema_name: str,
     keywords: Mapping[str, Any],
     problems_of: Callable[[Document, ValidationError], list[Problem]],
+    optional: Collection[str] = (),
 ) -> list[Problem]:
     # A quarter of the start-up time, not always needed.
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
     extend: Any = validators.extend  # declared without types
     strict = extend(Draft202012Validator, keywords)
-    text = (_SCHEMAS / f"{schema_name}.json").read_text("utf-8")
-    errors = strict(json.loads(text)).iter_errors(document.data)
+    schema = json.loads((_SCHEMAS / f"{schema_name}.json").read_text("utf-8"))
+    schema["required"] = [name for name in schema.get("required", []) if name not in optional]
+    errors = strict(schema).iter_errors(document.data)
     found = list(itertools.islice((problem for error in errors for problem in problems_of(document, error)), PROBLEMS))
     return sorted(found, key=lambda problem: (problem.location.line or 0) if problem.location else 0)
 

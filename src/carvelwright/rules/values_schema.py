@@ -26,14 +26,14 @@ _ITEM = re.compile(r"\[[0-9]*\]")
 
 def values_schema(session: Session, tools: Toolchain) -> list[Problem]:
     """Find what ytt refuses, and the shapes that the client's generators drop, mangle or panic on."""
-    return schema_problems(session.project.root, tools)
+    return schema_problems(session.project.root, session.project.workspace.root, tools)
 
 
-def schema_problems(root: Path, tools: Toolchain) -> list[Problem]:
-    """Check the values schema of a project whose other files may be wrong."""
+def schema_problems(root: Path, store: Path, tools: Toolchain) -> list[Problem]:
+    """Check the values schema of a project whose other files may be wrong; `store` is its workspace's directory."""
     path = root / config.VALUES_SCHEMA
     try:
-        schema = export_schema(root, tools)
+        schema = export_schema(root, store, tools)
     except CarvelwrightError as error:
         return refusal(error, Location(path))
     document = values.load_schema(path)

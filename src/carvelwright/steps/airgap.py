@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from carvelwright.plan import BuildPlan
+    from carvelwright.plan import WorkspacePlan
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.tools.toolchain import Toolchain
@@ -31,12 +31,13 @@ _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
 _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 
 
-def archive(plan: BuildPlan, repository: Reference, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
-    """Copy the repository bundle, every package bundle and every image into one tar."""
-    with reporter.step("archive") as step:
-        imgpkg.copy_to_tar(
-            tools.imgpkg, repository, target, step="archive", timeout=plan.registry_timeout, note=reporter.note
-        )
+def archive(
+    plan: WorkspacePlan, bundle: Reference, target: Path, name: str, *, tools: Toolchain, reporter: Reporter
+) -> None:
+    """Copy a bundle into one tar, with every bundle and every image that it locks; `name` is the step's."""
+    with reporter.step(name) as step:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        imgpkg.copy_to_tar(tools.imgpkg, bundle, target, step=name, timeout=plan.registry_timeout, note=reporter.note)
         step.describe(readable_size(target.stat().st_size))
 
 

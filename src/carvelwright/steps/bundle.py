@@ -113,18 +113,27 @@ def stage(
 
 def push(plan: BuildPlan, bundle: StagedBundle, *, tools: Toolchain, reporter: Reporter) -> BundleLock:
     """Push a staged bundle to where the plan says."""
-    return push_to(plan.bundle, bundle.directory, plan, "push bundle", tools=tools, reporter=reporter)
+    how = Pushing(Store(plan.project.workspace.root), plan.registry_timeout, tools, reporter)
+    return push_to(plan.bundle, bundle.directory, "push bundle", how)
 
 
-def push_to(
-    target: Reference, directory: Path, plan: BuildPlan, step: str, *, tools: Toolchain, reporter: Reporter
-) -> BundleLock:
+@dataclass(frozen=True, slots=True)
+class Pushing:
+    """How bundles are pushed: where scratch files go, the seconds that it may take, with what, and whom to tell."""
+
+    store: Store
+    timeout: float
+    tools: Toolchain
+    reporter: Reporter
+
+
+def push_to(target: Reference, directory: Path, step: str, how: Pushing) -> BundleLock:
     """Push a directory as a bundle under a tag."""
-    with reporter.step(step) as running, Store(plan.project.root).scratch(step.replace(" ", "-")) as scratch:
+    with how.reporter.step(step) as running, how.store.scratch(step.replace(" ", "-")) as scratch:
         running.describe(readable_size(sum(path.stat().st_size for path in files.walk_files(directory))))
         lock = scratch / "bundle-lock.yml"
         return imgpkg.push_bundle(
-            tools.imgpkg, directory, target, lock, step=step, timeout=plan.registry_timeout, note=reporter.note
+            how.tools.imgpkg, directory, target, lock, step=step, timeout=how.timeout, note=how.reporter.note
         )
 
 

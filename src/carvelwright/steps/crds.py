@@ -43,4 +43,4 @@ def stage(
             files.copy_file(directory / name, target / name.rpartition("/")[2])
 
     with reporter.step("stage CRDs") as step:
-        return list(files.walk_files(Store(project.root).product("crds", key, step, make)))
+        return list(files.walk_files(Store(project.workspace.root).product("crds", key, step, make)))

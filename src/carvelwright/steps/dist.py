@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.record import FileRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from carvelwright.plan import BuildPlan
+    from carvelwright.plan import BuildPlan, WorkspacePlan
+    from carvelwright.record import ReleaseRecord
     from carvelwright.reference import Reference
     from carvelwright.values import ValuesSchema
 
 RELEASE_FILE = "release.json"
 SUMS_FILE = "SHA256SUMS"
-
-
-@dataclass(frozen=True, slots=True)
-class DistFile:
-    """A file of dist/: its name there, its size in bytes, its digest."""
-
-    name: str
-    size: int
-    digest: Digest
 
 
 def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
@@ -38,25 +30,25 @@ def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
     from carvelwright import values, valuesdoc  # noqa: PLC0415
     from carvelwright.client import Client, default_values_file  # noqa: PLC0415
 
-    name = f"{plan.project.ref_name} {plan.release.version}"
+    title = f"Data values of {plan.project.ref_name} {plan.release.version}"
     stem = plan.default_values_name.removesuffix(".yaml")
     files.write_atomic(target / f"{stem}.yaml", default_values_file(schema.openapi, Client.KCTRL_0_46))
-    files.write_atomic(target / f"{stem}.annotated.yaml", valuesdoc.annotated(schema, f"Data values of {name}"))
-    files.write_atomic(target / "values.schema.json", values.json_schema(schema, f"Data values of {name}"))
+    files.write_atomic(target / f"{stem}.annotated.yaml", valuesdoc.annotated(schema, title))
+    files.write_atomic(target / f"{plan.directory}values.schema.json", values.json_schema(schema, title))
 
 
-def write_repository(plan: BuildPlan, repository: Reference, packages: Path, target: Path) -> None:
+def write_repository(plan: WorkspacePlan, repository: Reference, packages: Path, target: Path) -> None:
     """Write the repository's packages and the PackageRepository resource that points at it."""
     from carvelwright import yamldoc  # noqa: PLC0415
     from carvelwright.carvel import resources  # noqa: PLC0415
 
     for path in files.walk_files(packages):
         files.copy_file(path, target / "packages" / path.relative_to(packages))
-    resource = resources.package_repository(f"{plan.project.short_name}-repository", repository)
+    resource = resources.package_repository(plan.resource_name, repository)
     files.write_atomic(target / "package-repository.yml", yamldoc.dump(resource))
 
 
-def list_files(directory: Path) -> tuple[DistFile, ...]:
+def list_files(directory: Path) -> tuple[FileRecord, ...]:
     """Digest every file below a directory but the release file and the sums."""
     own = (directory / RELEASE_FILE, directory / SUMS_FILE)
     paths = [path for path in files.walk_files(directory) if path not in own]
@@ -64,11 +56,11 @@ def list_files(directory: Path) -> tuple[DistFile, ...]:
         return tuple(_dist_file(path, directory) for path in paths)
 
 
-def write_release(release: Mapping[str, Any], listed: tuple[DistFile, ...], target: Path) -> None:
+def write_release(release: ReleaseRecord, target: Path) -> None:
     """Write release.json and SHA256SUMS, which `sha256sum -c` reads."""
-    text = json.dumps(release, indent=2) + "\n"
+    text = json.dumps(release.document(), indent=2) + "\n"
     files.write_atomic(target / RELEASE_FILE, text)
-    sums = {file.name: file.digest.hex for file in listed} | {RELEASE_FILE: Digest.of_bytes(text.encode()).hex}
+    sums = {file.name: file.digest.hex for file in release.files} | {RELEASE_FILE: Digest.of_bytes(text.encode()).hex}
     files.write_atomic(target / SUMS_FILE, _sums_text(sums))
 
 
@@ -141,5 +133,5 @@ def _read_sums(directory: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def _dist_file(path: Path, root: Path) -> DistFile:
-    return DistFile(path.relative_to(root).as_posix(), path.stat().st_size, Digest.of_file(path))
+def _dist_file(path: Path, root: Path) -> FileRecord:
+    return FileRecord(path.relative_to(root).as_posix(), path.stat().st_size, Digest.of_file(path))

@@ -46,8 +46,8 @@ def renderings(project: Package, tools: Toolchain, directory: Path) -> tuple[Ren
 
     def render(values: Path | None) -> Rendering:
         try:
-            manifests = rendered.manifests(project.root, tools, directory, values)
-            return Rendering(values, manifests, tuple(rendered.images(project.root, tools, manifests)))
+            manifests = rendered.manifests(project.workspace.root, tools, directory, values)
+            return Rendering(values, manifests, tuple(rendered.images(project.workspace.root, tools, manifests)))
         except CarvelwrightError as error:
             if values is not None and error.location is None:
                 error.location = Location(values)

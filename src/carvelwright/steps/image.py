@@ -34,7 +34,9 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
     key = content_key(contents, spec.entrypoint, spec.created, spec.annotations, recipe.of("image"))
 
     def make(target: Path) -> None:
-        packed = in_parallel(*[lambda module=module: layers.pack(plan.project.root, module) for module in modules])
+        packed = in_parallel(
+            *[lambda module=module: layers.pack(plan.project.workspace.root, module) for module in modules]
+        )
         by_platform: dict[Platform, list[tuple[Layer, Path]]] = {}
         for module, layer in zip(modules, packed, strict=True):
             by_platform.setdefault(module.platform, []).append(layer)
@@ -45,7 +47,7 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
         layouts.end_layout(target, index)
 
     with reporter.step(f"assemble image {image.config.name}") as step:
-        return layouts.open_layout(Store(plan.project.root).product("image", key, step, make))
+        return layouts.open_layout(Store(plan.project.workspace.root).product("image", key, step, make))
 
 
 def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:

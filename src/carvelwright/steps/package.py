@@ -61,7 +61,7 @@ def read_template(project: Package, release: Release) -> yamldoc.Document:
     """Render package/package.yaml.j2 and check it; the lines of the document are those of what was rendered."""
     path = project.root / config.PACKAGE_TEMPLATE
     text = yamldoc.read_text(path)
-    known = {"version": str(release.version), "upstream": release.upstream, "go": project.go}
+    known = {"version": str(release.version), "upstream": release.upstream, "go": project.workspace.go}
 
     def compute() -> str:
         filled = template.fill(text, known) if len(text) <= bounds.FILE.size else None
@@ -71,7 +71,7 @@ def read_template(project: Package, release: Release) -> yamldoc.Document:
         return rendered
 
     key = content_key(text, known, recipe.of("package"))
-    rendered: str = Store(project.root).remember("package", key, compute)
+    rendered: str = Store(project.workspace.root).remember("package", key, compute)
     return yamldoc.parse(rendered, path)
 
 

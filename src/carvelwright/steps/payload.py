@@ -58,7 +58,7 @@ def compile_module(
     directory = project.root / release.fill(module.directory)
     variables = {name: release.fill(value) for name, value in module.variables.items()}
     sources = files.tree_digest(directory, source_files(directory))
-    key = content_key(sources, project.go, str(platform), variables, module.binaries, recipe.of("payload"))
+    key = content_key(sources, project.workspace.go, str(platform), variables, module.binaries, recipe.of("payload"))
 
     name = f"compile {', '.join(module.binaries)} for {platform}"
     with reporter.step(name) as step:
@@ -69,7 +69,7 @@ def compile_module(
             digests = {name: str(Digest.of_file(target / _BINARIES / name)) for name in module.binaries}
             (target / _RECORD).write_text(json.dumps(digests))
 
-        made = Store(project.root).product("payload", key, step, make)
+        made = Store(project.workspace.root).product("payload", key, step, make)
     digests = json.loads((made / _RECORD).read_bytes())
     binaries = tuple(PayloadBinary(name, made / _BINARIES / name, Digest.parse(text)) for name, text in digests.items())
     return PayloadModule(platform, binaries, module.links)

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml")
 
 
-def export_schema(root: Path, tools: Toolchain) -> ValuesSchema:
-    """Export a project's values schema with ytt."""
+def export_schema(root: Path, store: Path, tools: Toolchain) -> ValuesSchema:
+    """Export a package's values schema with ytt; `store` is its workspace's directory."""
     path = root / config.VALUES_SCHEMA
     sources = _sources(path, files.read_bytes(path, bounds.FILE.size), root / config.BUNDLE_CONFIG)
-    return values.values_schema(*exported.project_schema(root, tools.ytt, sources))
+    return values.values_schema(*exported.project_schema(store, tools.ytt, sources))
 
 
 def export_file(schema: Path, content: bytes, tools: Toolchain) -> ValuesSchema:
@@ -58,7 +58,7 @@ def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = ()
     """Render the manifests of a release with data values files; images stay names."""
     with _staged(session, values_files, version) as directory:
         if not values_files:
-            return rendered.manifests(session.project.root, tools, directory)
+            return rendered.manifests(session.project.workspace.root, tools, directory)
         return ytt.render(tools.ytt, directory, values_files, step="render")
 
 
@@ -77,7 +77,7 @@ def _staged(session: Session, values_files: Sequence[Path], version: str | None 
     _check_bounds({path: files.read_bytes(path, bounds.STREAM.size) for path in read if path.suffix in _YAML})
     staged = loads.staged(project.root / config.VALUES_SCHEMA, config_source)
     _check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
-    with Store(project.root).scratch("render") as scratch:
+    with Store(project.workspace.root).scratch("render") as scratch:
         directory = scratch / "config"
         bundle.stage_config(
             project, project.release(version), directory, find_go=session.find_go, reporter=session.reporter

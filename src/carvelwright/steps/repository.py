@@ -11,36 +11,49 @@ from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.oci import unpack
 from carvelwright.plan import LATEST
 from carvelwright.steps import bundle
+from carvelwright.store import Store
 from carvelwright.tools import crane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from carvelwright.carvel.resources import Document
-    from carvelwright.plan import BuildPlan
+    from carvelwright.plan import BuildPlan, WorkspacePlan
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.steps.package import PackageDocuments
     from carvelwright.tools.toolchain import Toolchain
 
 
-def published(plan: BuildPlan, *, tools: Toolchain, reporter: Reporter) -> Catalog:
+# Where the content of the bundle is put together, below a scratch directory.
+DIRECTORY = "package-repository"
+
+
+def published(plan: WorkspacePlan, *, tools: Toolchain, reporter: Reporter) -> Catalog:
     """Read the repository that the target registry holds; an empty one where it holds none."""
-    latest, step = plan.repository.repository.tagged(LATEST), "read published repository"
+    step = "read published repository"
     with reporter.step(step):
         try:
             layer = crane.pull_only_layer(
-                tools.crane, latest, SIZE, step=step, timeout=plan.registry_timeout, note=reporter.note
+                tools.crane, plan.latest, SIZE, step=step, timeout=plan.registry_timeout, note=reporter.note
             )
             contents = None if layer is None else unpack.files_of(layer, SIZE)
         except ValueError as error:
             raise unfit(str(error)) from None
-        return Catalog() if contents is None else read(contents, plan.project.ref_name, str(plan.release.version))
+        if contents is None:
+            return Catalog()
+        return read(contents, [own_files(package) for package in plan.packages])
+
+
+def own_files(plan: BuildPlan) -> OwnFiles:
+    """Return the names under which the repository holds what is built."""
+    return OwnFiles(plan.project.ref_name, str(plan.release.version))
 
 
 def refuse_other_content(plan: BuildPlan, before: Catalog, new: Document) -> None:
     """Refuse to publish a version again with other content; the error names what differs."""
-    old = before.package
+    old = before.packages.get(own_files(plan).package_name)
     if old is None or resources.same_package(old, new):
         return
     differing = [key for key in sorted({*old["spec"], *new["spec"]}) if old["spec"].get(key) != new["spec"].get(key)]
@@ -59,27 +72,38 @@ def refuse_other_content(plan: BuildPlan, before: Catalog, new: Document) -> Non
     )
 
 
-def assemble(plan: BuildPlan, before: Catalog, documents: PackageDocuments, target: Path) -> Path:
+def assemble(before: Catalog, built: Iterable[tuple[BuildPlan, PackageDocuments]], target: Path) -> Path:
     """Write the repository bundle's content into `target`; returns its packages directory."""
-    own = OwnFiles(plan.project.ref_name, str(plan.release.version))
-    contents = dict(before.files) | {own.metadata: yamldoc.dump(documents.metadata).encode()}
-    if before.package is None:
-        contents[own.package] = yamldoc.dump(documents.package).encode()
+    contents, bundles = dict(before.files), set(before.bundles)
+    for plan, documents in built:
+        own = own_files(plan)
+        contents[own.metadata] = yamldoc.dump(documents.metadata).encode()
+        if own.package_name not in before.packages:
+            contents[own.package] = yamldoc.dump(documents.package).encode()
+            bundles.add(resources.package_bundle(documents.package))
     for name, content in contents.items():
         files.write_atomic(target / name, content)
-    bundles = before.bundles if before.package else before.bundles | {resources.package_bundle(documents.package)}
     files.write_atomic(target / LOCK, yamldoc.dump(locks.extended_lock(before.locked, bundles)))
     return target / PACKAGES
 
 
-def push(plan: BuildPlan, directory: Path, *, tools: Toolchain, reporter: Reporter) -> Reference:
-    """Push the repository bundle under the version's tag and return it by digest."""
-    return bundle.push_to(plan.repository, directory, plan, "push repository", tools=tools, reporter=reporter).image
+def push(plan: WorkspacePlan, directory: Path, *, tools: Toolchain, reporter: Reporter) -> Reference:
+    """Push the repository bundle under the tag of each package in it that was built; return it by digest."""
+    how = bundle.Pushing(Store(plan.workspace.root), plan.registry_timeout, tools, reporter)
+    (first, *others) = plan.repository
+    pushed = bundle.push_to(first, directory, "push repository", how).image
+    for reference in others:
+        _tag(plan, pushed, str(reference.tag), "push repository", tools, reporter)
+    return pushed
 
 
-def release(plan: BuildPlan, repository: Reference, *, tools: Toolchain, reporter: Reporter) -> None:
-    """Tag a repository bundle as the latest: from here on its users see the new version."""
+def release(plan: WorkspacePlan, repository: Reference, *, tools: Toolchain, reporter: Reporter) -> None:
+    """Tag a repository bundle as the latest: from here on its users see the new versions."""
     with reporter.step(f"tag {LATEST}"):
-        crane.tag(
-            tools.crane, repository, LATEST, step=f"tag {LATEST}", timeout=plan.registry_timeout, note=reporter.note
-        )
+        _tag(plan, repository, LATEST, f"tag {LATEST}", tools, reporter)
+
+
+def _tag(
+    plan: WorkspacePlan, repository: Reference, name: str, step: str, tools: Toolchain, reporter: Reporter
+) -> None:
+    crane.tag(tools.crane, repository, name, step=step, timeout=plan.registry_timeout, note=reporter.note)

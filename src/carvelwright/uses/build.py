@@ -1,24 +1,26 @@
-"""Composes the steps of a build and tells the reporter what goes on."""
+"""Builds packages: composes the steps and tells the reporter what goes on."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import zlib
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carvelwright import files, rules
 from carvelwright.carvel.locks import BundleLock
 from carvelwright.catalog import Catalog
+from carvelwright.digest import Digest
 from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
 from carvelwright.plan import make_plan
+from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
-from carvelwright.record import BuildState
+from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
-from carvelwright.session import open_session
+from carvelwright.session import open_sessions
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
 from carvelwright.steps.render import export_schema
 from carvelwright.store import Store, content_key
@@ -26,53 +28,43 @@ from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from carvelwright.digest import Digest
     from carvelwright.oci.layout import ImageLayout
-    from carvelwright.plan import BuildOptions, BuildPlan, ImagePlan
-    from carvelwright.project.images import LockedImage
+    from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
+    from carvelwright.record import FileRecord
     from carvelwright.report import Reporter
     from carvelwright.session import Session
+    from carvelwright.steps.package import PackageDocuments
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.values import ValuesSchema
 
 
-def make(root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter) -> Mapping[str, Any]:
-    """Make dist/ and what its registry holds; returns the content of dist/release.json. The caller holds the lock."""
+def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRecord:
+    """Make dist/ and what its registry holds. The caller holds the lock."""
     seconds = stopwatch()
-    session = open_session(root, environment, reporter)
-    project = session.project
-    plan = make_plan(project, options, environment)
-    store = Store(root)
+    sessions = open_sessions(asked.root, asked.environment, reporter, asked.names)
+    plan = make_plan([session.project for session in sessions], asked.options, asked.environment)
     dist.require_own(store.dist)
     store.remove_leftovers()
-    inputs = freshness.inputs(project, plan)
-    key = freshness.key(root, inputs, options, environment)
-    tools = session.tools()
-    _keep_rules(session, tools, key)
-    before = Catalog()
-    if not plan.embedded:
-        before = repository.published(plan, tools=tools, reporter=reporter)
-    images = {planned.config.name: _make_image(session, plan, planned) for planned in plan.images}
+    state = freshness.state_of(plan, asked)
+    tools = sessions[0].tools()
+    for session in sessions:
+        _keep_rules(session, tools, state.key)
+    before = Catalog() if plan.embedded else repository.published(plan, tools=tools, reporter=reporter)
+    works = [_make_images(session, each) for session, each in zip(sessions, plan.packages, strict=True)]
     seen = dist.look(store.dist)
     with _registry(plan, tools), files.new_directory(store.dist) as target:
-        made = _package(session, plan, images, before, target, tools=tools)
-        listed, _ = in_parallel(
-            lambda: dist.list_files(target),
-            lambda: airgap.verify(target / plan.archive_name, made.digests),
-        )
-        release = {
-            **_describe(plan, images, made, tools),
-            "files": [asdict(file) | {"digest": str(file.digest)} for file in listed],
-            "steps": [asdict(record) for record in reporter.records],
-            "seconds": round(seconds(), 3),
-        }
-        dist.write_release(release, listed, target)
+        made = _publish(plan, works, before, target, tools=tools)
+        listed, *_ = in_parallel(lambda: dist.list_files(target), *_verifications(plan, made, target))
+        release = _record(plan, made, tools, listed)
+        dist.write_release(release, target)
         if dist.look(store.dist) != seen:
             dist.require_own(store.dist)
         repository.release(plan, made.repository, tools=tools, reporter=reporter)
-    freshness.remember(store, BuildState(key, tuple(inputs)))
+    freshness.remember(store, state)
+    freshness.remember_run(store, reporter.records, seconds())
     return release
 
 
@@ -86,22 +78,48 @@ def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:
         return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
 
     with session.reporter.step("check"):
-        warnings = Store(session.project.root).remember("checked", content_key(key, tools.versions()), check)
+        key = content_key(key, session.project.ref_name, tools.versions())
+        warnings = session.store.remember("checked", key, check)
     for line in warnings:
         session.reporter.note(line)
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    bundle: Reference
-    repository: Reference
-    images: tuple[Reference, ...]
-    existing: tuple[LockedImage, ...]
+class _Work:
+    """A package whose images are made; they are known by digest before they are pushed."""
 
-    @property
-    def digests(self) -> list[Digest]:
-        others = (image.reference for image in self.existing)
-        return [_digest(reference) for reference in (self.bundle, self.repository, *self.images, *others)]
+    session: Session
+    plan: BuildPlan
+    images: tuple[tuple[ImagePlan, ImageLayout], ...]
+
+    def references(self) -> dict[str, Reference]:
+        """Return the images by the names that manifests have for them, by digest."""
+        return {planned.config.name: planned.target.repository.at(layout.digest) for planned, layout in self.images}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A package of which nothing is pushed yet, and of which nothing is left that could be refused."""
+
+    work: _Work
+    staged: bundle.StagedBundle
+    schema: ValuesSchema
+
+    def documents(self, lock: BundleLock) -> PackageDocuments:
+        """Return the package's documents, now that its bundle is known by digest."""
+        return package.make_documents(self.work.plan, lock, self.schema.openapi)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was pushed: the bundle of each package, and the repository."""
+
+    bundles: tuple[tuple[_Ready, Reference], ...]
+    repository: Reference
+
+
+def _make_images(session: Session, plan: BuildPlan) -> _Work:
+    return _Work(session, plan, tuple((planned, _make_image(session, plan, planned)) for planned in plan.images))
 
 
 def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageLayout:
@@ -115,111 +133,155 @@ def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageL
     return image.assemble(plan, planned, modules, reporter=session.reporter)
 
 
-def _package(
-    session: Session,
-    plan: BuildPlan,
-    images: Mapping[str, ImageLayout],
-    before: Catalog,
-    target: Path,
-    *,
-    tools: Toolchain,
-) -> _Made:
+def _publish(plan: WorkspacePlan, works: Sequence[_Work], before: Catalog, target: Path, *, tools: Toolchain) -> _Made:
     """Do all that comes after the images: stage, lock, push, describe, archive."""
-    reporter = session.reporter
-    references = {
-        planned.config.name: planned.target.repository.at(images[planned.config.name].digest) for planned in plan.images
-    }
-    with Store(plan.project.root).scratch("bundle") as scratch:
-        staged, schema, _ = in_parallel(
-            lambda: bundle.stage(
-                plan, references, scratch / "bundle", tools=tools, find_go=session.find_go, reporter=reporter
-            ),
-            lambda: export_schema(session.project.root, tools),
-            lambda: package.static_part(plan.project, plan.release),
-        )
+    store, reporter = Store(plan.workspace.root), works[0].session.reporter
+    with store.scratch("bundle") as scratch:
         # All that can fail here fails before anything is pushed.
-        dist.write_values(plan, schema, target)
-        if before.package is not None:
-            would_be = _try_push(session, plan, staged, tools=tools)
-            documents = package.make_documents(plan, would_be, schema.openapi)
-            repository.refuse_other_content(plan, before, documents.package)
-        lock, _ = in_parallel(
-            lambda: bundle.push(plan, staged, tools=tools, reporter=reporter),
-            lambda: _push_images(session, plan, images, tools=tools),
-        )
-        documents = package.make_documents(plan, lock, schema.openapi)
-        packages = repository.assemble(plan, before, documents, scratch / "repository")
-        pushed = repository.push(plan, scratch / "repository", tools=tools, reporter=reporter)
+        ready = [_prepare(work, scratch / work.plan.project.ref_name, target, tools=tools) for work in works]
+        for each in ready:
+            _refuse_other_content(each, before, tools=tools)
+        locks = [_push(each, tools=tools) for each in ready]
+        built = [(each.work.plan, each.documents(lock)) for each, lock in zip(ready, locks, strict=True)]
+        packages = repository.assemble(before, built, scratch / repository.DIRECTORY)
+        pushed = repository.push(plan, scratch / repository.DIRECTORY, tools=tools, reporter=reporter)
+        made = _Made(tuple(zip(ready, [lock.image for lock in locks], strict=True)), pushed)
         in_parallel(
-            lambda: airgap.archive(plan, pushed, target / plan.archive_name, tools=tools, reporter=reporter),
+            lambda: _archive(plan, made, target, tools=tools, reporter=reporter),
             lambda: dist.write_repository(plan, pushed, packages, target),
         )
-    return _Made(lock.image, pushed, tuple(references.values()), staged.existing)
+    return made
 
 
-def _push_images(session: Session, plan: BuildPlan, images: Mapping[str, ImageLayout], *, tools: Toolchain) -> None:
-    for planned in plan.images:
+def _prepare(work: _Work, scratch: Path, target: Path, *, tools: Toolchain) -> _Ready:
+    session, plan = work.session, work.plan
+    staged, schema, _ = in_parallel(
+        lambda: bundle.stage(
+            plan, work.references(), scratch, tools=tools, find_go=session.find_go, reporter=session.reporter
+        ),
+        lambda: export_schema(session.project.root, session.project.workspace.root, tools),
+        lambda: package.static_part(plan.project, plan.release),
+    )
+    dist.write_values(plan, schema, target)
+    return _Ready(work, staged, schema)
+
+
+def _refuse_other_content(ready: _Ready, before: Catalog, *, tools: Toolchain) -> None:
+    plan = ready.work.plan
+    if repository.own_files(plan).package_name in before.packages:
+        would_be = _try_push(ready, tools=tools)
+        repository.refuse_other_content(plan, before, ready.documents(would_be).package)
+
+
+def _push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
+    work = ready.work
+    lock: BundleLock
+    lock, _ = in_parallel(
+        lambda: bundle.push(work.plan, ready.staged, tools=tools, reporter=work.session.reporter),
+        lambda: _push_images(work, tools=tools),
+    )
+    return lock
+
+
+def _push_images(work: _Work, *, tools: Toolchain) -> None:
+    reporter = work.session.reporter
+    for planned, layout in work.images:
         name = f"push image {planned.config.name}"
-        with session.reporter.step(name) as step:
-            layout = images[planned.config.name]
-            step.describe(readable_size(sum(entry["compressedBytes"] for entry in layouts.platform_sizes(layout))))
-            timeout, note = plan.registry_timeout, session.reporter.note
-            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=timeout, note=note)
+        with reporter.step(name) as step:
+            step.describe(readable_size(sum(entry.compressed_bytes for entry in _platforms(layout))))
+            timeout = work.plan.registry_timeout
+            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=timeout, note=reporter.note)
 
 
-def _try_push(session: Session, plan: BuildPlan, staged: bundle.StagedBundle, *, tools: Toolchain) -> BundleLock:
+def _try_push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
     """Learn a bundle's digest from a registry of our own, so that a refused release leaves the target untouched."""
+    session, plan, step = ready.work.session, ready.work.plan, "compare with released"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with Store(plan.project.root).scratch("try") as scratch:
+    with session.store.scratch("try") as scratch:
         target = Repository(address, plan.bundle.repository.path).tagged("try")
-        with crane.serve(tools.crane, address, scratch / "registry", step="compare with released"):
-            lock = bundle.push_to(
-                target, staged.directory, plan, "compare with released", tools=tools, reporter=session.reporter
-            )
+        with crane.serve(tools.crane, address, scratch / "registry", step=step):
+            how = bundle.Pushing(session.store, plan.registry_timeout, tools, session.reporter)
+            lock = bundle.push_to(target, ready.staged.directory, step, how)
     return BundleLock(Reference(plan.bundle.repository, digest=lock.image.digest), lock.tag)
 
 
+def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
+    """Make the repository's archive, and one for each package that has a directory of its own in dist/."""
+    wanted = [(made.repository, plan.archive_name, "archive")]
+    for ready, reference in made.bundles:
+        if (package := ready.work.plan).directory:
+            wanted.append((reference, package.archive_name, f"archive {package.project.short_name}"))
+    for reference, name, step in wanted:
+        airgap.archive(plan, reference, target / name, step, tools=tools, reporter=reporter)
+
+
+def _verifications(plan: WorkspacePlan, made: _Made, target: Path) -> list[Callable[[], None]]:
+    """Return the checks that each archive holds what it is for."""
+    expected = {plan.archive_name: [_digest(made.repository)]}
+    for ready, reference in made.bundles:
+        existing = [_digest(image.reference) for image in ready.staged.existing]
+        digests = [_digest(reference), *(layout.digest for _, layout in ready.work.images), *existing]
+        expected[plan.archive_name] += digests
+        if (package := ready.work.plan).directory:
+            expected[package.archive_name] = digests
+    return [lambda name=name: airgap.verify(target / name, expected[name]) for name in expected]  # type: ignore[misc]
+
+
 @contextlib.contextmanager
-def _registry(plan: BuildPlan, tools: Toolchain) -> Iterator[None]:
+def _registry(plan: WorkspacePlan, tools: Toolchain) -> Iterator[None]:
     if not plan.embedded:
         yield
         return
-    storage = Store(plan.project.root).build / "registry"
+    storage = Store(plan.workspace.root).build / "registry"
     with crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"):
         yield
 
 
-def _describe(plan: BuildPlan, images: Mapping[str, ImageLayout], made: _Made, tools: Toolchain) -> dict[str, Any]:
-    return {
-        "package": f"{plan.project.ref_name}.{plan.release.version}",
-        "refName": plan.project.ref_name,
-        "version": str(plan.release.version),
-        "upstream": plan.release.upstream,
-        "releasedAt": plan.release.released_at,
-        "registry": {"address": str(plan.target), "embedded": plan.embedded},
-        "images": [
-            {
-                "name": planned.config.name,
-                "reference": str(planned.target.with_digest(images[planned.config.name].digest)),
-                "platforms": layouts.platform_sizes(images[planned.config.name]),
-            }
-            for planned in plan.images
-        ],
-        "existingImages": [
-            {"name": image.name, "reference": str(image.reference), "platforms": list(image.platforms)}
-            for image in made.existing
-        ],
-        "bundle": str(plan.bundle.with_digest(_digest(made.bundle))),
-        "repository": str(plan.repository.with_digest(_digest(made.repository))),
-        "archive": plan.archive_name,
-        "defaultValues": plan.default_values_name,
-        "tools": {
-            **({"go": plan.project.go} if plan.images or plan.project.crds else {}),
-            **tools.versions(),
-            "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        },
-    }
+def _record(plan: WorkspacePlan, made: _Made, tools: Toolchain, listed: tuple[FileRecord, ...]) -> ReleaseRecord:
+    digest = _digest(made.repository)
+    return ReleaseRecord(
+        registry=plan.target,
+        embedded=plan.embedded,
+        repository=tuple(reference.with_digest(digest) for reference in plan.repository),
+        archive=plan.archive_name,
+        packages=tuple(_package_record(ready, reference) for ready, reference in made.bundles),
+        tools={**_go_of(plan), **tools.versions(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        files=listed,
+    )
+
+
+def _package_record(ready: _Ready, reference: Reference) -> PackageRecord:
+    plan = ready.work.plan
+    images = [
+        ImageRecord(planned.config.name, planned.target.with_digest(layout.digest), _platforms(layout))
+        for planned, layout in ready.work.images
+    ]
+    existing = [ExistingImageRecord(image.name, image.reference, image.platforms) for image in ready.staged.existing]
+    return PackageRecord(
+        ref_name=plan.project.ref_name,
+        version=str(plan.release.version),
+        upstream=plan.release.upstream,
+        released_at=plan.release.released_at,
+        images=tuple(images),
+        existing_images=tuple(existing),
+        bundle=plan.bundle.with_digest(_digest(reference)),
+        archive=plan.archive_name,
+        default_values=plan.default_values_name,
+    )
+
+
+def _platforms(layout: ImageLayout) -> tuple[PlatformRecord, ...]:
+    return tuple(
+        PlatformRecord(Platform.parse(entry["platform"]), Digest.parse(entry["digest"]), entry["compressedBytes"])
+        for entry in layouts.platform_sizes(layout)
+    )
+
+
+def _go_of(plan: WorkspacePlan) -> dict[str, str]:
+    """Return Go's version where something was compiled or taken from a module."""
+    used = any(package.images or package.project.crds for package in plan.packages)
+    return {"go": plan.workspace.go} if used else {}
 
 
 def _digest(reference: Reference) -> Digest:

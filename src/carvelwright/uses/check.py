@@ -8,39 +8,38 @@ from carvelwright import rules
 from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config, paths
 from carvelwright.rules.values_schema import schema_problems
-from carvelwright.session import lone_search, open_session
-from carvelwright.store import Store
+from carvelwright.session import lone_search, open_sessions, store_of
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.errors import Problem
     from carvelwright.report import Reporter
 
 
-def check(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Problem]:
-    """Return every problem of a package project; without an error among them, it can be built and published."""
+def check(root: Path, environment: Mapping[str, str], reporter: Reporter, names: Sequence[str] = ()) -> list[Problem]:
+    """Return every problem of a workspace's packages, or of the named ones; without an error they can be built."""
     paths.require_project(root)
-    with Store(root).in_use():
+    with store_of(root).in_use():
         try:
-            session = open_session(root, environment, reporter)
+            sessions = open_sessions(root, environment, reporter, names)
         except ConfigError as error:
-            return [*error.problems, *_values_schema_alone(root, environment)]
+            return [*error.problems, *_values_schemas_alone(root, environment)]
         try:
-            tools = session.tools()
+            tools = sessions[0].tools()
         except ConfigError as error:
             return list(error.problems)
-        return rules.problems(session, tools)
+        return [problem for session in sessions for problem in rules.problems(session, tools)]
 
 
-def _values_schema_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:
-    """Check the values schema of a project that is wrong elsewhere, as far as it and its tools are there."""
-    if not (root / config.VALUES_SCHEMA).is_file():
-        return []
+def _values_schemas_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:
+    """Check the values schemas of packages that are wrong elsewhere, as far as they and the tools are there."""
+    directories = [each for each in paths.directories(root) if (each / config.VALUES_SCHEMA).is_file()]
+    store = paths.find_root(root) or root
     try:
-        tools = toolchain.find(lone_search(root, environment))
+        tools = toolchain.find(lone_search(root, environment)) if directories else None
     except CarvelwrightError:
         return []
-    return schema_problems(root, tools)
+    return [problem for each in directories if tools for problem in schema_problems(each, store, tools)]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.project import paths
+from carvelwright.session import store_of
 from carvelwright.steps import dist
-from carvelwright.store import PRODUCTS, REMEMBERED, SEALS, Store
+from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ _MADE = {
     "tools": re.compile(r".+-[0-9a-f]{16}(\.lock)?"),
 }
 # All in these belongs to the registry, to the workspace or to a process.
-_WHOLE = re.compile(rf"registry|registry(-[0-9]+)?\.log|{SEALS}|state\.json")
+_WHOLE = re.compile(rf"registry|registry(-[0-9]+)?\.log|{SEALS}|state\.json|last-run\.json")
 
 
 def clean(root: Path) -> list[str]:
@@ -32,7 +33,7 @@ def clean(root: Path) -> list[str]:
     CarvelwrightError where a build, `serve` or another command is running.
     """
     paths.require_project(root)
-    store = Store(root)
+    store = store_of(root)
     with store.locked(), store.unused(), files.reporting_file_errors("remove"):
         store.remove_leftovers()
         kept = [*_clean_dist(store.dist), *_clean_build(store.build)]

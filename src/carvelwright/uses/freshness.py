@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
@@ -11,77 +13,112 @@ from carvelwright.plan import LATEST
 from carvelwright.project import loads, paths
 from carvelwright.record import BuildState, ReleaseRecord
 from carvelwright.steps import dist, payload
-from carvelwright.store import Store, content_key
+from carvelwright.store import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from carvelwright.plan import BuildOptions, BuildPlan
-    from carvelwright.project.config import Package
-    from carvelwright.report import Reporter
+    from carvelwright.plan import BuildOptions, WorkspacePlan
+    from carvelwright.report import Reporter, StepRecord
+    from carvelwright.store import Store
 
 _STATE = "state.json"
+_LAST_RUN = "last-run.json"
 _PLAIN_INPUTS = ("package", paths.BUNDLE_CONFIG)
 
 
-def former(
-    root: Path, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
-) -> ReleaseRecord | None:
-    """Return the former build's record when inputs and dist/ are what they were; None when there is work to do."""
-    store = Store(root)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a build was asked for: where, which packages (none: all), how, and with what environment."""
+
+    root: Path
+    names: tuple[str, ...]
+    options: BuildOptions
+    environment: Mapping[str, str]
+
+
+def read_state(store: Store) -> BuildState | None:
+    """Return what dist/ was made from; None where nothing that can be read says so."""
     try:
-        state = BuildState.parse(files.read_bytes(store.build / _STATE))
+        return BuildState.parse(files.read_bytes(store.build / _STATE))
+    except (OSError, ValueError, CarvelwrightError):
+        return None
+
+
+def former(store: Store, state: BuildState, asked: Asked, reporter: Reporter) -> ReleaseRecord | None:
+    """Return the former build's record when inputs and dist/ are what they were; None when there is work to do."""
+    try:
         release = ReleaseRecord.parse(files.read_bytes(store.dist / dist.RELEASE_FILE))
-        if state.key != key(root, state.inputs, options, environment):
+        if state.key != key(store.root, state, asked):
             return None
     except (OSError, ValueError, CarvelwrightError):
         return None
     if not dist.is_whole(store.dist):
         return None
-    if options.to is not None and not _still_published(root, release, options, environment, reporter):
+    if asked.options.to is not None and not _still_published(release, asked, reporter):
         return None
     return release
 
 
-def _still_published(
-    root: Path, release: ReleaseRecord, options: BuildOptions, environment: Mapping[str, str], reporter: Reporter
-) -> bool:
+def _still_published(release: ReleaseRecord, asked: Asked, reporter: Reporter) -> bool:
     # Imported only where a registry is asked: a run without changes is mostly imports.
-    from carvelwright.session import open_session  # noqa: PLC0415
+    from carvelwright.session import open_sessions  # noqa: PLC0415
     from carvelwright.tools import crane  # noqa: PLC0415
 
-    session = open_session(root, environment, reporter)
-    latest = release.repository.repository.tagged(LATEST)
+    (session, *_) = open_sessions(asked.root, asked.environment, reporter, asked.names)
+    published = release.repository[0]
     with reporter.step("query the registry") as step:
         found = crane.digest(
             session.tools().crane,
-            latest,
+            published.repository.tagged(LATEST),
             step="query the registry",
-            timeout=options.registry_timeout,
+            timeout=asked.options.registry_timeout,
             note=reporter.note,
         )
         step.reuse()
-    return found == release.repository.digest
+    return found == published.digest
 
 
-def inputs(package: Package, plan: BuildPlan) -> list[str]:
-    """Return the Go modules whose files count, besides package/, bundle/, the values schema and what it loads."""
-    modules = [module.directory for planned in plan.images for module in planned.config.modules]
-    pinned = [crds.pinned_by for crds in package.crds]
-    return [*(package.tools or ()), *(plan.release.fill(directory) for directory in dict.fromkeys([*modules, *pinned]))]
+def state_of(plan: WorkspacePlan, asked: Asked) -> BuildState:
+    """Return what the build of a plan depends on: its packages, and the Go modules whose files count."""
+    root = plan.workspace.root
+    modules = list(plan.workspace.tools or ())
+    for each in plan.packages:
+        named = [module.directory for planned in each.images for module in planned.config.modules]
+        named += [crds.pinned_by for crds in each.project.crds]
+        directory = each.project.root.relative_to(root)
+        modules += [(directory / each.release.fill(name)).as_posix() for name in named]
+    packages = tuple(each.project.root.relative_to(root).as_posix() for each in plan.packages)
+    state = BuildState("", packages, tuple(dict.fromkeys(modules)))
+    return replace(state, key=key(root, state, asked))
 
 
-def key(root: Path, inputs: Sequence[str], options: BuildOptions, environment: Mapping[str, str]) -> str:
-    """Name everything that a build's result depends on; `inputs` are the directories of `inputs()`."""
-    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in inputs]
-    asked = [options.release, [str(platform) for platform in options.platforms], str(options.to)]
-    epoch = environment.get("SOURCE_DATE_EPOCH", "")
-    staged = loads.staged(root / paths.VALUES_SCHEMA, root / paths.BUNDLE_CONFIG)
-    schema = {name: Digest.of_bytes(content).hex for name, content in staged.items()}
-    return content_key(paths.digests(root, _PLAIN_INPUTS), schema, modules, asked, epoch, recipe.of_everything())
+def key(root: Path, state: BuildState, asked: Asked) -> str:
+    """Name everything that the result of a build in this workspace depends on."""
+    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in state.modules]
+    names = [f"{package}/{name}" for package in state.packages for name in _PLAIN_INPUTS]
+    names += [paths.WORKSPACE_FILE] if (root / paths.WORKSPACE_FILE).is_file() else []
+    options = asked.options
+    wanted = [asked.names, options.release, [str(platform) for platform in options.platforms], str(options.to)]
+    here = asked.root.resolve() == root.resolve()
+    epoch = asked.environment.get("SOURCE_DATE_EPOCH", "")
+    plain = [paths.digests(root, names), *(_schema_digests(root / package) for package in state.packages)]
+    return content_key(plain, modules, wanted, here, epoch, recipe.of_everything())
+
+
+def _schema_digests(package: Path) -> dict[str, str]:
+    """Return a digest for the values schema and each file that it loads."""
+    staged = loads.staged(package / paths.VALUES_SCHEMA, package / paths.BUNDLE_CONFIG)
+    return {name: Digest.of_bytes(content).hex for name, content in staged.items()}
 
 
 def remember(store: Store, state: BuildState) -> None:
     """Keep what dist/ was made from."""
     files.write_atomic(store.build / _STATE, state.text())
+
+
+def remember_run(store: Store, steps: Sequence[StepRecord], seconds: float) -> None:
+    """Keep how long the steps of this build took, which is no part of what was made."""
+    document = {"seconds": round(seconds, 3), "steps": [asdict(record) for record in steps]}
+    files.write_atomic(store.build / _LAST_RUN, json.dumps(document, indent=2) + "\n")

@@ -45,9 +45,9 @@ class Change:
     new: LockedImage | None
 
 
-def listed(root: Path, environment: Mapping[str, str], reporter: Reporter) -> list[Listed]:
+def listed(root: Path, environment: Mapping[str, str], reporter: Reporter, package: str | None = None) -> list[Listed]:
     """Return the images of a package: those that the project builds, then the existing ones by name."""
-    session = open_session(root, environment, reporter)
+    session = open_session(root, environment, reporter, package)
     found = renderings(session, session.tools())
     locked = {image.name: image for image in session.project.locked_images}
     used, brought = existing.used(session.project, found), existing.brought(session.project, found)
@@ -62,13 +62,19 @@ def listed(root: Path, environment: Mapping[str, str], reporter: Reporter) -> li
 
 
 def update(
-    root: Path, names: Sequence[str], environment: Mapping[str, str], reporter: Reporter, *, timeout: float
+    root: Path,
+    names: Sequence[str],
+    environment: Mapping[str, str],
+    reporter: Reporter,
+    *,
+    package: str | None = None,
+    timeout: float,
 ) -> list[Change]:
     """Ask the registries what they have now, and write that into the lock file; nothing is written after an error.
 
     Without names: for every existing image that the package uses, and what it does not use is dropped.
     """
-    session = open_session(root, environment, reporter)
+    session = open_session(root, environment, reporter, package)
     project, tools = session.project, session.tools()
     used = existing.used(project, renderings(session, tools))
     _refuse_unused(names, used)
@@ -87,7 +93,7 @@ def update(
         raise ConfigError(found)
     after = (before if names else {}) | {image.name: image for image in looked_up}
     if after or before:
-        files.write_atomic(root / LOCK_FILE, lock_text(after.values()))
+        files.write_atomic(project.root / LOCK_FILE, lock_text(after.values()))
     touched = sorted({*wanted, *(before.keys() - after.keys())})
     return [Change(name, before.get(name), after.get(name)) for name in touched]
 

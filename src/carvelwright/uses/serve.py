@@ -9,9 +9,10 @@ from carvelwright import files
 from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.plan import LATEST
 from carvelwright.process import in_parallel
+from carvelwright.project import paths
 from carvelwright.record import ReleaseRecord
 from carvelwright.reference import Reference, Repository
-from carvelwright.session import open_session
+from carvelwright.session import open_sessions
 from carvelwright.steps import dist
 from carvelwright.store import Store
 from carvelwright.tools import crane, imgpkg
@@ -33,14 +34,15 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
 
     Everything is filled from the air-gap archive, under the paths and tags it was built with.
     """
-    store = Store(root)
+    paths.require_project(root)
+    store = Store(paths.find_root(root) or root)
     _require_release(store)
     with store.in_use(), contextlib.ExitStack() as running:
         with store.scratch("serve") as scratch:
             release = _take(store, scratch / "archive.tar")
-            session = open_session(root, environment, reporter)
+            (session, *_) = open_sessions(root, environment, reporter)
             tools = session.tools()
-            host = address or session.project.registry.registry
+            host = address or session.project.workspace.registry.registry
             running.enter_context(crane.serve(tools.crane, host, store.build / "registry", step="serve"))
             with reporter.step(_STEP):
                 yielded = _load(release, host, scratch / "archive.tar", scratch / "lock.yml", tools, reporter)
@@ -75,16 +77,21 @@ def _load(
     release: ReleaseRecord, host: str, archive: Path, lock: Path, tools: Toolchain, reporter: Reporter
 ) -> Reference:
     """Copy the archive in, then give each image the path and tag it was built with."""
-    repository, note = _moved(release.repository, host), reporter.note
+    tagged, note = [_moved(reference, host) for reference in release.repository], reporter.note
+    repository = tagged[0]
     imgpkg.copy_from_tar(tools.imgpkg, archive, repository.repository, lock, step=_STEP, timeout=_SECONDS, note=note)
-    others = [_moved(reference, host) for reference in (release.bundle, *release.images)]
+    others = [
+        _moved(reference, host)
+        for package in release.packages
+        for reference in (package.bundle, *(image.reference for image in package.images))
+    ]
 
     def put(reference: Reference) -> None:
         source = Reference(repository.repository, digest=reference.digest)
         target = Reference(reference.repository, reference.tag)
         crane.copy(tools.crane, source, target, step=_STEP, timeout=_SECONDS, note=note)
 
-    in_parallel(*[lambda reference=reference: put(reference) for reference in [*others, repository]])
+    in_parallel(*[lambda reference=reference: put(reference) for reference in [*others, *tagged]])
     crane.tag(tools.crane, repository, LATEST, step=_STEP, timeout=_SECONDS, note=note)
     return Reference(repository.repository, digest=repository.digest)
 

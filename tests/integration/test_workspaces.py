@@ -1,0 +1,207 @@
+"""Several packages in one workspace: one store, one lock, one repository; built all together or by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carvelwright import yamldoc
+from tests.conftest import free_address
+from tests.helpers.builds import call, record_of, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.conftest import PackageProject
+
+HELLO, SETTINGS = "hello.packages.example.com", "settings.packages.example.com"
+MEMBER = "packages/settings"
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n  namespace: default\ndata: {mode: quiet}\n"
+SCHEMA = '#@data/values-schema\n---\n#@schema/title "Mode"\n#@schema/desc "How much is said."\nmode: quiet\n'
+
+
+@pytest.fixture
+def workspace(hello: PackageProject) -> PackageProject:
+    """The second example package as the root of a workspace, with a member that has no image."""
+    member = hello.root / MEMBER
+    shutil.copytree(hello.root / "package", member / "package")
+    (member / "bundle/config").mkdir(parents=True)
+    (member / "bundle/config/settings.yaml").write_text(CONFIG_MAP)
+    (member / "values-schema.yaml").write_text(SCHEMA)
+    (member / "package/build.yaml").write_text(f"refName: {SETTINGS}\nplatforms: [linux/amd64]\n")
+    text = (hello.root / "package/build.yaml").read_text().splitlines(keepends=True)
+    shared = [line for line in text if line.startswith(("registry:", "go:", "tools:"))]
+    (hello.root / "package/build.yaml").write_text("".join(line for line in text if line not in shared))
+    (hello.root / "carvelwright.yaml").write_text("".join([*shared, f"members: [., {MEMBER}]\n"]))
+    return hello
+
+
+def listed(project: PackageProject) -> list[str]:
+    return sorted(snapshot(project.root / "dist"))
+
+
+def test_all_packages_are_built_into_one_repository(
+    workspace: PackageProject, registry: str, toolset: Toolchain, tmp_path: Path
+) -> None:
+    workspace.run("check").ok()
+    outcome = workspace.run("build", "--to", f"{registry}/p").ok()
+    assert f"tanzu package available list {HELLO}" in outcome.out
+    assert f"tanzu package available list {SETTINGS}" in outcome.out
+    assert listed(workspace) == [
+        "SHA256SUMS",
+        "hello/hello-data-values.annotated.yaml",
+        "hello/hello-data-values.yaml",
+        f"hello/{HELLO}-1.0.0+example.1.tar",
+        "hello/values.schema.json",
+        "package-repository.tar",
+        "package-repository.yml",
+        f"packages/{HELLO}/1.0.0+example.1.yml",
+        f"packages/{HELLO}/metadata.yml",
+        f"packages/{SETTINGS}/1.0.0+example.1.yml",
+        f"packages/{SETTINGS}/metadata.yml",
+        "release.json",
+        "settings/settings-data-values.annotated.yaml",
+        "settings/settings-data-values.yaml",
+        f"settings/{SETTINGS}-1.0.0+example.1.tar",
+        "settings/values.schema.json",
+    ]
+    record = record_of(workspace)
+    assert [package["refName"] for package in record["packages"]] == [HELLO, SETTINGS]
+    # Both have version 1.0.0+example.1; neither takes the other's tag.
+    tags = call(toolset.crane.path, "ls", f"{registry}/p/package-repository").decode().split()
+    assert {"latest", f"{HELLO}.1.0.0_example.1", f"{SETTINGS}.1.0.0_example.1"} <= set(tags)
+    lock = yamldoc.load(pulled(toolset, f"{registry}/p/package-repository:latest", tmp_path) / ".imgpkg/images.yml")
+    assert [entry["image"] for entry in lock.data["images"]] == sorted(
+        package["bundle"].replace(":1.0.0_example.1@", "@") for package in record["packages"]
+    )
+    again = workspace.run("build", "--to", f"{registry}/p").ok()
+    assert again.out.startswith("up to date: nothing was rebuilt")
+
+
+def pulled(toolset: Toolchain, reference: str, directory: Path) -> Path:
+    call(toolset.imgpkg.path, "pull", "-b", reference, "-o", directory / "pulled", "--tty=false")
+    return directory / "pulled"
+
+
+def test_one_package_is_built_by_name_or_in_its_directory_and_joins_the_other(
+    workspace: PackageProject, registry: str
+) -> None:
+    to = f"{registry}/p"
+    workspace.run("build", "settings", "--to", to).ok()
+    (first,) = record_of(workspace)["packages"]
+    assert first["refName"] == SETTINGS
+    assert not (workspace.root / "build/payload").exists()
+    # The same, from the member's own directory: nothing is put there.
+    workspace.run("-C", MEMBER, "build", "--to", to).ok()
+    assert record_of(workspace)["packages"] == [first]
+    assert sorted(path.name for path in (workspace.root / MEMBER).iterdir()) == [
+        "bundle",
+        "package",
+        "values-schema.yaml",
+    ]
+    workspace.run("build", HELLO, "--to", to).ok()
+    assert [package["refName"] for package in record_of(workspace)["packages"]] == [HELLO]
+    assert {name for name in listed(workspace) if name.startswith("packages/")} == {
+        f"packages/{ref_name}/{file}"
+        for ref_name in (HELLO, SETTINGS)
+        for file in ("1.0.0+example.1.yml", "metadata.yml")
+    }
+
+
+def test_commands_about_one_package_take_it_by_name_or_by_directory(workspace: PackageProject) -> None:
+    assert "kind: Deployment" in workspace.run("render").ok().out
+    for arguments in (["render", "--package", "settings"], ["-C", MEMBER, "render"]):
+        assert workspace.run(*arguments).ok().out == CONFIG_MAP.replace("data: {mode: quiet}", "data:\n  mode: quiet")
+    assert "mode: quiet" in workspace.run("values", "defaults", "--package", SETTINGS).ok().out
+    unknown = workspace.run("build", "setting")
+    assert unknown.code == 2
+    assert "no package setting in" in unknown.err
+    assert "did you mean settings?" in unknown.err
+    assert "members" in unknown.err
+    many = workspace.run("build", "--release", "1.0.0+example.1")
+    assert many.code == 2
+    assert "carvelwright build hello --release" in many.err
+
+
+def test_without_a_package_of_its_own_a_workspace_asks_which_one(workspace: PackageProject) -> None:
+    shutil.copytree(workspace.root / MEMBER, workspace.root / "packages/other")
+    other = "other.packages.example.com"
+    (workspace.root / "packages/other/package/build.yaml").write_text(f"refName: {other}\nplatforms: [linux/amd64]\n")
+    workspace.replace("carvelwright.yaml", "[., ", "[packages/other, ")
+    outcome = workspace.run("render")
+    assert outcome.code == 2
+    assert "holds several packages" in outcome.err
+    assert "other, settings" in outcome.err
+    assert "--package NAME" in outcome.err
+
+
+def test_what_is_built_is_served_and_cleaned(workspace: PackageProject) -> None:
+    workspace.run("build").ok()
+    address = yamldoc.load(workspace.root / "carvelwright.yaml").data["registry"]
+    assert {package["archive"] for package in record_of(workspace)["packages"]} == {
+        f"{name.partition('.')[0]}/{name}-1.0.0+example.1.tar" for name in (HELLO, SETTINGS)
+    }
+    assert record_of(workspace)["registry"] == {"address": address, "embedded": True}
+    outcome = workspace.run("-C", MEMBER, "clean").ok()
+    assert outcome.out == "removed build/ and dist/\n"
+    assert not (workspace.root / "build").exists()
+    assert not (workspace.root / "dist").exists()
+
+
+FAULTS = {
+    "no member": ("carvelwright.yaml", MEMBER, "packages/none", 3, ["carvelwright.yaml:4:14", "no package there"]),
+    "twice": ("carvelwright.yaml", f"., {MEMBER}", f"., {MEMBER}, ./{MEMBER}", 3, ["this package is listed before"]),
+    "outside": ("carvelwright.yaml", MEMBER, "../other", 3, ["wrong value of members[1]"]),
+    "unknown key": ("carvelwright.yaml", "members", "packages: 1\nmembers", 3, ["unknown key 'packages'"]),
+    "shared key": (f"{MEMBER}/package/build.yaml", "refName", "go: 1.27.3\nrefName", 3, ["'go' belongs to", "move it"]),
+    "same name": (f"{MEMBER}/package/build.yaml", SETTINGS, "hello.other.example.com", 3, ["has this name, too"]),
+    "reserved": (f"{MEMBER}/package/build.yaml", SETTINGS, "packages.other.example.com", 3, ["reserved", "dist/"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_a_workspace_are_told_with_their_place(workspace: PackageProject, fault: str) -> None:
+    file, old, new, code, words = FAULTS[fault]
+    workspace.replace(file, old, new)
+    for arguments in (["check"], ["build"]):
+        outcome = workspace.run(*arguments)
+        assert outcome.code == code
+        for word in words:
+            assert word in outcome.err
+    assert not (workspace.root / "dist").exists()
+
+
+def test_problems_of_all_members_come_at_once(workspace: PackageProject) -> None:
+    workspace.replace("package/metadata.yaml", "categories: [demo]", "categories: demo")
+    workspace.replace(f"{MEMBER}/package/metadata.yaml", "categories: [demo]", "categories: demo")
+    outcome = workspace.run("check")
+    assert outcome.code == 3
+    for place in ("package/metadata.yaml", f"{MEMBER}/package/metadata.yaml"):
+        assert any(line.strip().startswith(place) or f" {place}:" in line for line in outcome.err.splitlines()), place
+
+
+def test_two_images_of_one_name_are_refused(workspace: PackageProject) -> None:
+    images = yamldoc.load(workspace.root / "package/build.yaml").data["images"]
+    (workspace.root / MEMBER / "package/build.yaml").write_text(
+        yamldoc.dump({"refName": SETTINGS, "platforms": ["linux/amd64"], "images": images})
+    )
+    shutil.copytree(workspace.root / "payload", workspace.root / MEMBER / "payload")
+    outcome = workspace.run("check")
+    assert outcome.code == 3
+    assert "has an image of this name: one overwrites the other" in outcome.err
+
+
+def test_a_package_that_no_workspace_lists_is_one_of_its_own(workspace: PackageProject) -> None:
+    workspace.replace("carvelwright.yaml", f", {MEMBER}", "")
+    outcome = workspace.run("-C", MEMBER, "check")
+    assert outcome.code == 3
+    assert "missing key 'registry'" in outcome.err
+    build = workspace.root / MEMBER / "package/build.yaml"
+    build.write_text(f"{build.read_text()}registry: {free_address()}/p\ntools: []\n")
+    workspace.run("-C", MEMBER, "check").ok()
+    plan = json.loads(workspace.run("-C", MEMBER, "build", "--dry-run", "--format", "json").ok().out)
+    assert plan["archive"] == f"dist/{SETTINGS}-1.0.0+example.1.tar"
