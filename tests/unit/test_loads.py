@@ -94,6 +94,14 @@ def test_the_library_of_the_bundle_is_found_and_not_staged_again(schema: Path) -
     assert loads.place(schema, config, "overlays/lib.star") == config / "overlays/lib.star"
 
 
+def test_a_private_library_of_the_bundle_has_its_own_root(schema: Path) -> None:
+    config = schema.parent / "config"
+    write(config / "_ytt_lib/tools/a.star", 'load("/b.star", "x")\nload("/carvelwright/mine.star", "y")\n')
+    write(schema.parent / "b.star", "x = 1\n")
+    assert staged(schema) == {schema.name}
+    assert list(loads.problems(schema, config)) == []
+
+
 def test_two_files_for_one_place_in_the_bundle_are_reported(schema: Path) -> None:
     config = schema.parent / "config"
     write(schema, '#@ load("lib.star", "x")\n' + SCHEMA)

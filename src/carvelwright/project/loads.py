@@ -41,9 +41,7 @@ def of_schema(schema: Path, content: bytes, config: Path | None = None) -> dict[
     Files are looked for beside the schema, then in the bundle's config directory (`config`). What is in neither is
     left out: ytt reports it with the line that loads it.
     """
-    return _closure(
-        {schema.name: content}, lambda name: _library().get(name) or _beside(schema, name) or _in(config, name)
-    )
+    return _closure({schema.name: content}, lambda name: _find(name, schema.parent, config))
 
 
 def staged(schema: Path, config: Path) -> dict[str, bytes]:
@@ -65,13 +63,13 @@ def problems(schema: Path, config: Path) -> Iterator[Problem]:
     """Find names that two files would have in the bundle, and files that carvelwright's library does not have."""
     loaded = of_schema(schema, files.read_bytes(schema, bounds.FILE.size), config)
     for name in loaded:
-        if name != schema.name and (config / name).is_file() and _beside(schema, name) is not None:
+        if name != schema.name and (config / name).is_file() and _find(name, schema.parent) is not None:
             hint = (
                 f"rename it, or keep the one in {config}: the build copies what the values schema loads into the bundle"
             )
             yield Problem(f"{config / name} has the same name in the bundle", Location(schema.parent / name), hint=hint)
     for file, content in _bundled(schema, _contents(config)).items():
-        for load in _loads(content, file, ""):
+        for load in _own_loads(content, file):
             if load.name.startswith(f"{LIBRARY}/") and load.name not in _library():
                 names = [name.rpartition("/")[2] for name in _library()]
                 wrong = load.name.removeprefix(f"{LIBRARY}/")
@@ -82,7 +80,7 @@ def problems(schema: Path, config: Path) -> Iterator[Problem]:
 def _bundled(schema: Path, own: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return what ytt reads of a bundle: its own files, the values schema, and what these load from elsewhere."""
     first = {schema.name: files.read_bytes(schema, bounds.FILE.size), **own}
-    return _closure(first, lambda name: _library().get(name) or _beside(schema, name))
+    return _closure(first, lambda name: _find(name, schema.parent))
 
 
 def _contents(config: Path) -> dict[str, bytes]:
@@ -95,13 +93,12 @@ def _contents(config: Path) -> dict[str, bytes]:
     return found
 
 
-def _beside(schema: Path, name: str) -> bytes | None:
-    return None if name.startswith(f"{LIBRARY}/") else _in(schema.parent, name)
-
-
-def _in(directory: Path | None, name: str) -> bytes | None:
-    path = directory and directory / name
-    return files.read_bytes(path, bounds.FILE.size) if path and path.is_file() else None
+def _find(name: str, *directories: Path | None) -> bytes | None:
+    """Return a file of carvelwright's library, or the first one of that name in the directories."""
+    if name.startswith(f"{LIBRARY}/"):
+        return _library().get(name)
+    paths = [directory / name for directory in directories if directory]
+    return next((files.read_bytes(path, bounds.FILE.size) for path in paths if path.is_file()), None)
 
 
 @cache
@@ -114,13 +111,18 @@ def _library() -> Mapping[str, bytes]:
 def _closure(first: Mapping[str, bytes], find: Callable[[str], bytes | None]) -> dict[str, bytes]:
     """Return files with all that they load, directly or not."""
     found = dict(first)
-    waiting = [load for name, content in first.items() for load in _loads(content, name, "")]
+    waiting = [load for name, content in first.items() for load in _own_loads(content, name)]
     while waiting:
         load = waiting.pop()
         if load.name not in found and (content := find(load.name)) is not None:
             found[load.name] = content
             waiting += _loads(content, load.name, load.root)
     return dict(sorted(found.items()))
+
+
+def _own_loads(content: bytes, file: str) -> list[_Load]:
+    """Return what a file loads that belongs to no library of its own; those of a library have another root."""
+    return [] if _PRIVATE in file.split("/") else _loads(content, file, "")
 
 
 def _loads(content: bytes, file: str, root: str) -> list[_Load]:
