@@ -62,6 +62,18 @@ class ValuesSchema:
         """The values that every user has to give, and the rules that say so."""
         return {at: rule for at, rule in self.refused.items() if _reaches(self.defaults[0], at)}
 
+    @property
+    def needed(self) -> set[Pointer]:
+        """The keys that must be there wherever the map that holds them is: what is refused, and the maps on the way."""
+        found: set[Pointer] = set()
+        for at in self.refused:
+            for length in range(len(at), 0, -1):
+                found.add(at[:length])
+                # A map that is null by default need not be given.
+                if length > 1 and self.default_of(at[: length - 1]) is None:
+                    break
+        return found
+
 
 def values_schema(
     openapi: Mapping[str, Any],
@@ -124,7 +136,7 @@ def _schema_alone(text: str) -> str:
 
 def json_schema(schema: ValuesSchema, title: str) -> str:
     """Return a JSON Schema (draft 2020-12) for editors, with a final newline."""
-    document = {"$schema": _DRAFT, "title": title, **_json_schema(schema.openapi, schema.extras, ())}
+    document = {"$schema": _DRAFT, "title": title, **_json_schema(schema, schema.openapi, ())}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -185,19 +197,25 @@ def _keys(node: Any, document: Document, at: Pointer) -> Iterator[tuple[Pointer,
             yield from _keys(child, document, (*at, key))
 
 
-def _json_schema(node: Mapping[str, Any], extras: Mapping[Pointer, Any], at: Pointer) -> dict[str, Any]:
+def _json_schema(schema: ValuesSchema, node: Mapping[str, Any], at: Pointer) -> dict[str, Any]:
     out = {key: value for key, value in node.items() if key not in ("nullable", "properties", "items", "format")}
-    if node.get("nullable") and "type" in node:
+    refused = at in schema.refused
+    if refused:
+        out.pop("default", None)
+    # Null that a rule refuses is no value, whatever the type says.
+    if node.get("nullable") and "type" in node and not (refused and schema.default_of(at) is None):
         out["type"] = [node["type"], "null"]
         if "enum" in node and None not in node["enum"]:
             out["enum"] = [*node["enum"], None]
     if "properties" in node:
         out["properties"] = {
-            name: _json_schema(child, extras, (*at, name)) for name, child in node["properties"].items()
+            name: _json_schema(schema, child, (*at, name)) for name, child in node["properties"].items()
         }
     if "items" in node:
-        out["items"] = _json_schema(node["items"], extras, (*at, "[]"))
-        if (*at, "[]") in extras:
+        out["items"] = _json_schema(schema, node["items"], (*at, "[]"))
+        if (*at, "[]") in schema.extras:
             # Items have no default; ytt exports one, which its keywords may refuse.
             out["items"].pop("default", None)
-    return out | dict(extras.get(at, {}))
+    if needed := [name for name in node.get("properties", {}) if (*at, name) in schema.needed]:
+        out["required"] = needed
+    return out | dict(schema.extras.get(at, {}))

@@ -46,7 +46,8 @@ def markdown(schema: ValuesSchema, title: str) -> str:
     for at, node in _listed(schema, schema.openapi, ()):
         heading = f": {node['title']}" if "title" in node else ""
         facts = [fact for fact in _entry_facts(schema, at, node) if fact]
-        lines += [f"### `{dotted(at)}`{heading}", "", node.get("description", ""), "", f"{'; '.join(facts)}.", ""]
+        described = [node["description"], ""] if node.get("description") else []
+        lines += [f"### `{dotted(at)}`{heading}", "", *described, f"{'; '.join(facts)}.", ""]
     return "\n".join(lines)
 
 
@@ -72,9 +73,15 @@ def _listed(schema: ValuesSchema, node: Mapping[str, Any], at: Pointer) -> Itera
 def _entry_facts(schema: ValuesSchema, at: Pointer, node: Mapping[str, Any]) -> Iterator[str]:
     rule = allowed(node, schema.extras.get(at, {}))
     yield "**deprecated**" if node.get("deprecated") else ""
-    yield f"type {type_name(node)}"
+    yield f"type {_type(schema, at, node)}"
     yield f"**required**: {schema.refused[at]}" if at in schema.refused else f"default `{_default(schema, at, node)}`"
     yield f"allowed: {rule}" if rule else ""
+
+
+def _type(schema: ValuesSchema, at: Pointer, node: Mapping[str, Any]) -> str:
+    """Say which type an option has; null that a rule refuses is none, whatever the type says."""
+    refused = at in schema.refused and schema.default_of(at) is None
+    return type_name({**node, "nullable": False} if refused else node)
 
 
 def _default(schema: ValuesSchema, at: Pointer, node: Mapping[str, Any]) -> str:
@@ -115,7 +122,7 @@ def _facts(schema: ValuesSchema, at: Pointer, node: Mapping[str, Any]) -> Iterat
     if not node.get("properties") or null:
         rule = allowed(node, schema.extras.get(at, {}))
         default = _default(schema, at, node)
-        yield f"Type: {type_name(node)}."
+        yield f"Type: {_type(schema, at, node)}."
         yield from [f"Allowed: {rule}."] if rule else []
         yield f"Default: {default}." if at not in schema.refused else f"The default is refused: {default}."
     if "example" in node:

@@ -159,6 +159,32 @@ def test_what_else_the_schema_says_of_an_option_is_there(exporter: Exporter) -> 
     assert exporter.final(text) == exporter.final()
 
 
+def test_each_rule_that_refuses_a_default_is_found_in_the_words_of_ytt(exporter: Exporter) -> None:
+    schema = (
+        "#@ def f(value):\n#@   fail('what was\\nfound')\n#@ end\n#@data/values-schema\n"
+        "#@schema/validation ('as a whole (by: hand)', lambda values: False)\n---\n"
+        "a:\n  #@schema/validation min_len=1, one_of=['x']\n  b.c d: ''\n"
+        "#@schema/default [{'k': ''}, {'k': ''}]\nlist:\n- name: x\n  #@schema/validation min_len=1\n  k: ''\n"
+        "#@schema/validation ('of two\\nlines', f)\ntext: ''\n"
+        "#@schema/validation one_not_null=['p', 'q']\nchoice:\n  #@schema/nullable\n  p:\n    z: 1\n"
+        "  #@schema/nullable\n  q:\n    #@schema/validation max=1\n    z: 2\nright: 1\n"
+    )
+    exported = exporter.export(schema)
+    assert exported.refused == {
+        (): "as a whole (by: hand)",
+        ("a", "b.c d"): 'length >= 1; one of ["x"]',
+        ("list",): "length >= 1",
+        ("text",): "of two\nlines",
+        ("choice",): 'exactly one of ["p", "q"] to be not null',
+        ("choice", "q", "z"): "a value <= 1",
+    }
+    assert set(exported.required) == {(), ("a", "b.c d"), ("list",), ("text",), ("choice",)}
+    text = valuesdoc.annotated(exported, "test")
+    assert "# Give values of your own, which must be: as a whole (by: hand).\n" in text
+    assert "# Give text, which must be: of two lines.\n" in text
+    assert exporter.final(text) == exporter.final()
+
+
 # --- generated schemas ------------------------------------------------------------------------------------------------
 
 ODD = ["", "y", "on", "No", "null", "~", "1", "0o7", "1_0", "2026-01-02", "12:30", ".inf", "<<", "=", "-", "?", "- a"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, Severity
 from carvelwright.report import StreamReporter
 from carvelwright.rules import values_schema
 from carvelwright.uses.check import check
@@ -84,9 +84,14 @@ def test_what_is_wrong_with_the_pins_of_tools_is_a_problem_of_the_project(hello:
 def test_what_the_client_does_with_a_schema_is_told(hello: PackageProject, toolset: Toolchain) -> None:
     text = (hello.root / VALUES).read_text()
     extra = 'top:\n  #@schema/nullable\n  extra:\n    a: 1\n#@schema/default ["a: {} b"]\ndeep:\n- ""\n'
+    extra += "#@schema/default [80]\nports:\n- 0\n"
     (hello.root / VALUES).write_text(f"{text}\n{extra}")
     found = values_schema.schema_problems(hello.root, hello.root, toolset)
-    assert [(str(p.location).rpartition("/")[2], p.message, p.hint) for p in found] == [
+    fatal = [p for p in found if p.severity is Severity.ERROR]
+    assert [p.message.partition(" (")[0] for p in fatal] == [
+        "the client fails on this schema: ports: its default holds an integer at [0]"
+    ]
+    assert [(str(p.location).rpartition("/")[2], p.message, p.hint) for p in found if p not in fatal] == [
         (
             f"{VALUES}:24:1",
             "the client removes ` {}` after a colon from its default",

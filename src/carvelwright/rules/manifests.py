@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
-from carvelwright.errors import CarvelwrightError, Location, Problem
+from carvelwright.errors import CarvelwrightError, Location, Problem, Severity
 from carvelwright.project import config
 from carvelwright.rules import contents, existing, objects, places, pods, ports
 from carvelwright.rules.values_schema import refusal
@@ -30,7 +31,12 @@ def manifests(session: Session, tools: Toolchain) -> list[Problem]:
     try:
         found = renderings(session, tools)
         documents = [yamldoc.load_all_text(rendering.manifests.decode(), where) for rendering in found]
-        wrong = [problem for rendered in documents for problem in document_problems(rendered, where)]
+        wrong = [
+            # Nobody installs what lacks a value that users have to give.
+            problem if rendering.valid else replace(problem, severity=Severity.WARNING)
+            for rendering, rendered in zip(found, documents, strict=True)
+            for problem in document_problems(rendered, where)
+        ]
         return [*wrong, *existing.problems(session.project, found, [one for some in documents for one in some])]
     except CarvelwrightError as error:
         return refusal(error, Location(where))

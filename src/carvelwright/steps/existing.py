@@ -14,7 +14,7 @@ from carvelwright.project import config
 from carvelwright.project.images import LOCK_FILE, LockedImage
 from carvelwright.reference import Reference
 from carvelwright.steps import rendered
-from carvelwright.tools import crane
+from carvelwright.tools import crane, ytt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,26 +34,75 @@ _NO_PLATFORM = "unknown/unknown"
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What a package gives with a values file (None: with its default values), and the images that kbld finds there."""
+    """What a package gives with a values file (None: with its default values), and the images that kbld finds there.
+
+    Not `valid` is one that lacks values which users have to give: it has images, but nobody installs it.
+    """
 
     values: Path | None
     manifests: bytes
     images: tuple[str, ...]
+    valid: bool = True
 
 
 def renderings(project: Package, tools: Toolchain, directory: Path) -> tuple[Rendering, ...]:
-    """Render a staged config directory with the default values and with each values file of package/renders."""
+    """Render a staged config directory with the default values and with each values file of package/renders.
 
-    def render(values: Path | None) -> Rendering:
+    Without validation where only values lack that every user has to give, as kctrl does. Templates that fail without
+    them need a values file: with one, the default values are left out.
+    """
+
+    def attempt(values: Path | None) -> Rendering | CarvelwrightError:
         try:
-            manifests = rendered.manifests(project.workspace.root, tools, directory, values)
-            return Rendering(values, manifests, tuple(rendered.images(project.workspace.root, tools, manifests)))
+            return _render(project, tools, directory, values)
         except CarvelwrightError as error:
-            if values is not None and error.location is None:
-                error.location = Location(values)
+            if ytt.is_invalid(error):
+                return error
             raise
 
-    return tuple(in_parallel(*[lambda values=values: render(values) for values in (None, *project.renders)]))
+    default, *others = in_parallel(*[lambda values=values: attempt(values) for values in (None, *project.renders)])
+    lacking = _refused(default)
+    found: list[Rendering] = []
+    for values, other in zip(project.renders, others, strict=True):
+        if not isinstance(other, CarvelwrightError):
+            found.append(other)
+        elif set() < _refused(other) <= lacking:
+            found.append(_render(project, tools, directory, values, valid=False))
+        else:
+            raise other
+    if not isinstance(default, CarvelwrightError):
+        return (default, *found)
+    return (*_with_lacking_values(project, tools, directory, found), *found)
+
+
+def _with_lacking_values(
+    project: Package, tools: Toolchain, directory: Path, others: Sequence[Rendering]
+) -> tuple[Rendering, ...]:
+    """Render with default values that are refused; () where the templates fail and another rendering stands in."""
+    try:
+        return (_render(project, tools, directory, None, valid=False),)
+    except CarvelwrightError as error:
+        if any(rendering.valid for rendering in others):
+            return ()
+        error.hint = f"add a file with the values that users have to give to {config.RENDERS_DIRECTORY}/"
+        raise
+
+
+def _render(
+    project: Package, tools: Toolchain, directory: Path, values: Path | None, *, valid: bool = True
+) -> Rendering:
+    try:
+        manifests = rendered.manifests(project.workspace.root, tools, directory, values, validate=valid)
+        return Rendering(values, manifests, tuple(rendered.images(project.workspace.root, tools, manifests)), valid)
+    except CarvelwrightError as error:
+        if values is not None and error.location is None:
+            error.location = Location(values)
+        raise
+
+
+def _refused(attempt: Rendering | CarvelwrightError) -> set[str]:
+    """Return the paths of the values that validations refuse."""
+    return set(ytt.refused_paths(attempt)) if isinstance(attempt, CarvelwrightError) else set()
 
 
 def brought(project: Package, found: Iterable[Rendering]) -> dict[str, str]:

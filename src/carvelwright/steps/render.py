@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import bounds, files, values, yamldoc
-from carvelwright.errors import ConfigError
+from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config, loads
 from carvelwright.steps import bundle, existing, exported, rendered
 from carvelwright.steps.exported import Sources
@@ -55,11 +55,19 @@ def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Source
 
 
 def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
-    """Render the manifests of a release with data values files; images stay names."""
+    """Render the manifests of a release with data values files, as the server does; images stay names.
+
+    CarvelwrightError (CONFIG) with ytt's own words for values that are wrong, or that users have to give.
+    """
     with _staged(session, values_files, version) as directory:
-        if not values_files:
+        if values_files:
+            return ytt.render(tools.ytt, directory, values_files, step="render")
+        try:
             return rendered.manifests(session.project.workspace.root, tools, directory)
-        return ytt.render(tools.ytt, directory, values_files, step="render")
+        except CarvelwrightError as error:
+            if ytt.is_invalid(error):
+                error.hint = "write the values that ytt names above into a file and add it with -f"
+            raise
 
 
 def renderings(session: Session, tools: Toolchain) -> tuple[Rendering, ...]:

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 
-def manifests(root: Path, tools: Toolchain, config: Path, values: Path | None = None) -> bytes:
-    """Render a staged config directory with a values file, or with its default values."""
+def manifests(
+    root: Path, tools: Toolchain, config: Path, values: Path | None = None, *, validate: bool = True
+) -> bytes:
+    """Render a staged config directory with a values file, or with its default values.
+
+    `validate=False` renders also where users have to give other values.
+    """
     given = Digest.of_bytes(files.read_bytes(values)).hex if values else None
-    key = content_key(files.tree_digest(config), given, tools.ytt.version, recipe.of("manifests"))
+    key = content_key(files.tree_digest(config), given, validate, tools.ytt.version, recipe.of("manifests"))
 
     def compute() -> str:
-        return ytt.render(tools.ytt, config, [values] if values else [], step="render").decode()
+        return ytt.render(tools.ytt, config, [values] if values else [], step="render", validate=validate).decode()
 
     text: str = Store(root).remember("manifests", key, compute)
     return text.encode()

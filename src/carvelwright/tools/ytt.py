@@ -25,7 +25,7 @@ _REFUSED_HINT = (
 # ytt reports what its validations refuse only in these words. A test holds them to the pinned ytt.
 _INVALID = "Validating final data values:"
 _REFUSED = re.compile(r"^  (?P<path>\S.*)\n    from: .*\n(?P<rules>(?:(?!  \S)(?:.*)\n)*)", re.MULTILINE)
-_RULE = re.compile(r"^    - must be: (?P<rule>(?:.|\n)*?) \(by: .+:[0-9]+\)$", re.MULTILINE)
+_RULE = re.compile(r"^    - must be: (?P<rule>(?:.|\n)*?) \(by: (?:(?! \(by: ).)+:[0-9]+\)$", re.MULTILINE)
 _UNCHECKED = "--dangerous-data-values-disable-validation"
 _ENDLESS_HINT = "search bundle/config and the values schema for an endless loop or one with too much output"
 
@@ -107,6 +107,11 @@ def data_values(tool: Tool, directory: Path, values: Sequence[Path] = (), *, ste
 def is_invalid(error: CarvelwrightError) -> bool:
     """Tell whether ytt refused only what the values are: templates and types are right, a validation fails."""
     return (error.details or "").startswith(_INVALID)
+
+
+def refused_paths(error: CarvelwrightError) -> list[str]:
+    """Return the values that validations refuse, as ytt writes their paths."""
+    return [path for path, _ in _refused_values(error.details or "")]
 
 
 def _refused_values(message: str) -> tuple[tuple[str, str], ...]:
