@@ -21,7 +21,9 @@ def test_reads_the_example(repository_root: Path) -> None:
     project = load_package(repository_root / "examples/hello-package")
     assert project.short_name == "hello"
     assert [image.name for image in project.images] == ["hello"]
-    assert project.go_images[0].modules[0].binaries == {"hello": "."}
+    (module,) = project.go_images[0].modules
+    assert (module.directory, module.binaries, module.links) == ("payload", {"hello": "."}, {})
+    assert module.variables == {"main.version": "{version}"}
     assert project.release(None).version == PackageVersion.parse("1.0.0+example.1")
 
 

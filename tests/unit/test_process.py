@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -305,6 +306,20 @@ def test_signal_handlers_are_what_they_were_before(tmp_path: Path) -> None:
     with process.stopping_children():
         assert [signal.getsignal(number) for number in numbers] != before
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize(("named", "there"), [("inner", True), ("", True), ("outer", False), ("{root}/outer", True)])
+def test_tmpdir_is_seen_from_where_the_program_runs(tmp_path: Path, named: str, there: bool) -> None:
+    for name in ("cwd/inner", "outer"):
+        (tmp_path / name).mkdir(parents=True)
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": named.format(root=tmp_path)}
+    run = functools.partial(process.run, ["true"], step="s", timeout=60, env=environment, cwd=tmp_path / "cwd")
+    if there:
+        assert run().stdout == b""
+        return
+    with pytest.raises(CarvelwrightError, match=f"^step s: TMPDIR is {named}: no file can be created there") as caught:
+        run()
+    assert (caught.value.exit_code, caught.value.step) == (ExitCode.FILESYSTEM, "s")
 
 
 def test_a_thread_that_cannot_handle_signals_runs_programs_and_ends_them(tmp_path: Path) -> None:
