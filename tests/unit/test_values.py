@@ -53,7 +53,9 @@ def test_annotated_values_are_the_defaults_in_the_schemas_order() -> None:
 
 
 def test_json_schema_says_null_patterns_and_enums() -> None:
-    document = json.loads(values.json_schema(SCHEMA, "t"))
+    text = values.json_schema(SCHEMA, "t")
+    document = json.loads(text)
+    assert text.startswith('{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n  "title": "t",\n')
     validator = jsonschema.Draft202012Validator(document)
     validator.check_schema(document)
     for good in (
