@@ -136,16 +136,19 @@ def test_the_bundle_renders_as_the_server_does_it(
     assert "must be: lower-case letters (by: values-schema.yaml:" in refused
     assert 'found: "X1"' in refused
     assert "found: limits.memory 20Mi is below requests.memory 30Mi" in refused
-    # A change of a file that is loaded is a change of the package.
-    built.replace("names.lib.yml", ".example.com", ".example.org")
-    assert not built.run("build").ok().out.startswith("up to date")
-    defaults = built.root / release_of(built)["defaultValues"]
-    assert "host: b.example.org" in (built.root / "dist" / defaults.name).read_text()
 
 
-def test_what_nothing_loads_is_no_part_of_the_package(built: PackageProject) -> None:
+def test_a_change_of_a_library_is_a_change_of_the_package_if_it_is_loaded(built: PackageProject) -> None:
     (built.root / "names.lib.yml").write_text(LIBRARY)
     assert built.run("build").ok().out.startswith("up to date")
+    use_library(built).run("build").ok()
+    before = release_of(built)
+    assert built.run("build").ok().out.startswith("up to date")
+    built.replace("names.lib.yml", ".example.com", ".example.org")
+    assert not built.run("build").ok().out.startswith("up to date")
+    assert release_of(built) != before
+    (defaults,) = (built.root / "dist").glob("*-data-values.yaml")
+    assert "host: b.example.org" in defaults.read_text()
 
 
 def export(path: Path, toolset: Toolchain) -> ValuesSchema:
