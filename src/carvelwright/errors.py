@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     OK = 0, "success"
     INTERNAL = 1, "an internal error of carvelwright: report it with the output of --debug"
     USAGE = 2, "the command line is wrong"
-    CONFIG = 3, "build.yaml, a release, the metadata, the values schema, a template or a values file is wrong"
+    CONFIG = 3, "a file of the project is wrong, a values file, or the lock of images"
     TOOL_MISSING = 4, "a tool is missing or has another version than the pinned one"
     TOOL_FAILED = 5, "a tool ran and failed"
     REGISTRY = (

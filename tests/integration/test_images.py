@@ -74,7 +74,7 @@ def refused(outcome: Outcome, code: int, *told: str) -> None:
 
 def test_an_image_that_is_not_locked_is_refused_and_no_registry_is_asked(web: PackageProject, registry: str) -> None:
     name = f"{registry}/team/web:1.2"
-    told = f"image '{name}' is not locked", f"hint: run `carvelwright images update {name}`"
+    told = f"base/0.yaml:11: image '{name}' is not locked", f"hint: run `carvelwright images update {name}`"
     refused(web.run("check"), 3, *told)
     refused(web.run("build"), 3, *told)
     assert not (web.root / LOCK_FILE).exists()
@@ -220,7 +220,7 @@ def test_a_kbld_config_that_would_mislead_the_cluster_is_refused(web: PackagePro
 
 def test_an_image_that_is_none_is_refused(web: PackageProject) -> None:
     (web.root / BASE).write_text(deployment("web", "Team/Web"))
-    refused(web.run("check"), 3, "not an image: 'Team/Web'", "hint: correct the image")
+    refused(web.run("check"), 3, "base/0.yaml:11: not an image: 'Team/Web'", "hint: correct the image")
     refused(web.run("images", "update"), 3, "not an image: 'Team/Web'")
 
 
@@ -274,9 +274,8 @@ def test_all_images_arrive_in_an_air_gapped_site(
     kbld: Path,
 ) -> None:
     """From a private source: by tag, behind an option, in a custom resource, declared only."""
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as running, registry_at(toolset, free_address(), tmp_path / "target") as target:
         source = running.enter_context(registry_at(toolset, free_address(), tmp_path / "source"))
-        target = running.enter_context(registry_at(toolset, free_address(), tmp_path / "target"))
         host, credentials = running.enter_context(images.private(source, tmp_path))
         names = {part: f"{host}/team/{part}:1" for part in ("web", "exporter", "proxy", "tool")}
         digests = {part: push_image(crane, tmp_path, f"{source}/team/{part}:1") for part in names}
@@ -293,6 +292,9 @@ def test_all_images_arrive_in_an_air_gapped_site(
         project.run("images", "update", environment=credentials).ok()
         assert {name.rpartition("/")[2] for name in lock_of(project)} == {f"{part}:1" for part in names}
         project.run("build", "--to", f"{target}/packages", environment=credentials).ok()
+        # Without a change nobody asks the source again.
+        running.close()
+        assert "up to date" in project.run("build", "--to", f"{target}/packages").ok().out
 
     with registry_at(toolset, free_address(), tmp_path / "site") as site:
         place, lock = f"{site}/mirror/packages", tmp_path / "copied.yml"

@@ -113,7 +113,7 @@ def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> 
         target = Reference.parse(f"{address}/p/x:latest")
         with pytest.raises(CarvelwrightError) as caught:
             crane.tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
-    assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another --to"
+    assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another repository"
 
 
 def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain) -> None:

@@ -16,6 +16,7 @@ from carvelwright.project.config import load_package
 from carvelwright.project.images import LOCK_FILE, LockedImage, lock_text, locked_images
 from carvelwright.reference import Reference
 from carvelwright.rules.existing import problems
+from carvelwright.steps import existing
 from carvelwright.steps.existing import Rendering
 from tests.helpers.builds import call
 
@@ -133,6 +134,17 @@ def test_declared_images_are_checked(hello: PackageProject, images: str, told: s
     with pytest.raises(ConfigError) as caught:
         load_package(hello.root)
     assert told in "\n".join(caught.value.lines())
+
+
+def test_an_image_without_platforms_may_be_declared_as_such(hello: PackageProject) -> None:
+    build = hello.root / "package/build.yaml"
+    build.write_text(build.read_text() + "  - {image: 'nginx:1.27', platforms: []}\n")
+    (hello.root / LOCK_FILE).write_text(lock(entry(platforms=[])))
+    assert existing.problems(load_package(hello.root), ["nginx:1.27"]) == []
+    hello.replace("package/build.yaml", ", platforms: []", "")
+    (problem,) = existing.problems(load_package(hello.root), ["nginx:1.27"])
+    assert problem.message == "image 'nginx:1.27' is not there for linux/amd64, linux/arm64"
+    assert problem.found == "it offers no platform"
 
 
 def test_platforms_are_for_existing_images(hello: PackageProject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import files
@@ -49,8 +50,8 @@ def problems(project: Package, found: Sequence[Rendering], documents: Sequence[A
     lines = list(_lines(project.root / config.BUNDLE_CONFIG))
     return [
         *_misleading(project, documents),
-        *existing.problems(project, used),
-        *_unknown_platforms(project, used),
+        *(_placed(problem, name, lines) for name in used for problem in existing.problems(project, [name])),
+        *(_placed(problem, name, lines) for name, problem in _unknown_platforms(project, used)),
         *_unused(project, used, found),
         *_behind_options(known, lines),
         *_unlocked_texts(project, known, documents, lines),
@@ -71,15 +72,12 @@ def _misleading(project: Package, documents: Sequence[Any]) -> Iterator[Problem]
                     )
 
 
-def _unknown_platforms(project: Package, used: Collection[str]) -> Iterator[Problem]:
+def _unknown_platforms(project: Package, used: Collection[str]) -> Iterator[tuple[str, Problem]]:
     locked = {image.name for image in project.locked_images}
     for name in used:
         if "@" in name and name not in locked:
-            yield _warning(
-                f"image {name!r} is not in {LOCK_FILE}: its platforms are not known",
-                Location(project.root / config.BUNDLE_CONFIG),
-                hint=f"run `carvelwright images update {name}`",
-            )
+            where, hint = Location(project.root / config.BUNDLE_CONFIG), f"run `carvelwright images update {name}`"
+            yield name, _warning(f"image {name!r} is not in {LOCK_FILE}: its platforms are not known", where, hint=hint)
 
 
 def _unused(project: Package, used: Collection[str], found: Sequence[Rendering]) -> Iterator[Problem]:
@@ -122,12 +120,18 @@ def _unlocked_texts(
             for name in _images_in(key, text):
                 if name not in known and name not in seen:
                     seen.add(name)
-                    where = next((Location(file, number) for file, number, line in lines if name in line), None)
-                    yield _warning(
-                        f"{objects.title(document)}: {name!r} looks like an image and is not locked",
-                        where or Location(project.root / config.BUNDLE_CONFIG),
-                        hint=_TEXT_HINT,
-                    )
+                    message = f"{objects.title(document)}: {name!r} looks like an image and is not locked"
+                    where = Location(project.root / config.BUNDLE_CONFIG)
+                    yield _placed(_warning(message, where, hint=_TEXT_HINT), name, lines)
+
+
+def _placed(problem: Problem, image: str, lines: Sequence[_Line]) -> Problem:
+    """Return a problem with the first line that holds the image, instead of the directory of all."""
+    if problem.location is None or not problem.location.file.is_dir():
+        return problem
+    whole = re.compile(rf"(?<![\w./:@-]){re.escape(image)}(?![\w./:@-])")
+    places = (Location(file, number) for file, number, line in lines if whole.search(line))
+    return replace(problem, location=next(places, problem.location))
 
 
 def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -32,11 +32,11 @@ _ABSENT = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND")
 _STATUS_CODES = {"401": "UNAUTHORIZED", "403": "DENIED", "429": "TOOMANYREQUESTS"}
 _ANSWER_HINTS = {
     "UNAUTHORIZED": "log in first: docker login {registry} (the tools use docker's own credentials)",
-    "DENIED": "use credentials that may {access} {repository}, or another --to",
+    "DENIED": "use credentials that may {access} {repository}, or another repository",
     "TOOMANYREQUESTS": "wait, then run the same command again: the registry limits requests",
 }
 _WORD_HINTS = (
-    (re.compile(r"connection refused|no such host"), "start the registry, or check the host and port of --to"),
+    (re.compile(r"connection refused|no such host"), "start the registry {registry}, or check its host and port"),
     (
         re.compile(r"http: server gave HTTP response to HTTPS client"),
         "use HTTPS: the registry speaks plain HTTP, which is allowed only on loopback and private addresses",

@@ -93,7 +93,9 @@ def update(
         raise ConfigError(found)
     after = (before if names else {}) | {image.name: image for image in looked_up}
     if after or before:
-        files.write_atomic(project.root / LOCK_FILE, lock_text(after.values()))
+        lock = project.root / LOCK_FILE
+        files.remove_leftovers(lock.parent, lock.name)
+        files.write_atomic(lock, lock_text(after.values()))
     touched = sorted({*wanted, *(before.keys() - after.keys())})
     return [Change(name, before.get(name), after.get(name)) for name in touched]
 
