@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Set by the shell that asks for completions.
 _COMPLETING = "_CARVELWRIGHT_COMPLETE"
 _COMMANDS = {
+    "new": "Start a package: write files that pass check and build as they are.",
     "check": "Check the project and report every problem with its place.",
     "render": "Print the manifests as the server renders them, with your values files.",
     "build": "Build image, bundle, package repository, archive and values files into dist/.",

@@ -1,0 +1,3 @@
+module @REF_NAME@
+
+go 1.25
