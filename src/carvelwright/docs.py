@@ -63,6 +63,8 @@ def _project_file(name: str) -> str:
 def _keys(node: Mapping[str, Any], whole: Mapping[str, Any], at: list[str]) -> Iterator[tuple[list[str], str, str]]:
     for name, child in node.get("properties", {}).items():
         resolved = _resolve(child, whole)
+        if "refused" in resolved:
+            continue
         needed = "" if name in node.get("required", []) else " (optional)"
         about = [child.get("description") or resolved.get("description", "")]
         about += [f"matches `{resolved['pattern']}`"] if "pattern" in resolved else []

@@ -41,6 +41,10 @@ class Session:
         """Find the pinned go, only when something has to be compiled."""
         return toolchain.find_go(self.search)
 
+    def find_helm(self) -> Tool:
+        """Find helm, built first where it is missing, only for a package whose template runs it."""
+        return toolchain.find_helm(self.search, self.reporter)
+
     def tools(self) -> Toolchain:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)

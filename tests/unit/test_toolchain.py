@@ -70,6 +70,7 @@ def test_the_projects_pins_come_first_tool_by_tool(search: Search) -> None:
         "imgpkg": "carvel",
         "kbld": "carvel",
         "crane": "crane",
+        "helm": "helm",
     }
     assert {name: pin for name, pin in pinned(search).items() if name != "ytt"} == {
         name: pin for name, pin in defaults.items() if name != "ytt"
@@ -278,3 +279,22 @@ def test_nothing_of_the_users_environment_changes_what_is_compiled(tmp_path: Pat
     assert settings["GOTOOLCHAIN"] == "local"
     assert found.environment["GOOGLE_APPLICATION_CREDENTIALS"] == "file"
     assert not {"GOMIPS", "GO_EXTLINK_ENABLED", "GOROOT", "CGO_LDFLAGS"} & set(found.environment)
+
+
+def test_helm_is_built_when_it_is_asked_for_and_not_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(tmp_path)
+    # The proxy has one version of everything, which the path of helm's own module rules out.
+    monkeypatch.setattr(toolchain, "HELM", replace(toolchain.HELM, module="helm.sh/helm"))
+    proxy.pin(tmp_path / "pins", "carvel.dev/ytt/cmd/ytt", "helm.sh/helm/cmd/helm")
+    for name in ("imgpkg", "kbld", "crane"):
+        script(tmp_path / "bin" / name, f"echo {Search(tmp_path, None, DEFAULT_GO, {}).pins()[name].version}")
+    search = Search(tmp_path, ("pins",), DEFAULT_GO, {**proxy.environment, "PATH": str(tmp_path / "bin")})
+    toolchain.install(search, Recorder())
+    builds = search.pins()["helm"].builds
+    assert not builds.exists()
+    reporter = Recorder()
+    assert toolchain.find_helm(search, reporter).path == builds / "helm"
+    assert [record.name for record in reporter.records] == ["build tools helm"]
+    assert toolchain.find_helm(search, reporter).version == "1.2.3"
+    assert len(reporter.records) == 1
+    assert toolchain.find(search).ytt.path.parent == search.pins()["ytt"].builds

@@ -13,6 +13,8 @@ from carvelwright.names import DNS_LABEL, DNS_SUBDOMAIN, is_dns_label, is_dns_su
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from carvelwright.carvel.app import Placement
+
 Manifest = dict[str, Any]
 
 _RBAC_API = "rbac.authorization.k8s.io/v1"
@@ -83,15 +85,23 @@ class Installer:
             )
 
 
-def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequence[Manifest] = ()) -> list[Manifest]:
+def manifests(
+    rendered: Sequence[Manifest],
+    installer: Installer,
+    replaced: Sequence[Manifest] = (),
+    placement: Placement | None = None,
+) -> list[Manifest]:
     """Return ServiceAccount, Roles, ClusterRole and bindings for what a package renders to.
 
     Beside the objects themselves these are the rights that the package grants to others: nobody may grant what they
     do not hold. `replaced` is what is installed until then: what is not rendered any more must go.
+    `placement` says into which namespaces kapp puts the objects: without one, where they are.
     CarvelwrightError for what is no object, and for a kind of object that is not known here.
     """
     documents = [_object(each) for each in rendered]
     ruled, rendered, replaced = _ruled(documents), _applied(documents), _applied(map(_object, replaced))
+    if placement is not None:
+        rendered, replaced = ([_placed(each, placement) for each in objects] for objects in (rendered, replaced))
     present = {_identity(manifest) for manifest in rendered}
     gone = [manifest for manifest in replaced if _identity(manifest) not in present]
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -125,6 +135,13 @@ def manifests(rendered: Sequence[Manifest], installer: Installer, replaced: Sequ
     for scope in merged.keys() - {_CLUSTER}:
         merged[scope] = _beyond(merged[scope], merged.get(_CLUSTER, []))
     return [account, *(item for scope in merged for item in _grant(scope, merged[scope], installer))]
+
+
+def _placed(manifest: Manifest, placement: Placement) -> Manifest:
+    metadata = manifest["metadata"]
+    if not _resource(manifest)[2]:
+        return manifest
+    return manifest | {"metadata": metadata | {"namespace": placement.namespace(metadata.get("namespace"))}}
 
 
 def _ruled(manifests: Iterable[Manifest]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from carvelwright.carvel import app
 from carvelwright.reference import Reference
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def package(
     values_schema: Mapping[str, Any],
     bundle: Reference,
 ) -> Document:
-    """Return the Package: fetched by digest, templated with ytt and kbld, deployed with kapp.
+    """Return the Package: fetched by digest, templated and deployed as `static` says, or with ytt, kbld and kapp.
 
     `static` holds the parts of the spec that do not depend on the build (licenses, included software …).
     """
+    described = {key: value for key, value in static.items() if key not in ("template", "deploy")}
     return {
         "apiVersion": _PACKAGING_API,
         "kind": "Package",
@@ -40,16 +42,13 @@ def package(
             "version": str(version),
             "releasedAt": released_at,
             "releaseNotes": release_notes,
-            **static,
+            **described,
             "valuesSchema": {"openAPIv3": values_schema},
             "template": {
                 "spec": {
                     "fetch": [{"imgpkgBundle": {"image": str(bundle)}}],
-                    "template": [
-                        {"ytt": {"paths": ["config/"]}},
-                        {"kbld": {"paths": ["-", ".imgpkg/images.yml"]}},
-                    ],
-                    "deploy": [{"kapp": {}}],
+                    "template": app.template(static),
+                    "deploy": app.deploy(static),
                 }
             },
         },
@@ -111,9 +110,10 @@ def same_package(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         and second is not None
         and first.digest == second.digest
         and name_of(one) == name_of(other)
-        and _spec_but_template(one) == _spec_but_template(other)
+        and _spec_but_fetch(one) == _spec_but_fetch(other)
     )
 
 
-def _spec_but_template(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document["spec"].items() if key != "template"}
+def _spec_but_fetch(document: Mapping[str, Any]) -> dict[str, Any]:
+    spec = document["spec"]
+    return {**spec, "template": {key: value for key, value in spec["template"]["spec"].items() if key != "fetch"}}

@@ -11,6 +11,7 @@ from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ExitCode
 from carvelwright.project import config
 from carvelwright.session import search_of
+from carvelwright.steps.package import needs_helm
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(context: Context, form: str, *, install: bool) -> int:
     """List the tools and their versions, and what to do for each that is missing."""
-    (package, *_) = config.load_packages(context.root)
-    search = search_of(package.workspace, context.environment)
+    packages = config.load_packages(context.root)
+    search = search_of(packages[0].workspace, context.environment)
+    specs = [*toolchain.SPECS, *([toolchain.HELM] if any(map(needs_helm, packages)) else [])]
     if install:
-        toolchain.install(search, progress.reporter(context))
-    findings = [toolchain.look_for_go(search), *toolchain.look(search)]
+        toolchain.install(search, progress.reporter(context), specs)
+    findings = [toolchain.look_for_go(search), *toolchain.look(search, specs)]
     missing = any(finding.tool is None for finding in findings)
     failure = failures.explain(toolchain.missing_error(search, findings)) if missing else None
     if form == "json":

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright import yamldoc
-from carvelwright.carvel import rbac
+from carvelwright.carvel import app, rbac
 from carvelwright.cli import options, progress
 from carvelwright.session import at_work
+from carvelwright.steps.package import static_part
 from carvelwright.steps.render import render
+from carvelwright.steps.templating import DEFAULT_NAMESPACE, Install
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 @options.package
 @options.values_files
 @options.release
-@options.option("-n", "--namespace", default="my-packages", show_default=True, help="The PackageInstall's namespace.")
+@options.option(
+    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
+)
 @options.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
 @options.option(
     "--replacing",
@@ -42,12 +46,14 @@ def command(
 ) -> None:
     """Print the least ServiceAccount, Roles and ClusterRole that install the package with these data values."""
     with at_work(context.root, context.environment, progress.reporter(context, quiet=True), package) as session:
+        install = Install(session.project.short_name, namespace)
 
         def rendered(values: tuple[Path, ...]) -> list[rbac.Manifest]:
-            text = render(session, session.tools(), values, release).decode()
+            text = render(session, session.tools(), values, release, install).decode()
             return [document for document in yamldoc.load_all_text(text, Path("rendered manifests")) if document]
 
         installer = rbac.Installer(name or f"{session.project.short_name}-installer", namespace)
         replaced = rendered(replacing) if replacing else []
-        rights = rbac.manifests(rendered(files), installer, replaced)
+        placement = app.placement(static_part(session.project, session.project.release(release)), namespace)
+        rights = rbac.manifests(rendered(files), installer, replaced, placement)
     sys.stdout.write(yamldoc.dump_all(rights))

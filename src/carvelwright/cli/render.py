@@ -10,6 +10,7 @@ import click
 from carvelwright.cli import options, progress
 from carvelwright.session import at_work
 from carvelwright.steps.render import render
+from carvelwright.steps.templating import DEFAULT_NAMESPACE, Install
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +22,25 @@ if TYPE_CHECKING:
 @options.package
 @options.values_files
 @options.release
+@options.option(
+    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
+)
+@options.option("--name", metavar="NAME", help="The PackageInstall's name.  [default: the package's]")
 @click.pass_obj
-def command(context: Context, package: str | None, files: tuple[Path, ...], release: str | None) -> None:
+def command(
+    context: Context,
+    package: str | None,
+    files: tuple[Path, ...],
+    release: str | None,
+    namespace: str,
+    name: str | None,
+) -> None:
     """Print the manifests that the package gives with these data values.
 
-    They are what the server renders, but for images: those stay names until `build` locks them by digest.
+    They are what the server renders, but for images: those stay names until `build` locks them by digest. Name and
+    namespace of the PackageInstall are what Helm charts see. What steps read in the cluster is left out.
     """
     with at_work(context.root, context.environment, progress.reporter(context, quiet=True), package) as session:
-        rendered = render(session, session.tools(), files, release)
+        install = Install(name or session.project.short_name, namespace)
+        rendered = render(session, session.tools(), files, release, install)
     sys.stdout.buffer.write(rendered)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import functools
 import re
 from typing import TYPE_CHECKING
 
-from carvelwright.carvel import constraints
+from carvelwright.carvel import accepted, constraints
 from carvelwright.platform import LINUX_ARCHITECTURES, Platform
 from carvelwright.reference import Reference, Repository
 
@@ -76,10 +77,17 @@ def _as_read(text: str) -> None:
 
 
 FORMATS: Mapping[str, Callable[[str], None]] = {
+    "bundle-path": accepted.check_path,
+    "bundle-path-or-stdin": accepted.check_path_or_stdin,
     "constraints-as-read": _as_read,
     "image": _image,
+    "kapp-delete-option": functools.partial(accepted.check_option, "delete"),
+    "kapp-deploy-option": functools.partial(accepted.check_option, "deploy"),
+    "kapp-inspect-option": functools.partial(accepted.check_option, "inspect"),
     "linux-platform": _platform,
     "loopback-registry": _registry,
+    "namespace": accepted.check_namespace,
+    "namespace-mapping": accepted.check_mapping,
     "spdx-expression": _licence,
     "svg-base64": _svg,
     "utc-moment": _moment,

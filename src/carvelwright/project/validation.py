@@ -29,7 +29,9 @@ def problems(document: Document, schema_name: str, optional: Collection[str] = (
 
     The keys in `optional` may be missing, though the schema requires them.
     """
-    return _found(document, schema_name, {"pattern": _pattern, "format": _format}, _problems, optional)
+    return _found(
+        document, schema_name, {"pattern": _pattern, "format": _format, "refused": _refused}, _problems, optional
+    )
 
 
 def warnings(document: Document, schema_name: str) -> list[Problem]:
@@ -95,6 +97,13 @@ def _format(_validator: Any, name: str, instance: Any, schema: Any) -> Iterator[
             yield ValidationError(str(error))
 
 
+def _refused(_validator: Any, reason: str, _instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """Refuse a key that is known, with the reason."""
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415 - see problems()
+
+    yield ValidationError(reason)
+
+
 def _problems(document: Document, error: ValidationError, wrong: str = "wrong value of ") -> list[Problem]:
     rules: Mapping[str, Any] = cast("Mapping[str, Any]", error.schema)
     value: Any = error.validator_value
@@ -114,6 +123,8 @@ def _problems(document: Document, error: ValidationError, wrong: str = "wrong va
             missing = [name for name in value if name not in cast("Mapping[str, Any]", error.instance)]
             name = next(name for name in missing if repr(name) in error.message)
             return [document.problem(pointer, f"missing key {name!r}{_inside(where)}", expected=_describe(rules, name))]
+        case "refused":
+            return [document.problem(pointer, f"{where} is refused: {error.message}", key=True)]
         case "format":
             reason, _, expected = error.message.removesuffix(")").partition(" (expected ")
             wanted = expected or rules.get("description")
@@ -153,7 +164,9 @@ def _expected(error: ValidationError) -> str:
         "minLength": "text that is not empty",
         "maxLength": f"at most {value} characters",
         "minItems": f"at least {value} item(s)",
+        "maxItems": f"at most {value} item(s)",
         "minProperties": f"at least {value} key(s)",
+        "maxProperties": f"at most {value} key(s)",
         "uniqueItems": "each item once",
     }
     description = cast("Mapping[str, Any]", error.schema).get("description")

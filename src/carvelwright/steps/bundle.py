@@ -10,7 +10,8 @@ from carvelwright import files, yamldoc
 from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.project import config, loads
 from carvelwright.report import readable_size
-from carvelwright.steps import crds, existing
+from carvelwright.steps import crds, existing, package, templating
+from carvelwright.steps.templating import Templating
 from carvelwright.store import Store
 from carvelwright.tools import imgpkg
 
@@ -82,6 +83,7 @@ def stage(
     *,
     tools: Toolchain,
     find_go: Callable[[], Tool],
+    find_helm: Callable[[], Tool],
     reporter: Reporter,
 ) -> StagedBundle:
     """Stage the bundle in `target` with the ImagesLock of `images`, which the project builds, and of existing ones.
@@ -103,7 +105,10 @@ def stage(
             find_go=find_go,
             reporter=reporter,
         )
-        used = existing.used(plan.project, existing.renderings(plan.project, tools, target / "config"))
+        templating.place_lock(target)
+        template = package.read_template(plan.project, plan.release)
+        render = Templating(plan.project, template, target, tools, find_helm).manifests
+        used = existing.used(plan.project, existing.renderings(plan.project, tools, render))
         locked = existing.locked(plan.project, used, resolve)
         built = [LockEntry(reference, name) for name, reference in images.items()]
         others = [LockEntry(image.reference, image.name, image.tag) for image in locked]

@@ -45,8 +45,8 @@ class Rendering:
     valid: bool = True
 
 
-def renderings(project: Package, tools: Toolchain, directory: Path) -> tuple[Rendering, ...]:
-    """Render a staged config directory with the default values and with each values file of package/renders.
+def renderings(project: Package, tools: Toolchain, make: Callable[..., bytes]) -> tuple[Rendering, ...]:
+    """Render a staged bundle by `make` with the default values and with each values file of package/renders.
 
     Without validation where only values lack that every user has to give, as kctrl does. Templates that fail without
     them need a values file: with one, the default values are left out.
@@ -54,7 +54,7 @@ def renderings(project: Package, tools: Toolchain, directory: Path) -> tuple[Ren
 
     def attempt(values: Path | None) -> Rendering | CarvelwrightError:
         try:
-            return _render(project, tools, directory, values)
+            return _render(project, tools, make, values)
         except CarvelwrightError as error:
             if ytt.is_invalid(error):
                 return error
@@ -67,20 +67,20 @@ def renderings(project: Package, tools: Toolchain, directory: Path) -> tuple[Ren
         if not isinstance(other, CarvelwrightError):
             found.append(other)
         elif set() < _refused(other) <= lacking:
-            found.append(_render(project, tools, directory, values, valid=False))
+            found.append(_render(project, tools, make, values, valid=False))
         else:
             raise other
     if not isinstance(default, CarvelwrightError):
         return (default, *found)
-    return (*_with_lacking_values(project, tools, directory, found), *found)
+    return (*_with_lacking_values(project, tools, make, found), *found)
 
 
 def _with_lacking_values(
-    project: Package, tools: Toolchain, directory: Path, others: Sequence[Rendering]
+    project: Package, tools: Toolchain, make: Callable[..., bytes], others: Sequence[Rendering]
 ) -> tuple[Rendering, ...]:
     """Render with default values that are refused; () where the templates fail and another rendering stands in."""
     try:
-        return (_render(project, tools, directory, None, valid=False),)
+        return (_render(project, tools, make, None, valid=False),)
     except CarvelwrightError as error:
         if any(rendering.valid for rendering in others):
             return ()
@@ -89,10 +89,10 @@ def _with_lacking_values(
 
 
 def _render(
-    project: Package, tools: Toolchain, directory: Path, values: Path | None, *, valid: bool = True
+    project: Package, tools: Toolchain, make: Callable[..., bytes], values: Path | None, *, valid: bool = True
 ) -> Rendering:
     try:
-        manifests = rendered.manifests(project.workspace.root, tools, directory, values, validate=valid)
+        manifests = make([values] if values else [], validate=valid)
         return Rendering(values, manifests, tuple(rendered.images(project.workspace.root, tools, manifests)), valid)
     except CarvelwrightError as error:
         if values is not None and error.location is None:

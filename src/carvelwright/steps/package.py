@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import bounds, process, recipe, yamldoc
-from carvelwright.carvel import resources
+from carvelwright.carvel import app, resources
 from carvelwright.errors import ConfigError, ExitCode, Location, Problem
 from carvelwright.project import config, validation
 from carvelwright.steps import template
@@ -57,22 +57,44 @@ def static_part(project: Package, release: Release) -> dict[str, Any]:
     return data
 
 
+def needs_helm(project: Package) -> bool:
+    """Tell whether the newest release's template runs helm, and write nothing; no where `check` finds it wrong."""
+    source = _Source.of(project, project.release(None))
+    try:
+        return app.needs_helm(app.steps(yamldoc.parse(source.rendered(), source.path).data))
+    except ConfigError:
+        return False
+
+
 def read_template(project: Package, release: Release) -> yamldoc.Document:
     """Render package/package.yaml.j2 and check it; the lines of the document are those of what was rendered."""
-    path = project.root / config.PACKAGE_TEMPLATE
-    text = yamldoc.read_text(path)
-    known = {"version": str(release.version), "upstream": release.upstream, "go": project.workspace.go}
+    source = _Source.of(project, release)
+    key = content_key(source.text, source.known, recipe.of("package"))
+    rendered: str = Store(project.workspace.root).remember("package", key, source.rendered)
+    return yamldoc.parse(rendered, source.path)
 
-    def compute() -> str:
-        filled = template.fill(text, known) if len(text) <= bounds.FILE.size else None
-        rendered = _render(text, path, known) if filled is None else filled
-        if found := validation.problems(yamldoc.parse(rendered, path), "package"):
-            raise ConfigError(found, what=f"{path} as rendered")
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The template of a Package, and what it may name."""
+
+    path: Path
+    text: str
+    known: Mapping[str, str]
+
+    @classmethod
+    def of(cls, project: Package, release: Release) -> _Source:
+        path = project.root / config.PACKAGE_TEMPLATE
+        known = {"version": str(release.version), "upstream": release.upstream, "go": project.workspace.go}
+        return cls(path, yamldoc.read_text(path), known)
+
+    def rendered(self) -> str:
+        """Render and check it."""
+        filled = template.fill(self.text, self.known) if len(self.text) <= bounds.FILE.size else None
+        rendered = _render(self.text, self.path, self.known) if filled is None else filled
+        if found := validation.problems(yamldoc.parse(rendered, self.path), "package"):
+            raise ConfigError(found, what=f"{self.path} as rendered")
         return rendered
-
-    key = content_key(text, known, recipe.of("package"))
-    rendered: str = Store(project.workspace.root).remember("package", key, compute)
-    return yamldoc.parse(rendered, path)
 
 
 def _render(text: str, path: Path, known: Mapping[str, str]) -> str:

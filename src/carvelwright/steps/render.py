@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 from carvelwright import bounds, files, values, yamldoc
 from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config, loads
-from carvelwright.steps import bundle, existing, exported, rendered
+from carvelwright.steps import bundle, existing, exported, package, templating
 from carvelwright.steps.exported import Sources
+from carvelwright.steps.templating import Templating
 from carvelwright.store import Store
 from carvelwright.tools import ytt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from carvelwright.bounds import Bounds
     from carvelwright.errors import Problem
     from carvelwright.session import Session
     from carvelwright.steps.existing import Rendering
+    from carvelwright.steps.templating import Install
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.values import ValuesSchema
 
@@ -54,43 +56,49 @@ def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Source
     return Sources(schema, found, place)
 
 
-def render(session: Session, tools: Toolchain, values_files: Sequence[Path] = (), version: str | None = None) -> bytes:
+def render(
+    session: Session,
+    tools: Toolchain,
+    values_files: Sequence[Path] = (),
+    version: str | None = None,
+    install: Install | None = None,
+) -> bytes:
     """Render the manifests of a release with data values files, as the server does; images stay names.
 
-    CarvelwrightError (CONFIG) with ytt's own words for values that are wrong, or that users have to give.
+    CarvelwrightError (CONFIG) with the tool's own words for values that are wrong, or that users have to give.
     """
-    with _staged(session, values_files, version) as directory:
-        if values_files:
-            return ytt.render(tools.ytt, directory, values_files, step="render")
+    with _staged(session, tools, values_files, version) as made:
         try:
-            return rendered.manifests(session.project.workspace.root, tools, directory)
+            return made(values_files, install, kept=not values_files)
         except CarvelwrightError as error:
-            if ytt.is_invalid(error):
+            if not values_files and ytt.is_invalid(error):
                 error.hint = "write the values that ytt names above into a file and add it with -f"
             raise
 
 
 def renderings(session: Session, tools: Toolchain) -> tuple[Rendering, ...]:
     """Render the newest release with the default values, and with each values file of package/renders."""
-    with _staged(session, session.project.renders) as directory:
-        return existing.renderings(session.project, tools, directory)
+    with _staged(session, tools, session.project.renders) as made:
+        return existing.renderings(session.project, tools, made)
 
 
 @contextlib.contextmanager
-def _staged(session: Session, values_files: Sequence[Path], version: str | None = None) -> Iterator[Path]:
-    """Stage a release's config directory, when nothing in it or in the values files can keep ytt busy."""
+def _staged(
+    session: Session, tools: Toolchain, values_files: Sequence[Path], version: str | None = None
+) -> Iterator[Callable[..., bytes]]:
+    """Stage a release's bundle, when nothing in it or in the values files can keep ytt busy; yields what renders it."""
     project = session.project
+    release = project.release(version)
     config_source = project.root / config.BUNDLE_CONFIG
     read = [*files.walk_files(config_source, files.is_no_content), *values_files]
     _check_bounds({path: files.read_bytes(path, bounds.STREAM.size) for path in read if path.suffix in _YAML})
     staged = loads.staged(project.root / config.VALUES_SCHEMA, config_source)
     _check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
     with Store(project.workspace.root).scratch("render") as scratch:
-        directory = scratch / "config"
-        bundle.stage_config(
-            project, project.release(version), directory, find_go=session.find_go, reporter=session.reporter
-        )
-        yield directory
+        bundle.stage_config(project, release, scratch / "config", find_go=session.find_go, reporter=session.reporter)
+        templating.place_lock(scratch)
+        template = package.read_template(project, release)
+        yield Templating(project, template, scratch, tools, session.find_helm).manifests
 
 
 def _check_bounds(contents: Mapping[Path, bytes], limit: Bounds = bounds.STREAM) -> None:

@@ -36,7 +36,8 @@ _DEFAULT_PINS = Path(__file__).parents[1] / "pins"
 class ToolSpec:
     """A tool of the pipeline: where its Go code lives, which linker variable holds its version, since when it will do.
 
-    `minimum` counts where the project does not pin the tool: older ones lack a flag that an adapter uses.
+    `minimum` counts where the project does not pin the tool: older ones lack a flag that an adapter uses. `linked` are
+    more linker variables, as the tool's own releases set them.
     """
 
     name: str
@@ -44,6 +45,13 @@ class ToolSpec:
     package: str
     version_variable: str
     minimum: str
+    version_prefix: str = ""
+    linked: tuple[tuple[str, str], ...] = ()
+
+    def variables(self, version: str) -> dict[str, str]:
+        """Return the linker variables with which a version is built."""
+        named = {self.version_variable: f"{self.version_prefix}{version}", **dict(self.linked)}
+        return {f"{self.module}/{name}": value for name, value in named.items()}
 
 
 SPECS = (
@@ -51,6 +59,17 @@ SPECS = (
     ToolSpec("imgpkg", "carvel.dev/imgpkg", "cmd/imgpkg", "pkg/imgpkg/cmd.Version", "0.43.0"),
     ToolSpec("kbld", "carvel.dev/kbld", "cmd/kbld", "pkg/kbld/version.Version", "0.42.0"),
     ToolSpec("crane", "github.com/google/go-containerregistry", "cmd/crane", "cmd/crane/cmd.Version", "0.20.0"),
+)
+# Only for packages whose template runs it: it takes minutes to compile. Releases of helm take the version of Kubernetes
+# that charts see from the libraries that they are built with.
+HELM = ToolSpec(
+    "helm",
+    "helm.sh/helm/v3",
+    "cmd/helm",
+    "internal/version.version",
+    "3.14.0",
+    "v",
+    (("pkg/chartutil.k8sVersionMajor", "1"), ("pkg/chartutil.k8sVersionMinor", "34")),
 )
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -114,16 +133,18 @@ class Search:
         for path, parent in modules:
             go_mod = gomod.load(path / "go.mod")
             # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
-            built = [spec for spec in SPECS if f"{spec.module}/{spec.package}" in go_mod.tools]
+            built = [spec for spec in (*SPECS, HELM) if f"{spec.module}/{spec.package}" in go_mod.tools]
             specs = [spec for spec in built if spec.name not in found]
-            builds = parent / self._key(path, specs)
-            found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in specs}
+            # What is built together stands together.
+            for group in ([spec for spec in specs if spec is not HELM], [spec for spec in specs if spec is HELM]):
+                builds = parent / self._key(path, group)
+                found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
         return found
 
     def _key(self, module: Path, specs: Iterable[ToolSpec]) -> str:
         """Return the name of a module's builds: by content and recipe, so that a new pin or flag is a new place."""
         pins = [hashlib.sha256(files.read_bytes(module / name)).hexdigest() for name in ("go.mod", "go.sum")]
-        what = [(spec.name, spec.module, spec.package, spec.version_variable) for spec in specs]
+        what = [(spec.name, spec.module, spec.package, spec.version_variable, *spec.linked) for spec in specs]
         # The user's cache may be shared by machines of several architectures.
         machine = (sys.platform, os.uname().machine)
         return f"{module.name}-{content_key(pins, self.go_version, what, machine, recipe.of('tools'))}"
@@ -184,16 +205,29 @@ def find(search: Search) -> Toolchain:
     return Toolchain(**{finding.name: finding.tool for finding in findings if finding.tool})
 
 
-def look(search: Search) -> list[Finding]:
-    """Look for every tool but go."""
-    pins = search.pins()
-    return process.in_parallel(*[lambda spec=spec: _look_for(spec, search, pins.get(spec.name)) for spec in SPECS])
+def find_helm(search: Search, reporter: Reporter) -> Tool:
+    """Return helm, built where it is not there yet: only packages that run it need it."""
+    (finding,) = look(search, (HELM,))
+    if finding.tool is None:
+        install(search, reporter, (HELM,))
+        (finding,) = look(search, (HELM,))
+    if finding.tool is None:
+        raise missing_error(search, [finding])
+    return finding.tool
 
 
-def install(search: Search, reporter: Reporter) -> None:
-    """Build the pinned tools that are neither built yet nor on PATH in the pinned version."""
+def look(search: Search, specs: Sequence[ToolSpec] | None = None) -> list[Finding]:
+    """Look for tools (default: every one that all packages need, but go)."""
     pins = search.pins()
-    missing = {finding.name for finding in look(search) if finding.tool is None}
+    wanted = SPECS if specs is None else specs
+    return process.in_parallel(*[lambda spec=spec: _look_for(spec, search, pins.get(spec.name)) for spec in wanted])
+
+
+def install(search: Search, reporter: Reporter, specs: Sequence[ToolSpec] | None = None) -> None:
+    """Build the pinned ones of some tools (see `look`) that are neither built yet nor on PATH in the pinned version."""
+    findings = look(search, specs)
+    pins = {name: pin for name, pin in search.pins().items() if name in {finding.name for finding in findings}}
+    missing = {finding.name for finding in findings if finding.tool is None}
     for builds in dict.fromkeys(pin.builds for pin in pins.values()):
         here = {name: pin for name, pin in pins.items() if pin.builds == builds}
         built = _has_all(builds, here)
@@ -233,11 +267,11 @@ def _alone(builds: Path) -> Iterator[None]:
 
 
 def _build(search: Search, pins: Mapping[str, Pin], target: Path, step: Step) -> None:
-    specs = [spec for spec in SPECS if spec.name in pins]
+    specs = [spec for spec in (*SPECS, HELM) if spec.name in pins]
     compilation = go.Compilation(
         pins[specs[0].name].module,
         {spec.name: f"{spec.module}/{spec.package}" for spec in specs},
-        {f"{spec.module}/{spec.version_variable}": pins[spec.name].version for spec in specs},
+        {name: value for spec in specs for name, value in spec.variables(pins[spec.name].version).items()},
     )
     go.build(find_go(search), compilation, target, step=step.name, progress=step.count_packages)
     (target / "versions.json").write_text(json.dumps({name: pin.version for name, pin in pins.items()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc, process, yamldoc
@@ -12,7 +13,6 @@ from carvelwright.errors import CarvelwrightError, ExitCode, Location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from carvelwright.tools.tool import Tool
 
@@ -40,23 +40,29 @@ class DataValues:
 
 def render(
     tool: Tool,
-    config: Path,
-    values: Sequence[Path] = (),
+    paths: Path | Sequence[Path | None],
+    values: Sequence[Path | None] = (),
     *,
     step: str,
+    options: Sequence[str] = (),
+    stdin: bytes = b"",
     validate: bool = True,
     timeout: float = _SECONDS,
 ) -> bytes:
-    """Render a bundle's config directory with data values files, as the server does; returns YAML documents.
+    """Render files and directories with data values files, as the server does; returns YAML documents.
 
-    `validate=False` renders also with values that the schema's validations refuse, as kctrl does to lock images.
-    CarvelwrightError (CONFIG) carries ytt's own message, which names file, line and key.
+    None in the place of a path is standard input. `validate=False` renders also with values that the schema's
+    validations refuse, as kctrl does to lock images. CarvelwrightError (CONFIG) carries ytt's own message, which names
+    file, line and key.
     """
-    seen_from = _seen_from(config, config)
-    arguments = ["-f", _named(config, seen_from, step), *_values_arguments(values, seen_from, step)]
+    read = [paths] if isinstance(paths, Path) else list(paths)
+    odd = next((path for path in read if path is not None and "=" in str(path)), None)
+    seen_from = None if odd is None else _seen_from(odd, odd if odd.is_dir() else odd.parent)
+    sources = [argument for path in read for argument in ("-f", _named(path, seen_from, step))]
+    arguments = [*sources, *options, *_values_arguments(values, seen_from, step)]
     if not validate:
         arguments.append(_UNCHECKED)
-    return _run(tool, arguments, step=step, timeout=timeout, cwd=seen_from)
+    return _run(tool, arguments, step=step, timeout=timeout, cwd=seen_from, stdin=stdin)
 
 
 def values_schema(tool: Tool, directory: Path, schema: Path, *, step: str) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def values_schema(tool: Tool, directory: Path, schema: Path, *, step: str) -> di
 
     `directory` holds a copy of `schema`, which errors name, and of what it loads.
     """
-    seen_from = _seen_from(directory, directory)
+    seen_from = directory if "=" in str(directory) else None
     arguments = ["-f", _named(directory, seen_from, step), "--data-values-schema-inspect", "-o", "openapi-v3"]
     output = _run(tool, arguments, step=step, timeout=_SECONDS, cwd=seen_from)
     # Strictly: what JSON cannot hold cannot be in a Package either.
@@ -122,7 +128,7 @@ def _refused_values(message: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _values_arguments(values: Sequence[Path], seen_from: Path | None, step: str) -> list[str]:
+def _values_arguments(values: Sequence[Path | None], seen_from: Path | None, step: str) -> list[str]:
     return [argument for path in values for argument in ("--data-values-file", _named(path, seen_from, step))]
 
 
@@ -131,8 +137,10 @@ def _seen_from(path: Path, directory: Path) -> Path | None:
     return directory if "=" in str(path) else None
 
 
-def _named(path: Path, seen_from: Path | None, step: str) -> str:
-    """Name a file for ytt as the user did; `-` is a file here, not standard input."""
+def _named(path: Path | None, seen_from: Path | None, step: str) -> str:
+    """Name a file for ytt as the user did, who may call one `-`: None is standard input."""
+    if path is None:
+        return "-"
     if seen_from is None and "=" not in str(path):
         return "./-" if str(path) == "-" else str(path)
     name = os.path.relpath(path, seen_from)
@@ -146,15 +154,13 @@ def _named(path: Path, seen_from: Path | None, step: str) -> str:
     return name
 
 
-def _run(tool: Tool, arguments: Sequence[str], *, step: str, timeout: float, cwd: Path | None = None) -> bytes:
+def _run(
+    tool: Tool, arguments: Sequence[str], *, step: str, timeout: float, cwd: Path | None = None, stdin: bytes = b""
+) -> bytes:
+    argv = tool.argv(*arguments)
     try:
         return process.run(
-            tool.argv(*arguments),
-            step=step,
-            env=tool.environment,
-            timeout=timeout,
-            memory=process.MEMORY,
-            cwd=cwd,
+            argv, step=step, env=tool.environment, timeout=timeout, memory=process.MEMORY, cwd=cwd, stdin=stdin
         ).stdout
     except process.ToolFailedError as error:
         if error.exit_code is ExitCode.FILESYSTEM:

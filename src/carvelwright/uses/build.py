@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import files, rules
+from carvelwright.carvel import app
 from carvelwright.carvel.locks import BundleLock
 from carvelwright.catalog import Catalog
 from carvelwright.digest import Digest
@@ -157,7 +158,13 @@ def _prepare(work: _Work, scratch: Path, target: Path, *, tools: Toolchain) -> _
     session, plan = work.session, work.plan
     staged, schema, _ = in_parallel(
         lambda: bundle.stage(
-            plan, work.references(), scratch, tools=tools, find_go=session.find_go, reporter=session.reporter
+            plan,
+            work.references(),
+            scratch,
+            tools=tools,
+            find_go=session.find_go,
+            find_helm=session.find_helm,
+            reporter=session.reporter,
         ),
         lambda: export_schema(session.project.root, session.project.workspace.root, tools),
         lambda: package.static_part(plan.project, plan.release),
@@ -246,9 +253,18 @@ def _record(plan: WorkspacePlan, made: _Made, tools: Toolchain, listed: tuple[Fi
         repository=tuple(reference.with_digest(digest) for reference in plan.repository),
         archive=plan.archive_name,
         packages=tuple(_package_record(ready, reference) for ready, reference in made.bundles),
-        tools={**_go_of(plan), **tools.versions(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        tools={**_go_of(plan), **tools.versions(), **_helm_of(made), "zlib": zlib.ZLIB_RUNTIME_VERSION},
         files=listed,
     )
+
+
+def _helm_of(made: _Made) -> dict[str, str]:
+    """Return the version of helm where a package's template runs it."""
+    for ready, _ in made.bundles:
+        plan, session = ready.work.plan, ready.work.session
+        if app.needs_helm(app.steps(package.static_part(plan.project, plan.release))):
+            return {"helm": session.find_helm().version}
+    return {}
 
 
 def _package_record(ready: _Ready, reference: Reference) -> PackageRecord:
