@@ -20,6 +20,8 @@ PACKAGES = "packages"
 LOCK = ".imgpkg/images.yml"
 # Of a layer, packed and unpacked.
 SIZE = 256 << 20
+# What file systems hold, with room for the directories above.
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
 _HINT = "repair the published package repository, or publish to another path with --to REGISTRY/PATH"
 
 
@@ -170,7 +172,10 @@ def _documents(name: str, content: bytes) -> list[Document]:
 def _refuse_name(name: str, contents: Mapping[str, bytes]) -> None:
     """Refuse names that a list of files, one a line, or imgpkg cannot hold, or no directory beside another name."""
     first, *inner = name.split("/")
-    if not name.isprintable() or ".imgpkg" in inner or first == ".git":
+    long = len(name.encode(errors="replace")) > _LONGEST_PATH or any(
+        len(part.encode(errors="replace")) > _LONGEST_NAME for part in (first, *inner)
+    )
+    if not name.isprintable() or ".imgpkg" in inner or first == ".git" or long:
         raise unfit(f"the file name {name!a}")
     above = ["/".join([first, *inner[:number]]) for number in range(len(inner))]
     if both := [directory for directory in above if directory in contents]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _LOOK_SECONDS = 0.1
+_THREADS = 16
 _CHUNK_BYTES = 1 << 16
 _TERMINATION_GRACE_SECONDS = 3.0
 _STDERR_LINES = 40
@@ -382,14 +383,14 @@ def background(
 
 
 def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
-    """Call all at once and return their results in order; the first failure is raised when all have ended."""
+    """Call all, 16 at once, and return the results in order; the first failure is raised when all have ended."""
     # Imported here: a run without changes does nothing in parallel.
     from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
 
     # An interrupt ends the programs of these calls alone: who catches it may run others. Only the main thread gets one.
     main = threading.current_thread() is threading.main_thread()
     scope = _Scope() if main else _scope.get() or _Scope()
-    with _within(scope), ThreadPoolExecutor(max_workers=max(len(calls), 1)) as pool:
+    with _within(scope), ThreadPoolExecutor(max_workers=min(max(len(calls), 1), _THREADS)) as pool:
         try:
             with _interrupts_wait():
                 futures = [pool.submit(contextvars.copy_context().run, call) for call in calls]

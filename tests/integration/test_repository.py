@@ -180,7 +180,7 @@ def test_what_cannot_be_carried_is_refused_before_any_push(
 def push_layer(crane: Path, repository: str, place: Path, *names: str) -> None:
     """Publish what imgpkg itself would not push: a layer of any names."""
     with tarfile.open(place, "w:gz") as tar:
-        for name in (".imgpkg/images.yml", *names):
+        for name in names:
             info = tarfile.TarInfo(name)
             info.size = 4
             tar.addfile(info, io.BytesIO(b"evil"))
@@ -197,7 +197,7 @@ def test_a_published_repository_that_unpacks_elsewhere_touches_nothing(
     before = {path.name for path in tmp_path.iterdir()}
     up = "../" * 40 + str(precious).removeprefix("/")
     for name in (f"{up}/evil", f"{up}/.wh.file", f"{up}/file", up.replace("/", "\\") + "\\evil"):
-        push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", name)
+        push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", ".imgpkg/images.yml", name)
         outcome = built.run("build", "--to", to)
         assert outcome.code == 6, outcome
         assert "error: the published package repository cannot be extended: " in outcome.err
@@ -206,6 +206,11 @@ def test_a_published_repository_that_unpacks_elsewhere_touches_nothing(
         (tmp_path / "layer.tgz").unlink()
         assert {k: v for k, v in snapshot(tmp_path).items() if k.startswith("precious")} == {"precious/file": b"mine"}
         assert scraps(built) == []
+    push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", "packages/a.yml")
+    outcome = built.run("build", "--to", to)
+    assert outcome.code == 6
+    assert "it is no bundle: it has no .imgpkg/images.yml" in outcome.err
+    (tmp_path / "layer.tgz").unlink()
     assert {path.name for path in tmp_path.iterdir()} == before
 
 

@@ -381,3 +381,31 @@ def test_a_program_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     assert set(Path("/proc/self/fd").iterdir()) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_thousands_of_calls_do_not_take_thousands_of_threads() -> None:
+    counts = process.in_parallel(*[threading.active_count] * 2000)
+    assert len(counts) == 2000
+    assert max(counts) < 100
+
+
+def test_a_program_that_writes_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_OUTPUT_BYTES", 3 << 20)
+    with pytest.raises(process.ToolFailedError, match="wrote more than 3 MiB and was stopped") as caught:
+        process.run(["cat", "/dev/zero"], step="s", timeout=60)
+    assert not caught.value.late
+
+
+def test_of_words_without_end_the_last_are_kept() -> None:
+    script = "head -c 5000000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 1"
+    with pytest.raises(process.ToolFailedError) as caught:
+        process.run(["sh", "-c", script], step="s", timeout=60)
+    assert len(caught.value.stderr) <= 1 << 20
+    assert caught.value.stderr.endswith("the reason\n")
+
+
+def test_a_program_has_the_memory_that_it_is_given() -> None:
+    script = [sys.executable, "-c", "len(bytearray(300 << 20))"]
+    process.run(script, step="s", timeout=60)
+    with pytest.raises(process.ToolFailedError):
+        process.run(script, step="s", timeout=60, memory=200 << 20)

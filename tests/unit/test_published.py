@@ -141,6 +141,12 @@ def test_something_else_under_our_names_is_refused(content: bytes) -> None:
         ),
         ({"packages/a": b"", "packages/a/b.yml": b""}, "packages/a is a file, and packages/a/b.yml is in a directory"),
         ({".git/HEAD": b""}, "'.git/HEAD'"),
+        ({"packages/" + "é" * 128: b""}, "the file name 'packages/"),
+        ({"/".join(["d" * 100] * 20): b""}, "the file name 'ddd"),
+        (
+            {".imgpkg/images.yml": b"kind: ImagesLock\nimages: [{image: 'r:1/x@sha256:%s'}]\n" % (b"1" * 64)},
+            "images.yml",
+        ),
         ({"packages/a\nb.yml": b""}, r"'packages/a\nb.yml'"),
         ({"packages/" + os.fsdecode(b"\xff.yml"): b""}, r"'packages/\udcff.yml'"),
         ({"packages/.imgpkg/images.yml": b""}, "'packages/.imgpkg/images.yml'"),

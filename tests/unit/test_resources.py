@@ -132,7 +132,7 @@ def test_a_bundle_lock_without_an_image_is_refused_as_one(bundle: object) -> Non
 
 
 DIGEST = "@sha256:" + "1" * 64
-SHORT = f"a{DIGEST[:-1]}"
+SHORT = f"ab{DIGEST[:-1]}"
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ SHORT = f"a{DIGEST[:-1]}"
         ({"kind": "ImagesLock", "images": [{"image": SHORT}]}, f"image is not pinned by digest: {SHORT}"),
         *(
             (
-                {"kind": "ImagesLock", "images": [{"image": f"a{DIGEST}", "annotations": annotations}]},
-                f"not an ImagesLock: annotations of a{DIGEST} are no texts",
+                {"kind": "ImagesLock", "images": [{"image": f"ab{DIGEST}", "annotations": annotations}]},
+                f"not an ImagesLock: annotations of ab{DIGEST} are no texts",
             )
             for annotations in ("a", ["a"], {"a": 1}, {"a": "b", "c": None})
         ),
@@ -180,7 +180,7 @@ def test_a_published_lock_is_extended_by_what_it_does_not_hold() -> None:
     others: list[dict[str, Any]] = [
         {"image": str(TWO), "annotations": {"kbld.carvel.dev/id": "Two", "x": "y"}},
         {"image": str(TWO)},
-        {"image": f"a{DIGEST}", "annotations": {"kbld.carvel.dev/id": "z.example.com/z@sha256:" + "3" * 64}},
+        {"image": f"ab{DIGEST}", "annotations": {"kbld.carvel.dev/id": "z.example.com/z@sha256:" + "3" * 64}},
     ]
     third = Reference.parse("z.example.com/z@sha256:" + "3" * 64)
     assert extended_lock(others, [third, TWO, ONE]) == {
@@ -251,3 +251,20 @@ def test_names_and_every_part_of_the_spec_count() -> None:
     other = copy.deepcopy(package())
     del other["spec"]["licenses"]
     assert not resources.same_package(package(), other)
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted"),
+    [
+        *((place, True) for place in ("nginx", "library/nginx", "r.example.com/a/b", "localhost/ab", "r:5000/a_b-c.d")),
+        *((place, True) for place in ("127.0.0.1:5000/ab", "[::1]:5000/ab", "nginx:1.2", "r.example.com:5/a/b:v1_x")),
+        *((place, False) for place in ("", "x", "r.example.com/x", "NGINX", "r:5000/A", "a b", "a:", "a@b", "\nnginx")),
+    ],
+)
+def test_a_lock_may_name_what_imgpkg_reads(place: str, accepted: bool) -> None:
+    document = {"kind": "ImagesLock", "images": [{"image": f"{place}@sha256:{'1' * 64}"}]}
+    if accepted:
+        assert lock_entries(document) == tuple(document["images"])
+    else:
+        with pytest.raises(ValueError, match="not pinned by digest"):
+            lock_entries(document)

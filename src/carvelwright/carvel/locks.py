@@ -18,7 +18,12 @@ _KBLD_ORIGINS = "kbld.carvel.dev/origins"
 _NO_TEXT = re.compile(
     r"[-+.]?[0-9][0-9_]*(\.[0-9_]*)?(e[0-9]+)?|0[xob][0-9a-f]+|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
 )
-_PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
+# As imgpkg reads them: a registry, a repository of at least two characters, perhaps a tag, and a digest.
+_PINNED = re.compile(
+    r"(?:(?:[\w-]+(?:\.[\w-]+)+(?::\d+)?|[\w-]+:\d+|\[[0-9a-fA-F:.]+\](?::\d+)?|localhost)/)?+"
+    r"[a-z0-9_./-]{2,255}(?::[\w][\w.-]{0,127})?@sha256:[0-9a-f]{64}",
+    re.ASCII,
+)
 
 Document = dict[str, Any]
 
@@ -68,7 +73,7 @@ def lock_entries(document: object) -> tuple[Document, ...]:
         image = entry.get("image") if isinstance(entry, dict) else None
         if not isinstance(image, str):
             raise _not_a("ImagesLock", "an entry without an image")
-        if _PINNED.search(image) is None:
+        if _PINNED.fullmatch(image) is None:
             raise ValueError(f"image is not pinned by digest: {image}")
         annotations = entry.get("annotations") or {}
         if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):

@@ -43,6 +43,8 @@ def published(plan: WorkspacePlan, *, tools: Toolchain, reporter: Reporter) -> C
             raise unfit(str(error)) from None
         if contents is None:
             return Catalog()
+        if LOCK not in contents:
+            raise unfit(f"it is no bundle: it has no {LOCK}")
         return read(contents, [own_files(package) for package in plan.packages])
 
 
@@ -81,8 +83,11 @@ def assemble(before: Catalog, built: Iterable[tuple[BuildPlan, PackageDocuments]
         if own.package_name not in before.packages:
             contents[own.package] = yamldoc.dump(documents.package).encode()
             bundles.add(resources.package_bundle(documents.package))
-    for name, content in contents.items():
-        files.write_atomic(target / name, content)
+    with files.reporting_file_errors("write"):
+        for name, content in contents.items():
+            # Only this process knows the directory, which may hold thousands of files: none is synced by itself.
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(content)
     files.write_atomic(target / LOCK, yamldoc.dump(locks.extended_lock(before.locked, bundles)))
     return target / PACKAGES
 
