@@ -72,7 +72,7 @@ def test_files_of_others_are_carried_byte_for_byte() -> None:
 
 def test_locks_of_others_are_kept_beside_ours() -> None:
     theirs = [
-        {"image": "r.example.com/z@sha256:" + "9" * 64, "annotations": {"kbld.carvel.dev/id": "z", "their.own": "x"}},
+        {"image": "r.example.com/zz@sha256:" + "9" * 64, "annotations": {"kbld.carvel.dev/id": "z", "their.own": "x"}},
         {"image": "nginx@sha256:" + "8" * 64},
     ]
     lock = yamldoc.dump({"apiVersion": "imgpkg.carvel.dev/v1alpha1", "kind": "ImagesLock", "images": theirs}).encode()
@@ -83,7 +83,7 @@ def test_locks_of_others_are_kept_beside_ours() -> None:
     ours = ImagesLock((LockEntry(ONE, str(ONE)),)).document()["images"]
     assert [entry for entry in extended["images"] if entry not in theirs] == ours
     # What is locked under another place by now, since it was copied, is not locked twice.
-    moved = [{"image": "q.example.com/m@sha256:" + "1" * 64, "annotations": {"kbld.carvel.dev/id": str(ONE)}}]
+    moved = [{"image": "q.example.com/mm@sha256:" + "1" * 64, "annotations": {"kbld.carvel.dev/id": str(ONE)}}]
     assert locks.extended_lock(moved, [ONE])["images"] == moved
 
 

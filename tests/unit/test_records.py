@@ -49,7 +49,7 @@ RELEASE = {
     "tools": {"go": "1.27.3"},
     "files": [{"name": "x.tar", "size": 1, "digest": DIGEST}],
 }
-LOCK = {"kind": "ImagesLock", "images": [{"image": f"r.example.com/a@{DIGEST}", "annotations": {"a": "b"}}]}
+LOCK = {"kind": "ImagesLock", "images": [{"image": f"r.example.com/ab@{DIGEST}", "annotations": {"a": "b"}}]}
 BUNDLE = {"kind": "BundleLock", "bundle": {"image": f"r.example.com/a@{DIGEST}", "tag": "t"}}
 
 
