@@ -121,8 +121,7 @@ def _load(root: Path) -> tuple[Package, ...]:
     names = ["package"] if top is None else [paths.WORKSPACE_FILE, *(f"{member}/package" for member in members)]
     there = [name for name in names if ((top or root) / name).exists()]
     key = content_key(paths.digests(top or root, there), recipe.of_everything())
-    validated = (store.build / "validated" / f"{key}.json").is_file()
-    packages = config.load_packages(root, validate=not validated)
+    packages = config.load_packages(root, validate=not store.holds("validated", key))
     if len(packages) == len(members):
         store.remember("validated", key, lambda: True)
     return packages

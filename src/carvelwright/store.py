@@ -73,6 +73,10 @@ class Store:
             _seal(staging, final, seals)
         return final
 
+    def holds(self, kind: str, key: str) -> bool:
+        """Tell whether a value is kept."""
+        return (self.build / kind / f"{key}.json").is_file()
+
     def remember(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
         """Return a JSON value kept under build/KIND/KEY.json, computed if it is not there."""
         path = self.build / kind / f"{key}.json"

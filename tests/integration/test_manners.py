@@ -243,21 +243,49 @@ SLOW = ["rich", "jinja2", "jsonschema", "ruamel.yaml", "difflib", "asyncio", "zi
 SLOW += ["carvelwright.uses.build", "carvelwright.rules", "carvelwright.project.config", "carvelwright.tools.toolchain"]
 
 
+# What rules of the project need beside those of its manifests.
+OF_PROJECT = ["jsonschema", "license_expression", "jinja2", "carvelwright.rules.values_schema"]
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["build"]])
 def test_nothing_slow_is_imported_where_there_is_nothing_to_do(hello: PackageProject, arguments: list[str]) -> None:
     hello.run("build").ok()
+    assert imported(hello, arguments, SLOW) == []
+
+
+def test_with_other_manifests_the_rest_is_not_checked_again(hello: PackageProject) -> None:
+    hello.run("build").ok()
+    hello.replace("bundle/config/base/deployment.yaml", "  replicas: 1", "  replicas: 1\n  minReadySeconds: 1")
+    assert imported(hello, ["build", "-q"], OF_PROJECT) == []
+    # Both are checked where both have changed, and what gave a warning gives it again.
+    hello.replace("bundle/config/base/deployment.yaml", "image: hello", "image: helo")
+    hello.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hello\nunknown: 1")
+    broken = hello.run("build")
+    assert broken.code == 3
+    assert "images update helo" in broken.err
+    for seconds in (2, 3):
+        text = (hello.root / "bundle/config/base/deployment.yaml").read_text()
+        text = text.replace("image: helo", "image: hello").replace(f"Seconds: {seconds - 1}", f"Seconds: {seconds}")
+        (hello.root / "bundle/config/base/deployment.yaml").write_text(text)
+        assert "unknown key 'unknown'" in hello.run("build").ok().err
+    hello.replace("package/build.yaml", "entrypoint: [", "entrypoint: [/nothing, ")
+    assert "the entrypoint of image hello" in hello.run("build").err
+
+
+def imported(project: PackageProject, arguments: list[str], names: list[str]) -> object:
+    """Run a command that has to succeed in a process of its own; returns which of these modules it imported."""
     program = (
         "import sys\nfrom carvelwright.cli.main import run\n"
         f"assert run({arguments!r}) == 0\n"
-        f"print([name for name in {SLOW} if name in sys.modules])"
+        f"print([name for name in {names} if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=hello.root,
-        env=hello.environment,
+        cwd=project.root,
+        env=project.environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+    return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))

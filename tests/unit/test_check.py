@@ -10,6 +10,7 @@ import pytest
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, Severity
 from carvelwright.report import StreamReporter
 from carvelwright.rules import values_schema
+from carvelwright.rules.refusals import refusal
 from carvelwright.uses.check import check
 
 if TYPE_CHECKING:
@@ -115,18 +116,18 @@ def test_what_ytt_refuses_is_told(hello: PackageProject, toolset: Toolchain) -> 
 
 def test_the_problems_of_the_input_stay_as_they_are(tmp_path: Path) -> None:
     problems = [Problem("one"), Problem("two")]
-    assert values_schema.refusal(ConfigError(problems), Location(tmp_path)) == problems
+    assert refusal(ConfigError(problems), Location(tmp_path)) == problems
 
 
 def test_refusals_are_problems_of_the_input_or_errors_of_their_own(tmp_path: Path) -> None:
     where, place = Location(tmp_path), Location(tmp_path / "a", 3)
     for code in (ExitCode.CONFIG, ExitCode.TOOL_FAILED):
         error = CarvelwrightError("m", exit_code=code, details="d", hint="h")
-        assert values_schema.refusal(error, where) == [Problem("m", where, found="d", hint="h")]
+        assert refusal(error, where) == [Problem("m", where, found="d", hint="h")]
         error = CarvelwrightError("m", exit_code=code, location=place)
-        assert values_schema.refusal(error, where) == [Problem("m", place)]
+        assert refusal(error, where) == [Problem("m", place)]
     for code in (ExitCode.FILESYSTEM, ExitCode.TOOL_MISSING, ExitCode.INTERNAL):
         error = CarvelwrightError("m", exit_code=code)
         with pytest.raises(CarvelwrightError) as caught:
-            values_schema.refusal(error, where)
+            refusal(error, where)
         assert caught.value is error

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carvelwright.rules import images, manifests, modules, pins, project, values_schema
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,24 +17,37 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Session, Toolchain], list[Problem]]
 
-# The cheap ones first; the last two run ytt, and what they render needs the Go modules.
-RULES: tuple[Rule, ...] = (
-    project.release_order,
-    project.equal_releases,
-    project.server_names,
-    project.package_template,
-    project.advice,
-    modules.go_modules,
-    pins.upstream_pins,
-    images.entrypoints,
-    images.links,
-    images.go_packages,
-    values_schema.values_schema,
-    manifests.manifests,
-)
-
 
 def problems(session: Session, tools: Toolchain) -> list[Problem]:
     """Return every problem that any of the rules finds; without an error among them, the package can be published."""
     # Two rules may come upon the same.
-    return list(dict.fromkeys(problem for rule in RULES for problem in rule(session, tools)))
+    return list(dict.fromkeys([*of_project(session, tools), *of_manifests(session, tools)]))
+
+
+def of_project(session: Session, tools: Toolchain) -> list[Problem]:
+    """Return what is wrong beside the manifests: with package/, the Go modules, the values schema and what it loads."""
+    # Imported here: a build with other manifests needs none of them, and imports are most of its own time.
+    from carvelwright.rules import images, modules, pins, project, values_schema  # noqa: PLC0415
+
+    # The cheap ones first; the last runs ytt.
+    rules: tuple[Rule, ...] = (
+        project.release_order,
+        project.equal_releases,
+        project.server_names,
+        project.package_template,
+        project.advice,
+        modules.go_modules,
+        pins.upstream_pins,
+        images.entrypoints,
+        images.links,
+        images.go_packages,
+        values_schema.values_schema,
+    )
+    return [problem for rule in rules for problem in rule(session, tools)]
+
+
+def of_manifests(session: Session, tools: Toolchain) -> list[Problem]:
+    """Return what is wrong with what the package renders to; ytt needs the Go modules for it."""
+    from carvelwright.rules import manifests  # noqa: PLC0415
+
+    return manifests.manifests(session, tools)

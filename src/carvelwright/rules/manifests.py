@@ -10,7 +10,7 @@ from carvelwright import yamldoc
 from carvelwright.errors import CarvelwrightError, Location, Problem, Severity
 from carvelwright.project import config
 from carvelwright.rules import contents, existing, objects, places, pods, ports
-from carvelwright.rules.values_schema import refusal
+from carvelwright.rules.refusals import refusal
 from carvelwright.steps.render import renderings
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from carvelwright import values
 from carvelwright.client import schema_traps
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, Severity
+from carvelwright.errors import CarvelwrightError, Location, Problem, Severity
 from carvelwright.project import config
 from carvelwright.project.validation import dotted
 from carvelwright.rules.keywords import keyword_problems
+from carvelwright.rules.refusals import refusal
 from carvelwright.steps.render import export_schema
 
 if TYPE_CHECKING:
@@ -71,12 +72,3 @@ def _required(schema: ValuesSchema, document: Document) -> list[Problem]:
         )
         for at, rule in schema.required.items()
     ]
-
-
-def refusal(error: CarvelwrightError, where: Location) -> list[Problem]:
-    """Return what is wrong with the input; raise again what is not the input's fault, such as a full disk."""
-    if isinstance(error, ConfigError):
-        return list(error.problems)
-    if error.exit_code not in (ExitCode.CONFIG, ExitCode.TOOL_FAILED):
-        raise error
-    return [Problem(error.message, error.location or where, found=error.details, hint=error.hint)]

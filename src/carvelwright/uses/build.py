@@ -51,8 +51,9 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     store.remove_leftovers()
     state = freshness.state_of(plan, asked)
     tools = sessions[0].tools()
+    project_key = freshness.project_key(store.root, state)
     for session in sessions:
-        _keep_rules(session, tools, state.key)
+        _keep_rules(session, tools, state.key, project_key)
     before = Catalog() if plan.embedded else repository.published(plan, tools=tools, reporter=reporter)
     works = [_make_images(session, each) for session, each in zip(sessions, plan.packages, strict=True)]
     seen = dist.look(store.dist)
@@ -69,18 +70,25 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     return release
 
 
-def _keep_rules(session: Session, tools: Toolchain, key: str) -> None:
-    """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again."""
+def _keep_rules(session: Session, tools: Toolchain, key: str, project_key: str) -> None:
+    """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again.
+
+    With other manifests, the rest (`project_key`) is not checked again where it gave no problem, not even a warning.
+    """
+    store, name = session.store, session.project.ref_name
+    of_project = content_key("project", project_key, name, tools.versions())
 
     def check() -> list[str]:
-        found = rules.problems(session, tools)
+        first = [] if store.holds("checked", of_project) else rules.of_project(session, tools)
+        found = list(dict.fromkeys([*first, *rules.of_manifests(session, tools)]))
         if errors := errors_among(found):
             raise ConfigError(errors)
+        if not first:
+            store.remember("checked", of_project, list)
         return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
 
     with session.reporter.step("check"):
-        key = content_key(key, session.project.ref_name, tools.versions())
-        warnings = session.store.remember("checked", key, check)
+        warnings = store.remember("checked", content_key(key, name, tools.versions()), check)
     for line in warnings:
         session.reporter.note(line)
 

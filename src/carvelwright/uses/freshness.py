@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _STATE = "state.json"
 _LAST_RUN = "last-run.json"
-_PLAIN_INPUTS = ("package", paths.BUNDLE_CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +95,21 @@ def state_of(plan: WorkspacePlan, asked: Asked) -> BuildState:
 
 def key(root: Path, state: BuildState, asked: Asked) -> str:
     """Name everything that the result of a build in this workspace depends on."""
-    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in state.modules]
-    names = [f"{package}/{name}" for package in state.packages for name in _PLAIN_INPUTS]
-    names += [paths.WORKSPACE_FILE] if (root / paths.WORKSPACE_FILE).is_file() else []
     options = asked.options
     wanted = [asked.names, options.release, [str(platform) for platform in options.platforms], str(options.to)]
     here = asked.root.resolve() == root.resolve()
     epoch = asked.environment.get("SOURCE_DATE_EPOCH", "")
+    manifests = paths.digests(root, [f"{package}/{paths.BUNDLE_CONFIG}" for package in state.packages])
+    return content_key(manifests, project_key(root, state), wanted, here, epoch)
+
+
+def project_key(root: Path, state: BuildState) -> str:
+    """Name all of the packages but their manifests: package/, Go modules, the values schema and what it loads."""
+    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in state.modules]
+    names = [f"{package}/package" for package in state.packages]
+    names += [paths.WORKSPACE_FILE] if (root / paths.WORKSPACE_FILE).is_file() else []
     plain = [paths.digests(root, names), *(_schema_digests(root / package) for package in state.packages)]
-    return content_key(plain, modules, wanted, here, epoch, recipe.of_everything())
+    return content_key(plain, modules, recipe.of_everything())
 
 
 def _schema_digests(package: Path) -> dict[str, str]:
