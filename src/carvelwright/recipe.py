@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -82,11 +83,15 @@ def of(kind: str) -> list[str]:
     return [_digest(PARTS[kind]), *versions, *libraries(*_LIBRARIES.get(kind, ()))]
 
 
-def of_everything() -> list[str]:
-    """Return what a build as a whole is made with: all own code, Python, and the libraries that write output."""
+@functools.cache
+def of_everything() -> tuple[str, ...]:
+    """Return what a build as a whole is made with: all own code, Python, and the libraries that write output.
+
+    As it was at the first call: code that is changed later is not what runs.
+    """
     names = sorted(name for name in _walk(_PACKAGE, "") if not name.endswith(".pyc"))
     found = {name for names in _LIBRARIES.values() for name in names}
-    return [_digest(names), sys.version, zlib.ZLIB_RUNTIME_VERSION, *libraries(*sorted(found))]
+    return (_digest(names), sys.version, zlib.ZLIB_RUNTIME_VERSION, *libraries(*sorted(found)))
 
 
 def libraries(*names: str) -> list[str]:
