@@ -39,7 +39,7 @@ wheel: setup ## carvelwright itself as a wheel, below build/wheel/, for other pr
 
 test: tools ## unit, golden, property and integration tests; no root, no cluster, no build of the upstream payload
 	@cd payload && $(GO) test ./...
-	@$(RUN) pytest -n 2 $(ARGS)
+	@$(RUN) pytest -n 2 --dist worksteal $(ARGS)
 
 race: setup ## the Go tests under the race detector; needs a C compiler
 	@cd payload && $(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GO)) test -race ./...
