@@ -19,6 +19,7 @@ from carvelwright.errors import CarvelwrightError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from io import BufferedReader
 
 _HINTS = {
     errno.ENOSPC: "free space on that file system, then run the same command again",
@@ -53,22 +54,27 @@ def reporting_file_errors(doing: str, path: Path | None = None) -> Iterator[None
         raise file_error(error, doing) from error
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    mode = path.stat().st_mode
+    handed = stat.S_ISFIFO(mode) and Path(os.path.realpath(path)).name.startswith("pipe:")
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or handed):
+        raise CarvelwrightError(
+            f"cannot read {path}: not a regular file",
+            exit_code=ExitCode.FILESYSTEM,
+            hint="replace it with a regular file",
+        )
+    with path.open("rb") as file:
+        yield file
+
+
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
     """Return a file's content, or say which file cannot be read and why: it is no plain file, or above the limit.
 
     A pipe from this process's own caller (`<(...)` of a shell) is read as well; a named pipe would block for ever.
     """
-    with reporting_file_errors("read"):
-        mode = path.stat().st_mode
-        handed = stat.S_ISFIFO(mode) and Path(os.path.realpath(path)).name.startswith("pipe:")
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or handed):
-            raise CarvelwrightError(
-                f"cannot read {path}: not a regular file",
-                exit_code=ExitCode.FILESYSTEM,
-                hint="replace it with a regular file",
-            )
-        with path.open("rb") as file:
-            content = file.read(-1 if limit is None else limit + 1)
+    with reporting_file_errors("read"), _opened(path) as file:
+        content = file.read(-1 if limit is None else limit + 1)
     if limit is not None and len(content) > limit:
         raise CarvelwrightError(
             f"cannot read {path}: it is larger than {limit} bytes",
@@ -300,7 +306,9 @@ def tree_digest(root: Path, paths: Iterable[Path] | None = None) -> str:
     for path in walk_files(root) if paths is None else paths:
         name = encoded_name(path, root)
         total.update(f"{len(name.decode())}:".encode() + name + b":")
-        total.update(hashlib.sha256(read_bytes(path)).digest())
+        # In pieces: for a large binary, memory takes longer than the digest.
+        with reporting_file_errors("read"), _opened(path) as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
