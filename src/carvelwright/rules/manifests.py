@@ -29,7 +29,7 @@ def manifests(session: Session, tools: Toolchain) -> list[Problem]:
     """Find what ytt, kapp or the API server refuses of a package's renderings, and images that are missing."""
     where = session.project.root / config.BUNDLE_CONFIG
     try:
-        found = renderings(session, tools)
+        found = renderings(session, tools, lenient=True)
         documents = [yamldoc.load_all_text(rendering.manifests.decode(), where) for rendering in found]
         wrong = [
             # Nobody installs what lacks a value that users have to give.

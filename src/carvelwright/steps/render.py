@@ -76,15 +76,23 @@ def render(
             raise
 
 
-def renderings(session: Session, tools: Toolchain) -> tuple[Rendering, ...]:
-    """Render the newest release with the default values, and with each values file of package/renders."""
-    with _staged(session, tools, session.project.renders) as made:
+def renderings(session: Session, tools: Toolchain, *, lenient: bool = False) -> tuple[Rendering, ...]:
+    """Render the newest release with the default values, and with each values file of package/renders.
+
+    `lenient` takes the usual steps where package.yaml.j2 is wrong, to find what else is.
+    """
+    with _staged(session, tools, session.project.renders, lenient=lenient) as made:
         return existing.renderings(session.project, tools, made)
 
 
 @contextlib.contextmanager
 def _staged(
-    session: Session, tools: Toolchain, values_files: Sequence[Path], version: str | None = None
+    session: Session,
+    tools: Toolchain,
+    values_files: Sequence[Path],
+    version: str | None = None,
+    *,
+    lenient: bool = False,
 ) -> Iterator[Callable[..., bytes]]:
     """Stage a release's bundle, when nothing in it or in the values files can keep ytt busy; yields what renders it."""
     project = session.project
@@ -97,7 +105,12 @@ def _staged(
     with Store(project.workspace.root).scratch("render") as scratch:
         bundle.stage_config(project, release, scratch / "config", find_go=session.find_go, reporter=session.reporter)
         templating.place_lock(scratch)
-        template = package.read_template(project, release)
+        try:
+            template = package.read_template(project, release)
+        except ConfigError:
+            if not lenient:
+                raise
+            template = yamldoc.Document(project.root / config.PACKAGE_TEMPLATE, "", {})
         yield Templating(project, template, scratch, tools, session.find_helm).manifests
 
 
