@@ -39,7 +39,7 @@ def test_a_signal_at_any_time_is_one_line_and_code_130(
 ) -> None:
     moments = random.Random(f"{entry} {number}")  # noqa: S311
     interrupted = 0
-    for _ in range(6):
+    for _ in range(4):
         process = start(entry, "--project", str(repository_root), "values", "annotated")
         time.sleep(moments.uniform(0, 0.5))
         process.send_signal(number)

@@ -114,7 +114,7 @@ COMMANDS = (
 
 
 def test_all_commands_at_once_on_a_cold_build(built: PackageProject) -> None:
-    for round_ in range(3):
+    for round_ in range(2):
         for kind in ("validated", "package", "layer", "image", "scratch", "state.json"):
             place = built.root / "build" / kind
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
