@@ -295,3 +295,15 @@ def test_a_link_among_the_leftovers_stays_and_the_others_go(tmp_path: Path) -> N
     (tmp_path / ".d.new.b").mkdir()
     files.remove_leftovers(tmp_path, "d")
     assert names(tmp_path) == [".d.new.a", "kept"]
+
+
+def test_a_file_is_written_with_its_directories_and_mode_or_named(tmp_path: Path) -> None:
+    for content in (b"one", b"other"):
+        files.write_file(tmp_path / "a/b/c", content, mode=0o600)
+        assert (tmp_path / "a/b/c").read_bytes() == content
+    assert (tmp_path / "a/b/c").stat().st_mode & 0o777 == 0o600
+    files.write_file(tmp_path / "a/d", b"")
+    assert (tmp_path / "a/d").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(CarvelwrightError, match=rf"^cannot write {tmp_path}/a/b: Is a directory") as caught:
+        files.write_file(tmp_path / "a/b", b"")
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
