@@ -79,6 +79,14 @@ def test_clashes_of_images_and_their_files(
     ]
 
 
+def test_existing_images_are_named_once_and_hold_no_programs_of_ours(tmp_path: Path) -> None:
+    text = IMAGES + "  - image: r.example.com/a:1\n  - image: r.example.com/b:1\n"
+    assert problems(tmp_path, text) == []
+    assert told(tmp_path, text.replace("/b:1", "/a:1")) == [
+        ("image 4 has the name of image 3: one overwrites the other", "r.example.com/a:1", "15:12")
+    ]
+
+
 def test_clashes_of_crds_with_each_other_and_with_files_of_the_bundle(tmp_path: Path) -> None:
     (tmp_path / "bundle/crds").mkdir(parents=True)
     (tmp_path / "bundle/crds/two.yaml").touch()

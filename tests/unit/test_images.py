@@ -13,7 +13,14 @@ from carvelwright import yamldoc
 from carvelwright.errors import ConfigError
 from carvelwright.platform import Platform
 from carvelwright.project.config import load_package
-from carvelwright.project.images import LOCK_FILE, LockedImage, lock_text, locked_images
+from carvelwright.project.images import (
+    LOCK_FILE,
+    DeclaredImage,
+    LockedImage,
+    declared_image,
+    lock_text,
+    locked_images,
+)
 from carvelwright.reference import Reference
 from carvelwright.rules.existing import problems
 from carvelwright.steps import existing
@@ -178,3 +185,11 @@ def test_texts_that_look_like_images(hello: PackageProject, text: str, found: li
     rendering = Rendering(None, b"", ("hello", "r.example.com/known:1"))
     warned = [one.message for one in problems(package, [rendering], [document.data]) if "looks like" in one.message]
     assert warned == [f"Thing: {name!r} looks like an image and is not locked" for name in found]
+
+
+def test_an_image_that_build_yaml_names_has_its_own_platforms_or_the_packages() -> None:
+    platforms = ("linux/amd64", "linux/arm64")
+    assert declared_image({"image": "a.example.com/b:1"}) == DeclaredImage("a.example.com/b:1", None)
+    assert declared_image({"image": "a", "platforms": list(platforms)}) == DeclaredImage(
+        "a", tuple(map(Platform.parse, platforms))
+    )
