@@ -289,3 +289,8 @@ def imported(project: PackageProject, arguments: list[str], names: list[str]) ->
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
+
+
+def test_a_relative_home_is_that_of_the_directory_where_the_command_runs(hello: PackageProject) -> None:
+    hello.run("check", environment={"HOME": "relative"}).ok()
+    assert [path.parent for path in hello.root.rglob("relative")] in ([], [hello.root])

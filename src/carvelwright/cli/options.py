@@ -33,7 +33,15 @@ class Context:
 
 def current(ctx: click.Context) -> Context:
     """Return what has been read so far of the options that every command takes."""
-    return ctx.find_object(Context) or Context(Path(), dict(os.environ))
+    return ctx.find_object(Context) or Context(Path(), _environment())
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # Tools run in other directories: a relative HOME would be another one in each, also in the sources.
+    if home := environment.get("HOME"):
+        environment["HOME"] = str(Path(home).absolute())
+    return environment
 
 
 class Option(click.Option):
