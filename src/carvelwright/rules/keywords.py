@@ -29,7 +29,7 @@ def keyword_problems(schema: ValuesSchema, document: Document) -> list[Problem]:
     known = _known()
     found: list[Problem] = []
     for at, keywords in schema.extras.items():
-        wrong = [*_wrong_names(keywords, known, ()), *_wrong_values(keywords)]
+        wrong = [*_wrong_names(keywords, known), *_wrong_values(keywords)]
         wrong = wrong or list(_refused_default(schema, at, keywords))
         for message, value, expected in wrong:
             shown = None if value is None else json.dumps(value, ensure_ascii=False)
@@ -47,7 +47,7 @@ def _known() -> set[str]:
     return {name for part in parts for name in part["properties"]}
 
 
-def _wrong_names(node: Any, known: set[str], at: Pointer) -> Iterator[tuple[str, Any, str | None]]:
+def _wrong_names(node: Any, known: set[str]) -> Iterator[tuple[str, Any, str | None]]:
     if not isinstance(node, dict):
         return
     for name in node:
@@ -55,13 +55,13 @@ def _wrong_names(node: Any, known: set[str], at: Pointer) -> Iterator[tuple[str,
             yield f"{name!r} is not a keyword of JSON Schema", None, f"a keyword of draft 2020-12{_near(name, known)}"
     for name, value in node.items():
         if name in _ONE.split():
-            yield from _wrong_names(value, known, (*at, name))
+            yield from _wrong_names(value, known)
         elif name in _MANY.split() and isinstance(value, list):
             for item in value:
-                yield from _wrong_names(item, known, (*at, name))
+                yield from _wrong_names(item, known)
         elif name in _NAMED.split() and isinstance(value, dict):
-            for child, item in value.items():
-                yield from _wrong_names(item, known, (*at, name, child))
+            for item in value.values():
+                yield from _wrong_names(item, known)
 
 
 def _near(name: str, known: set[str]) -> str:
