@@ -62,4 +62,4 @@ def test_a_tool_that_dies_is_told_with_step_and_words(hello: PackageProject, tmp
     real = next(part for part in hello.environment["PATH"].split(os.pathsep) if os.access(f"{part}/kbld", os.X_OK))
     script = f'[ "$1" = version ] && exec {real}/kbld version; echo oh no >&2; kill -SEGV $$'
     path = fake(tmp_path / "bin", "kbld", script) + os.pathsep + hello.environment["PATH"]
-    refused(hello, ["build"], 5, ["step lock images: kbld was ended by SIGSEGV", "oh no", "command: "], PATH=path)
+    refused(hello, ["build"], 5, ["step find images: kbld was ended by SIGSEGV", "oh no", "command: "], PATH=path)
