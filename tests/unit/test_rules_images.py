@@ -139,3 +139,8 @@ def test_the_directory_of_a_module_may_hold_the_upstream_version(hello: PackageP
     hello.replace(BUILD, "hello: .", "hello: ./x")
     (problem,) = problems(hello)
     assert problem.expected == "a directory with Go files in payload-1.0.0"
+
+
+def test_a_package_needs_no_image(hello: PackageProject) -> None:
+    (hello.root / BUILD).write_text((hello.root / BUILD).read_text().partition("images:")[0])
+    assert problems(hello) == []
