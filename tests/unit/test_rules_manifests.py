@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carvelwright import yamldoc
+from carvelwright.errors import errors_among
 from carvelwright.report import StreamReporter
 from carvelwright.rules.manifests import document_problems, manifests
 from carvelwright.session import open_session
@@ -355,7 +356,9 @@ def test_what_a_project_renders_is_looked_at(hello: PackageProject, toolset: Too
     base = "bundle/config/base/deployment.yaml"
     hello.replace(base, "image: hello", "image: helo")
     hello.replace(base, "namespace: default", "namespace: a.b")
-    messages = [(problem.message, str(problem.location)) for problem in rendered_problems(hello, toolset)]
+    found = rendered_problems(hello, toolset)
+    assert errors_among(found)[:1] == found[:1]
+    messages = [(problem.message, str(problem.location)) for problem in found]
     assert messages[0] == ("Deployment hello: not a namespace", f"{hello.root / base}:5")
     assert len(messages) == 3
     assert "helo" in f"{rendered_problems(hello, toolset)[1:]}"
