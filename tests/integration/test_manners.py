@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -294,3 +295,22 @@ def imported(project: PackageProject, arguments: list[str], names: list[str]) ->
 def test_a_relative_home_is_that_of_the_directory_where_the_command_runs(hello: PackageProject) -> None:
     hello.run("check", environment={"HOME": "relative"}).ok()
     assert [path.parent for path in hello.root.rglob("relative")] in ([], [hello.root])
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_without_a_home_that_of_the_systems_list_of_users_counts(hello: PackageProject, home: str | None) -> None:
+    environment = {
+        name: value for name, value in hello.environment.items() if name not in ("HOME", "GOCACHE", "GOPATH")
+    }
+    environment |= {} if home is None else {"HOME": home}
+    replace(hello, environment=environment).run("check").ok()
+
+
+def test_a_directory_that_was_removed_meanwhile_is_no_hindrance(hello: PackageProject, tmp_path: Path) -> None:
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    for arguments in (["check"], ["build"], ["render"], ["clean"]):
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        argv = ["sh", "-c", script, "sh", str(gone), *hello.command("-C", str(hello.root), *arguments)]
+        done = subprocess.run(argv, env=dict(hello.environment), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr

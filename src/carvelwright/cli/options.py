@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
+import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +40,11 @@ def current(ctx: click.Context) -> Context:
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
-    # Tools run in other directories: a relative HOME would be another one in each, also in the sources.
-    if home := environment.get("HOME"):
-        environment["HOME"] = str(Path(home).absolute())
+    # Tools run in other directories: a relative HOME would be another one in each, also in the sources. Without any,
+    # Go finds no cache; the user's is in the system's list of users, where a shell looks, too.
+    home = environment.pop("HOME", "")
+    with contextlib.suppress(OSError, KeyError):
+        environment["HOME"] = str(Path(home).absolute()) if home else pwd.getpwuid(os.getuid()).pw_dir
     return environment
 
 

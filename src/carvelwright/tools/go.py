@@ -37,9 +37,9 @@ _VERSION = re.compile(rb"go(1\.[0-9]+(?:\.[0-9]+)?\S*)")
 
 def version(path: Path, base: Mapping[str, str]) -> str | None:
     """Return the version of a go executable, such as 1.27.3; None where it does not say one."""
-    output = process.run(
-        [str(path), "version"], step="go version", env=compiler.environment(base), timeout=_ANSWER_SECONDS
-    )
+    # In a directory that is certainly there: Go refuses to run in one that was removed.
+    here, argv = path.absolute().parent, [str(path.absolute()), "version"]
+    output = process.run(argv, step="go version", env=compiler.environment(base), cwd=here, timeout=_ANSWER_SECONDS)
     match = _VERSION.search(output.stdout)
     return match[1].decode() if match else None
 
@@ -48,9 +48,9 @@ def environment(path: Path, base: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for this go: the user's settings, and nothing else of theirs that Go reads."""
     theirs = {name: value for name, value in base.items() if name in _SETTINGS or not _GO_VARIABLE.fullmatch(name)}
     clean = compiler.environment(theirs) | {"GO111MODULE": "on"}
-    argv = [str(path), "env", "-json", *_SETTINGS]
+    here, argv = path.absolute().parent, [str(path.absolute()), "env", "-json", *_SETTINGS]
     asking = clean | ({"GOENV": base["GOENV"]} if "GOENV" in base else {})
-    output = process.run(argv, step="go env", env=asking, timeout=_ANSWER_SECONDS)
+    output = process.run(argv, step="go env", env=asking, cwd=here, timeout=_ANSWER_SECONDS)
     try:
         settings = dict(json.loads(output.stdout))
     except (ValueError, TypeError):
