@@ -189,7 +189,7 @@ class _Scope:
         self._closed = False
 
     def start(self, argv: Sequence[str], **options: Any) -> _Child:
-        with self._lock, _interrupts_wait():
+        with self._lock, interrupts_wait():
             if self._closed:
                 raise KeyboardInterrupt
             child = _Child(argv, **options)
@@ -215,7 +215,7 @@ _scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("scope", 
 
 
 @contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """Put an interrupt off to the end of the block: what it starts is known by then."""
     gate = _gate.get()
     with gate.held() if gate else contextlib.nullcontext():
@@ -280,7 +280,7 @@ def _converse(
     # In slices: a signal that comes just before a wait does not end that wait, but it ends before the next one.
     while True:
         pipes.turn(min(max(timeout - seconds(), 0), _LOOK_SECONDS))
-        with _interrupts_wait():
+        with interrupts_wait():
             ended = child.program.poll() is not None
         if ended:
             return None
@@ -392,12 +392,12 @@ def in_parallel(*calls: Callable[[], Any]) -> list[Any]:
     scope = _Scope() if main else _scope.get() or _Scope()
     with _within(scope), ThreadPoolExecutor(max_workers=min(max(len(calls), 1), _THREADS)) as pool:
         try:
-            with _interrupts_wait():
+            with interrupts_wait():
                 futures = [pool.submit(contextvars.copy_context().run, call) for call in calls]
             # A signal just before a lock is waited for does not end the wait, and one within may leave the lock held.
             running = True
             while running:
-                with _interrupts_wait():
+                with interrupts_wait():
                     running = bool(wait(futures, timeout=_LOOK_SECONDS).not_done)
             return [future.result() for future in futures]
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc
@@ -210,22 +210,24 @@ def _file(document: Mapping[str, Any]) -> FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """build/state.json: the key of what dist/ was made from, and the directories of packages and Go modules in it."""
+    """build/state.json: the key of what dist/ was made from, and its packages, Go modules and vendored directories."""
 
     key: str
     packages: tuple[str, ...]
     modules: tuple[str, ...]
+    vendored: tuple[str, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> BuildState:
         """Read one; ValueError says what is wrong in it."""
         document = jsondoc.parse(data)
-        _check(document, {"key": str, "packages": [str], "modules": [str]}, "state")
-        return cls(document["key"], tuple(document["packages"]), tuple(document["modules"]))
+        _check(document, {"key": str, "packages": [str], "modules": [str], "vendored": [str]}, "state")
+        lists = (tuple(document[name]) for name in ("packages", "modules", "vendored"))
+        return cls(document["key"], *lists)
 
     def text(self) -> str:
         """Return it as it is kept."""
-        return json.dumps({"key": self.key, "packages": self.packages, "modules": self.modules})
+        return json.dumps(asdict(self))
 
 
 def _check(value: Any, shape: Any, at: str) -> None:

@@ -45,6 +45,10 @@ class Session:
         """Find helm, built first where it is missing, only for a package whose template runs it."""
         return toolchain.find_helm(self.search, self.reporter)
 
+    def find_vendir(self) -> Tool:
+        """Find vendir, built first where it is missing, only to vendor what a vendir.yml names."""
+        return toolchain.find_vendir(self.search, self.reporter)
+
     def tools(self) -> Toolchain:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)

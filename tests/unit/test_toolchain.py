@@ -71,6 +71,7 @@ def test_the_projects_pins_come_first_tool_by_tool(search: Search) -> None:
         "kbld": "carvel",
         "crane": "crane",
         "helm": "helm",
+        "vendir": "vendir",
     }
     assert {name: pin for name, pin in pinned(search).items() if name != "ytt"} == {
         name: pin for name, pin in defaults.items() if name != "ytt"

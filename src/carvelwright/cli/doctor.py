@@ -9,7 +9,7 @@ import click
 
 from carvelwright.cli import failures, options, progress
 from carvelwright.errors import ExitCode
-from carvelwright.project import config
+from carvelwright.project import config, paths
 from carvelwright.session import search_of
 from carvelwright.steps.package import needs_helm
 from carvelwright.tools import toolchain
@@ -27,7 +27,9 @@ def command(context: Context, form: str, *, install: bool) -> int:
     """List the tools and their versions, and what to do for each that is missing."""
     packages = config.load_packages(context.root)
     search = search_of(packages[0].workspace, context.environment)
-    specs = [*toolchain.SPECS, *([toolchain.HELM] if any(map(needs_helm, packages)) else [])]
+    vendors = any((package.root / paths.VENDIR_FILE).is_file() for package in packages)
+    seldom = {toolchain.HELM: any(map(needs_helm, packages)), toolchain.VENDIR: vendors}
+    specs = [*toolchain.SPECS, *(spec for spec, needed in seldom.items() if needed)]
     if install:
         toolchain.install(search, progress.reporter(context), specs)
     findings = [toolchain.look_for_go(search), *toolchain.look(search, specs)]

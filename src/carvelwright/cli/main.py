@@ -27,6 +27,7 @@ _COMMANDS = {
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "serve": "Serve dist/ from a registry on loopback.",
     "images": "List the package's images, or update the lock of the existing ones.",
+    "vendor": "Fetch what vendir.yml names, and record every file of it.",
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
     "rbac": "Print the least rights that a service account needs to install the package.",
     "doctor": "List the tools and their versions; --install builds the missing ones.",

@@ -20,6 +20,10 @@ METADATA_FILE = "package/metadata.yaml"
 PACKAGE_TEMPLATE = "package/package.yaml.j2"
 RELEASES_DIRECTORY = "package/releases"
 VALUES_SCHEMA = "values-schema.yaml"
+VENDIR_FILE = "vendir.yml"
+VENDIR_LOCK = "vendir.lock.yml"
+# What `carvelwright vendor` fetched, file by file.
+VENDORED_LOCK = "package/vendored.lock.yaml"
 BUNDLE_CONFIG = "bundle/config"
 
 

@@ -27,7 +27,7 @@ def problems(session: Session, tools: Toolchain) -> list[Problem]:
 def of_project(session: Session, tools: Toolchain) -> list[Problem]:
     """Return what is wrong beside the manifests: with package/, the Go modules, the values schema and what it loads."""
     # Imported here: a build with other manifests needs none of them, and imports are most of its own time.
-    from carvelwright.rules import images, modules, pins, project, values_schema  # noqa: PLC0415
+    from carvelwright.rules import images, modules, pins, project, values_schema, vendored  # noqa: PLC0415
 
     # The cheap ones first; the last runs ytt.
     rules: tuple[Rule, ...] = (
@@ -36,6 +36,7 @@ def of_project(session: Session, tools: Toolchain) -> list[Problem]:
         project.server_names,
         project.package_template,
         project.advice,
+        vendored.vendored_files,
         modules.go_modules,
         pins.upstream_pins,
         images.entrypoints,

@@ -60,8 +60,8 @@ SPECS = (
     ToolSpec("kbld", "carvel.dev/kbld", "cmd/kbld", "pkg/kbld/version.Version", "0.42.0"),
     ToolSpec("crane", "github.com/google/go-containerregistry", "cmd/crane", "cmd/crane/cmd.Version", "0.20.0"),
 )
-# Only for packages whose template runs it: it takes minutes to compile. Releases of helm take the version of Kubernetes
-# that charts see from the libraries that they are built with.
+# Only for packages whose template or vendir.yml runs it: it takes minutes to compile. Releases of helm take the version
+# of Kubernetes that charts see from the libraries that they are built with.
 HELM = ToolSpec(
     "helm",
     "helm.sh/helm/v3",
@@ -71,7 +71,14 @@ HELM = ToolSpec(
     "v",
     (("pkg/chartutil.k8sVersionMajor", "1"), ("pkg/chartutil.k8sVersionMinor", "34")),
 )
+# Only for packages that have a vendir.yml.
+VENDIR = ToolSpec("vendir", "carvel.dev/vendir", "cmd/vendir", "pkg/vendir/version.Version", "0.40.0")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def _seldom() -> tuple[ToolSpec, ...]:
+    """Return the tools that only some packages need: each is built by itself, when it is asked for."""
+    return (HELM, VENDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +140,10 @@ class Search:
         for path, parent in modules:
             go_mod = gomod.load(path / "go.mod")
             # The module of crane is also a dependency of the Carvel tools: only a `tool` line says what is built.
-            built = [spec for spec in (*SPECS, HELM) if f"{spec.module}/{spec.package}" in go_mod.tools]
+            built = [spec for spec in (*SPECS, *_seldom()) if f"{spec.module}/{spec.package}" in go_mod.tools]
             specs = [spec for spec in built if spec.name not in found]
             # What is built together stands together.
-            for group in ([spec for spec in specs if spec is not HELM], [spec for spec in specs if spec is HELM]):
+            for group in ([spec for spec in specs if spec in SPECS], *([spec] for spec in specs if spec in _seldom())):
                 builds = parent / self._key(path, group)
                 found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
         return found
@@ -207,10 +214,19 @@ def find(search: Search) -> Toolchain:
 
 def find_helm(search: Search, reporter: Reporter) -> Tool:
     """Return helm, built where it is not there yet: only packages that run it need it."""
-    (finding,) = look(search, (HELM,))
+    return _find_seldom(HELM, search, reporter)
+
+
+def find_vendir(search: Search, reporter: Reporter) -> Tool:
+    """Return vendir, built where it is not there yet: only packages that have a vendir.yml need it."""
+    return _find_seldom(VENDIR, search, reporter)
+
+
+def _find_seldom(spec: ToolSpec, search: Search, reporter: Reporter) -> Tool:
+    (finding,) = look(search, (spec,))
     if finding.tool is None:
-        install(search, reporter, (HELM,))
-        (finding,) = look(search, (HELM,))
+        install(search, reporter, (spec,))
+        (finding,) = look(search, (spec,))
     if finding.tool is None:
         raise missing_error(search, [finding])
     return finding.tool
@@ -267,7 +283,7 @@ def _alone(builds: Path) -> Iterator[None]:
 
 
 def _build(search: Search, pins: Mapping[str, Pin], target: Path, step: Step) -> None:
-    specs = [spec for spec in (*SPECS, HELM) if spec.name in pins]
+    specs = [spec for spec in (*SPECS, *_seldom()) if spec.name in pins]
     compilation = go.Compilation(
         pins[specs[0].name].module,
         {spec.name: f"{spec.module}/{spec.package}" for spec in specs},

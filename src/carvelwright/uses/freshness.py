@@ -80,16 +80,20 @@ def _still_published(release: ReleaseRecord, asked: Asked, reporter: Reporter) -
 
 
 def state_of(plan: WorkspacePlan, asked: Asked) -> BuildState:
-    """Return what the build of a plan depends on: its packages, and the Go modules whose files count."""
+    """Return what the build of a plan depends on: its packages, Go modules whose files count, vendored directories."""
+    # A run without changes needs no YAML.
+    from carvelwright.project import vendored  # noqa: PLC0415
+
     root = plan.workspace.root
-    modules = list(plan.workspace.tools or ())
+    modules, fetched = list(plan.workspace.tools or ()), []
     for each in plan.packages:
         named = [module.directory for planned in each.images for module in planned.config.modules]
         named += [crds.pinned_by for crds in each.project.crds]
         directory = each.project.root.relative_to(root)
         modules += [(directory / each.release.fill(name)).as_posix() for name in named]
+        fetched += [(directory / name).as_posix() for name in vendored.directories(each.project.root)]
     packages = tuple(each.project.root.relative_to(root).as_posix() for each in plan.packages)
-    state = BuildState("", packages, tuple(dict.fromkeys(modules)))
+    state = BuildState("", packages, tuple(dict.fromkeys(modules)), tuple(fetched))
     return replace(state, key=key(root, state, asked))
 
 
@@ -104,11 +108,19 @@ def key(root: Path, state: BuildState, asked: Asked) -> str:
 
 
 def project_key(root: Path, state: BuildState) -> str:
-    """Name all of the packages but their manifests: package/, Go modules, the values schema and what it loads."""
+    """Name all of the packages but their manifests: package/, Go modules, values schema and what it loads, vendored."""
     modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in state.modules]
     names = [f"{package}/package" for package in state.packages]
     names += [paths.WORKSPACE_FILE] if (root / paths.WORKSPACE_FILE).is_file() else []
-    plain = [paths.digests(root, names), *(_schema_digests(root / package) for package in state.packages)]
+    # Also what lies in bundle/config: whether it is what was vendored is checked with the project.
+    optional = [f"{package}/{name}" for package in state.packages for name in (paths.VENDIR_FILE, paths.VENDIR_LOCK)]
+    fetched = [name for name in (*optional, *state.vendored) if (root / name).exists()]
+    plain = [
+        paths.digests(root, names),
+        fetched,
+        paths.digests(root, fetched),
+        *(_schema_digests(root / package) for package in state.packages),
+    ]
     return content_key(plain, modules, recipe.of_everything())
 
 
