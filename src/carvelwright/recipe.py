@@ -62,6 +62,7 @@ NEUTRAL = (
     "project/clashes.py",
     "project/config.py",
     "project/paths.py",
+    "project/vendored.py",
     "project/workspace.py",
     "carvel/accepted.py",
     "carvel/constraints.py",

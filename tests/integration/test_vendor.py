@@ -23,6 +23,7 @@ from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
 from tests.conftest import free_address
 from tests.helpers.builds import call, scraps, snapshot
+from tests.helpers.images import private, push_image
 from tests.helpers.refusals import refused
 
 if TYPE_CHECKING:
@@ -319,6 +320,31 @@ def test_a_bundle_of_a_registry_is_locked_by_digest(
         "files": {"added": [], "removed": [], "changed": [f"{VENDORED}/map.yaml"]},
     }
     assert plain.run("check").ok().out == "ok: no problems found\n"
+
+
+def test_a_private_registry_is_asked_with_dockers_credentials(
+    plain: PackageProject, registry: str, crane: Path, tmp_path: Path
+) -> None:
+    push_image(crane, tmp_path, f"{registry}/upstream:v1", ("linux/amd64",), text="of upstream", single=True)
+    with private(registry, tmp_path) as (address, credentials):
+        names(plain, f"{{path: ., image: {{url: '{address}/upstream:v1'}}}}")
+        refused(
+            plain, ["vendor"], 5, ["vendir could not fetch everything", "401 Unauthorized"], DOCKER_CONFIG="/nowhere"
+        )
+        plain.run("vendor", environment=credentials).ok()
+    assert (plain.root / VENDORED / "content").read_text() == "of upstream"
+
+
+def test_a_go_module_that_is_vendored_need_not_be_there_yet(hello: PackageProject, vendir: Path) -> None:
+    path = f"{vendir.parent}{os.pathsep}{hello.environment['PATH']}"
+    project = replace(hello, environment={**hello.environment, "PATH": path})
+    (project.root / "payload").rename(project.root / "upstream")
+    names(project, "{path: ., directory: {path: upstream}}", path="payload")
+    refused(project, ["check"], 3, [f"{RECORD}: missing: nothing says what was vendored"])
+    project.run("vendor").ok()
+    project.run("check").ok()
+    shutil.rmtree(project.root / "payload")
+    refused(project, ["check"], 3, ["payload: missing: it was vendored", "vendor --locked"])
 
 
 def test_a_chart_of_a_helm_repository_is_fetched_with_the_pinned_helm(

@@ -12,7 +12,7 @@ from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
-from carvelwright.project import clashes, images, paths, validation
+from carvelwright.project import clashes, images, paths, validation, vendored
 from carvelwright.project import workspace as workspaces
 from carvelwright.project.images import GoImage, LockedImage
 
@@ -251,7 +251,10 @@ def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None
 
 
 def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:
-    """Find Go modules that build.yaml names and that are not there, for the newest release."""
+    """Find Go modules that build.yaml names and that are not there, for the newest release.
+
+    One that is vendored and not fetched yet is none of them: `check` says so, and `vendor` has to run.
+    """
     newest = max(releases, key=lambda release: release.version)
     data = build.data
     named: list[tuple[list[str | int], str]] = [
@@ -262,10 +265,12 @@ def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Rel
             named.append((["images", number, "modules", index, "directory"], module["directory"]))
     named += [(["crds", index, "pinnedBy"], crds["pinnedBy"]) for index, crds in enumerate(data.get("crds", []))]
     named += [(["upstream", "pinnedBy"], data["upstream"]["pinnedBy"])] if "upstream" in data else []
+    missing = [(at, newest.fill(path)) for at, path in named if not (root / newest.fill(path) / "go.mod").is_file()]
+    fetched = [root / name for name in vendored.directories(root) if not (root / name).exists()] if missing else []
     return [
-        build.problem(pointer, "no Go module there", found=newest.fill(path), expected="a directory that holds go.mod")
-        for pointer, path in named
-        if not (root / newest.fill(path) / "go.mod").is_file()
+        build.problem(pointer, "no Go module there", found=path, expected="a directory that holds go.mod")
+        for pointer, path in missing
+        if not any((root / path).is_relative_to(directory) for directory in fetched)
     ]
 
 

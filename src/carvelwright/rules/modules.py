@@ -30,6 +30,9 @@ def go_modules(session: Session, _tools: Toolchain) -> list[Problem]:
 
 
 def _problems(directory: Path, tool: Tool | None) -> list[Problem]:
+    if not directory.exists():
+        # Vendored, and not fetched yet: the rule for that says so.
+        return []
     try:
         read = gomod.load(directory / "go.mod")
     except ConfigError as error:

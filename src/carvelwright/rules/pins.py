@@ -37,7 +37,9 @@ def _comparable(project: Package, pinned_by: str) -> Iterable[Release]:
     """Return the releases whose pins are there: the newest, and older ones that have a module of their own."""
     newest = project.release(None)
     taken = {newest.fill(pinned_by)}
-    yield newest
+    # One that is vendored may not be fetched yet: the rule for that says so.
+    if (project.root / newest.fill(pinned_by) / "go.mod").is_file():
+        yield newest
     for release in project.releases:
         # Revisions of one upstream version share a module, and so what it pins.
         place = release.fill(pinned_by)
