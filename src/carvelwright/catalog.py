@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.errors import CarvelwrightError, ConfigError, RegistryError, ReleasedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from carvelwright.carvel.resources import Document
     from carvelwright.reference import Reference
+
+    # How an error is made of a message, details and a hint: a class, or one whose other data is given.
+    _Makes = Callable[..., CarvelwrightError]
 
 PACKAGES = "packages"
 LOCK = ".imgpkg/images.yml"
@@ -108,11 +112,12 @@ class OwnFiles:
                 (f"{self.metadata}/", f"{self.package}/")
             ):
                 raise _unfit(name, "a file in the place of this package's files")
-        self._refuse_other_document(self.metadata, contents, "PackageMetadata", self.ref_name, ExitCode.REGISTRY)
-        self._refuse_other_document(self.package, contents, "Package", self.package_name, ExitCode.RELEASED)
+        self._refuse_other_document(self.metadata, contents, "PackageMetadata", self.ref_name, RegistryError)
+        released = functools.partial(ReleasedError, package=self.ref_name, version=self.version)
+        self._refuse_other_document(self.package, contents, "Package", self.package_name, released)
 
     def _refuse_other_document(
-        self, file: str, contents: Mapping[str, bytes], kind: str, name: str, code: ExitCode
+        self, file: str, contents: Mapping[str, bytes], kind: str, name: str, make: _Makes
     ) -> None:
         if file not in contents:
             return
@@ -123,7 +128,7 @@ class OwnFiles:
             documents, details = [], "\n".join(error.lines())
         kinds = [(document["kind"], resources.name_of(document)) for document in documents if self.owns(document)]
         if len(documents) != 1 or kinds != [(kind, name)]:
-            raise _unfit(file, f"something other than {kind} {name}", code, details)
+            raise _unfit(file, f"something other than {kind} {name}", details, make)
 
     def owns(self, document: Document) -> bool:
         """Tell whether a document is a Package or the metadata of this package."""
@@ -154,7 +159,7 @@ def _documents(name: str, content: bytes) -> list[Document]:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise CarvelwrightError(f"not UTF-8: {error.reason}", exit_code=ExitCode.REGISTRY) from None
+        raise RegistryError(f"not UTF-8: {error.reason}") from None
     found: list[Document] = []
     todo: list[Any] = yamldoc.load_all_text(text, Path("package repository", name))[::-1]
     while todo:
@@ -192,12 +197,10 @@ def _locked(content: bytes) -> tuple[Document, ...]:
         raise _unfit(LOCK, "no ImagesLock", details=str(error)) from None
 
 
-def _unfit(name: str, holds: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
-    return unfit(f"{name} holds {holds}", code, details)
+def _unfit(name: str, holds: str, details: str | None = None, make: _Makes = RegistryError) -> CarvelwrightError:
+    return unfit(f"{name} holds {holds}", details, make)
 
 
-def unfit(why: str, code: ExitCode = ExitCode.REGISTRY, details: str | None = None) -> CarvelwrightError:
+def unfit(why: str, details: str | None = None, make: _Makes = RegistryError) -> CarvelwrightError:
     """Return the error for a published repository that cannot be carried on."""
-    return CarvelwrightError(
-        f"the published package repository cannot be extended: {why}", exit_code=code, details=details, hint=_HINT
-    )
+    return make(f"the published package repository cannot be extended: {why}", details=details, hint=_HINT)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import TypedDict, Unpack
+
+    class _Parts(TypedDict, total=False):
+        details: str | None
+        hint: str | None
+        location: Location | None
+        step: str | None
+
+
+# How the words begin that say that a program took too long.
+LATE = "did not end within"
+_STDERR_LINES = 40
+_NO_MEMORY = re.compile(r"^(?:fatal error|runtime): .*out of memory|cannot allocate memory", re.MULTILINE)
+# Where Go begins to list what each goroutine did.
+_TRACE = re.compile(r"^(?:goroutine \d+|runtime stack:).*", re.MULTILINE | re.DOTALL)
+# What the operating system says, in Go's words.
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large|SIGXFSZ", re.IGNORECASE)
+_DISK_FULL_HINT = "free space (or raise `ulimit -f`) where the tool writes, then run the same command again"
 
 
 class ExitCode(IntEnum):
@@ -96,17 +116,18 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 class CarvelwrightError(Exception):
-    """An expected failure, reported without a traceback.
+    """An expected failure. There is a class for each exit code that a caller may want to tell apart.
 
     `message` says what failed, `details` what was seen (a tool's stderr, for example), `hint` what to do,
-    `step` names the build step in which it happened.
+    `location` is the place in a file, `step` the build step in which it happened. Each is None where unknown.
     """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
 
     def __init__(
         self,
         message: str,
         *,
-        exit_code: ExitCode,
         details: str | None = None,
         hint: str | None = None,
         location: Location | None = None,
@@ -114,7 +135,6 @@ class CarvelwrightError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.exit_code = exit_code
         self.details = details
         self.hint = hint
         self.location = location
@@ -131,14 +151,160 @@ class CarvelwrightError(Exception):
         return out
 
 
-class ConfigError(CarvelwrightError):
-    """Wrong inputs: carries all problems that were found, not only the first."""
+class UsageError(CarvelwrightError):
+    """A command line, an option or a name is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(CarvelwrightError):
+    """A file of the project is wrong, a values file, or the lock of images. ConfigError is one that lists problems."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class ConfigError(InputError):
+    """Wrong inputs: `problems` are all that were found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem], *, what: str = "the package project") -> None:
         self.problems = tuple(problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        super().__init__(f"{count} in {what}", exit_code=ExitCode.CONFIG)
+        super().__init__(f"{count} in {what}")
 
     def lines(self) -> list[str]:
         """Return the headline and every problem."""
         return [self.message, *(f"  {line}" for problem in self.problems for line in problem.lines())]
+
+
+class ToolMissingError(CarvelwrightError):
+    """A tool is missing or has another version than the pinned one. `tools` names them."""
+
+    exit_code = ExitCode.TOOL_MISSING
+
+    def __init__(self, message: str, *, tools: Sequence[str], **parts: Unpack[_Parts]) -> None:
+        super().__init__(message, **parts)
+        self.tools = tuple(tools)
+
+
+class ToolError(CarvelwrightError):
+    """A tool ran and failed, or its result is wrong. ToolFailedError is one that carries what the tool wrote."""
+
+    exit_code = ExitCode.TOOL_FAILED
+
+
+class RegistryError(CarvelwrightError):
+    """A registry refused, could not be reached, or holds content that cannot be used.
+
+    `registry` is HOST[:PORT], `reference` the repository or image in it. Each is None where unknown.
+    """
+
+    exit_code = ExitCode.REGISTRY
+
+    def __init__(
+        self, message: str, *, registry: str | None = None, reference: str | None = None, **parts: Unpack[_Parts]
+    ) -> None:
+        super().__init__(message, **parts)
+        self.registry = registry
+        self.reference = reference
+
+
+class ReleasedError(CarvelwrightError):
+    """The version is already released with different content.
+
+    `package` is the refName; `published` is the released bundle, `new` the one that was built, each by digest.
+    `published` is None where the published Package fetches no bundle by digest; `new` where none was built yet.
+    """
+
+    exit_code = ExitCode.RELEASED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        package: str,
+        version: str,
+        published: str | None = None,
+        new: str | None = None,
+        **parts: Unpack[_Parts],
+    ) -> None:
+        super().__init__(message, **parts)
+        self.package = package
+        self.version = version
+        self.published = published
+        self.new = new
+
+
+class FilesystemError(CarvelwrightError):
+    """A file could not be read or written, or is not what carvelwright made.
+
+    `path` is the file or directory, None where unknown.
+    """
+
+    exit_code = ExitCode.FILESYSTEM
+
+    def __init__(self, message: str, *, path: Path | None = None, **parts: Unpack[_Parts]) -> None:
+        super().__init__(message, **parts)
+        self.path = path
+
+
+class ClientError(CarvelwrightError):
+    """The client itself fails on this values schema."""
+
+    exit_code = ExitCode.CLIENT
+
+
+class ProgramError(CarvelwrightError):
+    """A program that ended badly: `argv`, `code` (None: stopped; negative: ended by that signal) and `stderr`.
+
+    `exceeded` says what it was stopped for, also where it ended itself for want of memory; `late` that it was time.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        code: int | None,
+        stderr: str,
+        *,
+        step: str,
+        exceeded: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.argv = tuple(argv)
+        self.code = code
+        self.stderr = stderr
+        if exceeded is None and code and _NO_MEMORY.search(stderr):
+            exceeded, stderr = "needed more memory than there is or than it may use", _TRACE.sub("", stderr)
+        self.exceeded = exceeded
+        self.late = exceeded is not None and exceeded.startswith(LATE)
+        name = argv[0].rsplit("/", 1)[-1]
+        lines = stderr.strip().splitlines()
+        shown = ["…", *lines[-_STDERR_LINES:]] if len(lines) > _STDERR_LINES else lines
+        super().__init__(
+            f"step {step}: {name} {_ending(code, exceeded)}",
+            details="\n".join([*shown, f"command: {' '.join(argv)}"]),
+            hint=hint,
+            step=step,
+        )
+
+
+class ToolFailedError(ProgramError, ToolError):
+    """A tool ended with a code other than 0, or was stopped."""
+
+
+class DiskFullError(ProgramError, FilesystemError):
+    """A tool found no space to write, or wrote a file that is larger than it may be."""
+
+
+def program_error(
+    argv: Sequence[str], code: int | None, stderr: str, *, step: str, exceeded: str | None = None
+) -> ProgramError:
+    """Return the error for a program that ended badly: where the disk is full, the program is not to blame."""
+    if code == -signal.SIGXFSZ or _DISK_FULL.search(stderr):
+        return DiskFullError(argv, code, stderr, step=step, exceeded=exceeded, hint=_DISK_FULL_HINT)
+    return ToolFailedError(argv, code, stderr, step=step, exceeded=exceeded)
+
+
+def _ending(code: int | None, exceeded: str | None) -> str:
+    if code is None or exceeded:
+        return f"{exceeded} and was stopped"
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import FilesystemError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,15 +32,14 @@ _HINTS = {
 }
 
 
-def file_error(error: OSError, doing: str) -> CarvelwrightError:
+def file_error(error: OSError, doing: str) -> FilesystemError:
     """Turn an OSError into an error that names the file, the reason and the remedy."""
     name = f" {error.filename}" if error.filename else ""
     hint = _HINTS.get(error.errno or 0)
     # Not str(error): with a file name set and no number it says "[Errno None] None".
     reason = ", ".join(map(str, error.args))
-    return CarvelwrightError(
-        f"cannot {doing}{name}: {error.strerror or reason}", exit_code=ExitCode.FILESYSTEM, hint=hint
-    )
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    return FilesystemError(f"cannot {doing}{name}: {error.strerror or reason}", path=path, hint=hint)
 
 
 @contextlib.contextmanager
@@ -59,9 +58,9 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     mode = path.stat().st_mode
     handed = stat.S_ISFIFO(mode) and Path(os.path.realpath(path)).name.startswith("pipe:")
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or handed):
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"cannot read {path}: not a regular file",
-            exit_code=ExitCode.FILESYSTEM,
+            path=path,
             hint="replace it with a regular file",
         )
     with path.open("rb") as file:
@@ -76,9 +75,8 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
     with reporting_file_errors("read"), _opened(path) as file:
         content = file.read(-1 if limit is None else limit + 1)
     if limit is not None and len(content) > limit:
-        raise CarvelwrightError(
+        raise InputError(
             f"cannot read {path}: it is larger than {limit} bytes",
-            exit_code=ExitCode.CONFIG,
             hint="make it smaller",
         )
     return content
@@ -266,9 +264,8 @@ def walk_files(root: Path, skip: Callable[[str], bool] = lambda _: False) -> Ite
             continue
         encoded_name(path, root)
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise CarvelwrightError(
+            raise InputError(
                 f"{path} is a symbolic link or a special file",
-                exit_code=ExitCode.CONFIG,
                 hint="replace it with a regular file: links, pipes, sockets and devices are not read",
             )
         if path.is_file():
@@ -281,9 +278,8 @@ def encoded_name(path: Path, root: Path) -> bytes:
     try:
         return name.encode()
     except UnicodeEncodeError:
-        raise CarvelwrightError(
+        raise InputError(
             f"{name!a} in {root}: the file's name is not UTF-8",
-            exit_code=ExitCode.CONFIG,
             hint="rename the file: names must be valid UTF-8, so that they are the same on every system",
         ) from None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
+from carvelwright.errors import InputError, UsageError, did_you_mean
 from carvelwright.project.clashes import REPOSITORY_NAME
 from carvelwright.project.paths import BUILD_FILE
 
@@ -168,9 +168,8 @@ def make_plan(packages: Sequence[Package], options: BuildOptions, environment: M
     CarvelwrightError for what cannot be.
     """
     if options.release is not None and len(packages) > 1:
-        raise CarvelwrightError(
+        raise UsageError(
             f"--release {options.release} names a release of one package, and {len(packages)} are built",
-            exit_code=ExitCode.USAGE,
             details=f"found: {', '.join(package.short_name for package in packages)}",
             hint=f"name the package: carvelwright build {packages[0].short_name} --release {options.release}",
         )
@@ -194,9 +193,8 @@ def _plan(project: Package, target: Repository, options: BuildOptions, environme
     known = [str(platform) for platform in project.platforms]
     for platform in platforms:
         if platform not in project.platforms:
-            raise CarvelwrightError(
+            raise UsageError(
                 f"platform {platform} is not one of the project's{did_you_mean(str(platform), known)}",
-                exit_code=ExitCode.USAGE,
                 details=f"expected: {', '.join(known)}",
                 hint=f"add it to `platforms` in {project.root / BUILD_FILE}, or use one of these",
             )
@@ -230,11 +228,9 @@ def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) 
         try:
             target.child(name)
         except ValueError as error:
-            raise CarvelwrightError(
-                str(error),
-                exit_code=ExitCode.CONFIG if embedded else ExitCode.USAGE,
-                hint=f"shorten {f'`registry` in {project.workspace.file}' if embedded else '--to'}",
-            ) from None
+            if embedded:
+                raise InputError(str(error), hint=f"shorten `registry` in {project.workspace.file}") from None
+            raise UsageError(str(error), hint="shorten --to") from None
 
 
 def _created(release: Release, environment: Mapping[str, str]) -> str:
@@ -244,9 +240,8 @@ def _created(release: Release, environment: Mapping[str, str]) -> str:
         return release.released_at
     # datetime counts to the year 9999 and no further.
     if not _SECONDS.fullmatch(text) or int(text) > _LAST_SECOND:
-        raise CarvelwrightError(
+        raise UsageError(
             "SOURCE_DATE_EPOCH is not a number of seconds since 1970",
-            exit_code=ExitCode.USAGE,
             details=f"found: {text!r}",
             hint="unset it to use the release's date, or set it to a whole number",
         )

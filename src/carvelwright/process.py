@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import errno
 import os
-import re
+import pwd
 import resource
 import selectors
 import signal
@@ -16,33 +16,25 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import LATE, FilesystemError, InputError, ToolError, ToolMissingError, program_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import FrameType
 
 _LOOK_SECONDS = 0.1
 _THREADS = 16
 _CHUNK_BYTES = 1 << 16
 _TERMINATION_GRACE_SECONDS = 3.0
-_STDERR_LINES = 40
 _WORDS_BYTES = 1 << 20
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a program may use that renders or moves what others wrote, in bytes of memory.
 MEMORY = 4 << 30
 # What any program may write, which is kept in memory.
 _OUTPUT_BYTES = 512 << 20
-_LATE = "did not end within"
-_NO_MEMORY = re.compile(r"^(?:fatal error|runtime): .*out of memory|cannot allocate memory", re.MULTILINE)
-# Where Go begins to list what each goroutine did.
-_TRACE = re.compile(r"^(?:goroutine \d+|runtime stack:).*", re.MULTILINE | re.DOTALL)
-# What the operating system says, in Go's words.
-_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large|SIGXFSZ", re.IGNORECASE)
-_DISK_FULL_HINT = "free space (or raise `ulimit -f`) where the tool writes, then run the same command again"
 _CANNOT_RUN = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
 # Leads the process group of one program. Its standard input is a pipe that this process alone holds open, so that the
 # group ends with this process, also by a kill -9. It is a shell because a shell starts in a millisecond.
@@ -55,50 +47,6 @@ class Output:
 
     stdout: bytes
     stderr: str
-
-
-class ToolFailedError(CarvelwrightError):
-    """A program ended with a code other than 0, or was stopped: carries argv, code (None: stopped) and stderr.
-
-    `exceeded` says what it was stopped for, also where it ended itself for want of memory; `late` that it was time.
-    """
-
-    def __init__(
-        self,
-        argv: Sequence[str],
-        code: int | None,
-        stderr: str,
-        *,
-        step: str,
-        timeout: float,
-        exceeded: str | None = None,
-    ) -> None:
-        self.argv = tuple(argv)
-        self.code = code
-        self.stderr = stderr
-        if exceeded is None and code is None:
-            exceeded = f"{_LATE} {timeout:g} s"
-        if exceeded is None and code and _NO_MEMORY.search(stderr):
-            exceeded, stderr = "needed more memory than there is or than it may use", _TRACE.sub("", stderr)
-        self.exceeded = exceeded
-        self.late = exceeded is not None and exceeded.startswith(_LATE)
-        name = argv[0].rsplit("/", 1)[-1]
-        full = _DISK_FULL.search(stderr) is not None or code == -signal.SIGXFSZ
-        lines = stderr.strip().splitlines()
-        shown = ["…", *lines[-_STDERR_LINES:]] if len(lines) > _STDERR_LINES else lines
-        super().__init__(
-            f"step {step}: {name} {_ending(code, exceeded)}",
-            exit_code=ExitCode.FILESYSTEM if full else ExitCode.TOOL_FAILED,
-            details="\n".join([*shown, f"command: {' '.join(argv)}"]),
-            hint=_DISK_FULL_HINT if full else None,
-            step=step,
-        )
-
-
-def _ending(code: int | None, exceeded: str | None) -> str:
-    if code is None or exceeded:
-        return f"{exceeded} and was stopped"
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
 class _Gate:
@@ -246,10 +194,9 @@ def run(  # noqa: PLR0913 - each says one thing of one program
     """Run a program to its end and return what it wrote. What it started and left running ends with it.
 
     `env` is the whole environment (None: this process's own), `timeout` is in seconds, `memory` in bytes (None: as much
-    as there is). `watch` is called with each
-    line of the program's stderr as it comes, `waiting` about ten times a second with the seconds since the start; both
-    in the thread that called. Raises ToolFailedError with the step's name, and a CarvelwrightError (TOOL_MISSING) where
-    the program cannot be started.
+    as there is). `watch` is called with each line of the program's stderr as it comes, `waiting` about ten times a
+    second with the seconds since the start; both in the thread that called. Raises ToolFailedError, or DiskFullError,
+    with the step's name, and ToolMissingError where the program cannot be started.
     """
     scope = _scope.get() or _Scope()
     child = _start(scope, argv, step=step, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -269,7 +216,7 @@ def run(  # noqa: PLR0913 - each says one thing of one program
     text = pipes.stderr.decode(errors="replace")
     code = None if exceeded else child.program.returncode
     if code != 0:
-        raise ToolFailedError(argv, code, text, step=step, timeout=timeout, exceeded=exceeded)
+        raise program_error(argv, code, text, step=step, exceeded=exceeded)
     return Output(bytes(pipes.stdout), text)
 
 
@@ -285,7 +232,7 @@ def _converse(
         if ended:
             return None
         if seconds() >= timeout:
-            return f"{_LATE} {timeout:g} s"
+            return f"{LATE} {timeout:g} s"
         if len(pipes.stdout) > _OUTPUT_BYTES:
             return f"wrote more than {_OUTPUT_BYTES >> 20} MiB"
         if waiting:
@@ -472,21 +419,18 @@ def _start(
             stderr=subprocess.PIPE if stdout == subprocess.PIPE else subprocess.STDOUT,
         )
     except ValueError as error:
-        raise CarvelwrightError(
+        raise InputError(
             f"step {step}: cannot start {argv[0]}: {error}",
-            exit_code=ExitCode.CONFIG,
             details=f"command: {' '.join(argv)!r}",
             hint="remove the NUL character or the bytes that are not UTF-8 from the arguments",
             step=step,
         ) from error
     except OSError as error:
-        missing = error.errno in _CANNOT_RUN
-        raise CarvelwrightError(
-            f"step {step}: cannot start {argv[0]}: {error.strerror}",
-            exit_code=ExitCode.TOOL_MISSING if missing else ExitCode.TOOL_FAILED,
-            hint="run `carvelwright doctor` to see which tools are missing" if missing else None,
-            step=step,
-        ) from error
+        message = f"step {step}: cannot start {argv[0]}: {error.strerror}"
+        if error.errno in _CANNOT_RUN:
+            hint = "run `carvelwright doctor` to see which tools are missing"
+            raise ToolMissingError(message, tools=[argv[0].rpartition("/")[2]], hint=hint, step=step) from error
+        raise ToolError(message, step=step) from error
 
 
 def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None, step: str) -> None:
@@ -500,12 +444,24 @@ def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None
             pass
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"step {step}: TMPDIR is {named}: no file can be created there: {reason}",
-            exit_code=ExitCode.FILESYSTEM,
             hint="create the directory, free space there, or set TMPDIR to another one",
             step=step,
         ) from None
+
+
+def with_home(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the tools, with the user's home directory as an absolute path.
+
+    Tools run in other directories: a relative HOME would be another one in each, also in the sources. Without any, Go
+    finds no cache; the user's is in the system's list of users, where a shell looks, too.
+    """
+    settled = dict(environment)
+    home = settled.pop("HOME", "")
+    with contextlib.suppress(OSError, KeyError):
+        settled["HOME"] = str(Path(home).absolute()) if home else pwd.getpwuid(os.getuid()).pw_dir
+    return settled
 
 
 def stopwatch() -> Callable[[], float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import recipe, yamldoc
-from carvelwright.errors import CarvelwrightError, ExitCode, did_you_mean
+from carvelwright.errors import CarvelwrightError, UsageError, did_you_mean
 from carvelwright.project import config, paths
 from carvelwright.project import workspace as workspaces
 from carvelwright.store import Store, content_key
@@ -91,9 +91,8 @@ def open_session(root: Path, environment: Mapping[str, str], reporter: Reporter,
     for session in sessions:
         if session.project.root.resolve() == root.resolve():
             return session
-    raise CarvelwrightError(
+    raise UsageError(
         f"{root} holds several packages",
-        exit_code=ExitCode.USAGE,
         details=f"found: {', '.join(session.project.short_name for session in sessions)}",
         hint="name one of them with --package NAME, or change to its directory",
     )
@@ -137,9 +136,8 @@ def select(packages: Sequence[Package], names: Sequence[str]) -> list[Package]:
     short = [package.short_name for package in packages]
     for name in names:
         if name not in known:
-            raise CarvelwrightError(
+            raise UsageError(
                 f"no package {name} in {packages[0].workspace.root}{did_you_mean(name, short)}",
-                exit_code=ExitCode.USAGE,
                 details=f"found: {', '.join(short)}",
                 hint=f"use one of these, or add the package's directory to `members` in {paths.WORKSPACE_FILE}",
             )

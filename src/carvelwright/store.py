@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import files, jsondoc
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, FilesystemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,9 +110,9 @@ class Store:
         with files.reporting_file_errors("write"):
             while (handle := self._take_lock()) is None:
                 if not wait:
-                    raise CarvelwrightError(
+                    raise FilesystemError(
                         f"another build is running in {self.root}",
-                        exit_code=ExitCode.FILESYSTEM,
+                        path=self.root,
                         hint="wait until it has ended, or run carvelwright build --wait",
                     )
                 # Not left to the kernel: a signal just before such a wait would not end it.
@@ -152,9 +152,9 @@ class Store:
         with files.reporting_file_errors("write"):
             handle = self._hold(fcntl.LOCK_EX)
         if handle is None:
-            raise CarvelwrightError(
+            raise FilesystemError(
                 f"another carvelwright command is running in {self.root}",
-                exit_code=ExitCode.FILESYSTEM,
+                path=self.root,
                 hint="stop `carvelwright serve` with Ctrl-C, or wait until the other command has ended, then run the "
                 "same command again",
             )
@@ -198,9 +198,9 @@ class Store:
         for part in (*reversed(path.relative_to(self.root).parents), path.relative_to(self.root)):
             place = self.root / part
             if part.parts and (place.is_symlink() or (place.exists() and not place.is_dir())):
-                raise CarvelwrightError(
+                raise FilesystemError(
                     f"{place} is {'a symbolic link' if place.is_symlink() else 'not a directory'}",
-                    exit_code=ExitCode.FILESYSTEM,
+                    path=place,
                     details="expected: a directory that carvelwright made, or none",
                     hint="move it to another place, then run the same command again",
                 )
@@ -263,9 +263,9 @@ def _require_sealed(product: Path, seals: Path) -> None:
     """Refuse to reuse what is not what was made; another process may be reading it, so it is not replaced here."""
     digest = _digest_of(product)
     if digest is None or not (seals / digest).is_file():
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"{product} differs from what was built: something in it is missing, changed or added",
-            exit_code=ExitCode.FILESYSTEM,
+            path=product,
             hint=f"remove {product}, then run the same command again",
         )
 

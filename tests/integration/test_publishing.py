@@ -11,7 +11,7 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog import Catalog
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, ExitCode, ReleasedError
 from carvelwright.plan import BuildOptions, WorkspacePlan, make_plan
 from carvelwright.project.config import load_package
 from carvelwright.reference import Reference, Repository
@@ -141,10 +141,11 @@ def test_a_release_with_other_content_is_refused_with_what_differs(hello: Packag
     new = documents(plan, TWO, "other").package
     new["spec"]["licenses"] = ["MIT"]
     del old["spec"]["releasedAt"]
-    with pytest.raises(CarvelwrightError) as caught:
+    with pytest.raises(ReleasedError) as caught:
         repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), new)
     error = caught.value
     assert error.exit_code is ExitCode.RELEASED
+    assert (error.package, error.version, error.published, error.new) == (NAME, VERSION, str(ONE), str(TWO))
     assert error.message == f"{NAME} {VERSION} is already released with different content"
     assert (error.details or "").splitlines() == [
         f"published bundle: {ONE}",

@@ -14,7 +14,7 @@ import pytest
 from carvelwright import process, yamldoc
 from carvelwright.carvel.locks import ImagesLock
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, RegistryError
 from carvelwright.oci import unpack
 from carvelwright.oci.layout import ImageLayout
 from carvelwright.project import config
@@ -100,9 +100,10 @@ def test_a_manifest_that_is_not_there_is_known_by_the_registrys_code(toolset: To
 @pytest.mark.parametrize("name", OTHER)
 def test_an_answer_is_told_by_its_code_not_by_words_in_a_page(toolset: Toolchain, name: str) -> None:
     handle, hint = OTHER[name]
-    with server(only_manifests(handle)) as address, pytest.raises(CarvelwrightError) as caught:
+    with server(only_manifests(handle)) as address, pytest.raises(RegistryError) as caught:
         pull(toolset, address, [])
     assert caught.value.exit_code is ExitCode.REGISTRY
+    assert (caught.value.registry, caught.value.reference) == (address, f"{address}/p/x")
     assert caught.value.message == f"step read: crane failed with exit code 1 at registry {address}"
     assert caught.value.hint
     assert hint in caught.value.hint

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, Severity
+from carvelwright.errors import (
+    CarvelwrightError,
+    ConfigError,
+    FilesystemError,
+    InputError,
+    Location,
+    Problem,
+    Severity,
+    ToolError,
+    ToolMissingError,
+)
 from carvelwright.report import StreamReporter
 from carvelwright.rules import values_schema
 from carvelwright.rules.refusals import refusal
@@ -121,13 +131,13 @@ def test_the_problems_of_the_input_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_refusals_are_problems_of_the_input_or_errors_of_their_own(tmp_path: Path) -> None:
     where, place = Location(tmp_path), Location(tmp_path / "a", 3)
-    for code in (ExitCode.CONFIG, ExitCode.TOOL_FAILED):
-        error = CarvelwrightError("m", exit_code=code, details="d", hint="h")
+    error: CarvelwrightError
+    for kind in (InputError, ToolError):
+        error = kind("m", details="d", hint="h")
         assert refusal(error, where) == [Problem("m", where, found="d", hint="h")]
-        error = CarvelwrightError("m", exit_code=code, location=place)
+        error = kind("m", location=place)
         assert refusal(error, where) == [Problem("m", place)]
-    for code in (ExitCode.FILESYSTEM, ExitCode.TOOL_MISSING, ExitCode.INTERNAL):
-        error = CarvelwrightError("m", exit_code=code)
+    for error in (FilesystemError("m"), ToolMissingError("m", tools=["ytt"]), CarvelwrightError("m")):
         with pytest.raises(CarvelwrightError) as caught:
             refusal(error, where)
         assert caught.value is error

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from carvelwright.cli import failures
 from carvelwright.errors import (
-    CarvelwrightError,
     ConfigError,
     ExitCode,
+    InputError,
     Location,
     Problem,
     Severity,
@@ -42,20 +42,18 @@ def test_problem_leaves_out_what_is_not_known() -> None:
 
 
 def test_error_indents_details_and_ends_with_the_hint() -> None:
-    error = CarvelwrightError(
-        "bad", exit_code=ExitCode.CONFIG, details="one\ntwo\n", hint="mend", location=Location(Path("f"), 2)
-    )
+    error = InputError("bad", details="one\ntwo\n", hint="mend", location=Location(Path("f"), 2))
     assert error.lines() == ["f:2: bad", "    one", "    two", "    hint: mend"]
     assert str(error) == "bad"
 
 
 def test_error_without_place_details_and_hint_is_its_message() -> None:
-    assert CarvelwrightError("bad", exit_code=ExitCode.CONFIG).lines() == ["bad"]
-    assert CarvelwrightError("bad", exit_code=ExitCode.CONFIG, step="render").step == "render"
+    assert InputError("bad").lines() == ["bad"]
+    assert InputError("bad", step="render").step == "render"
 
 
 def test_details_keep_their_indentation_and_lose_empty_lines_at_the_end() -> None:
-    error = CarvelwrightError("bad", exit_code=ExitCode.CONFIG, details="  one\n\ntwo \n\n")
+    error = InputError("bad", details="  one\n\ntwo \n\n")
     assert error.lines() == ["bad", "      one", "    ", "    two"]
 
 

@@ -231,6 +231,8 @@ def test_a_directory_is_reported_as_one(tmp_path: Path) -> None:
 
 def test_a_failure_without_a_file_and_without_a_known_remedy_is_reported(tmp_path: Path) -> None:
     assert files.file_error(OSError("odd"), "read").lines() == ["cannot read: odd"]
+    assert files.file_error(OSError("odd"), "read").path is None
+    assert files.file_error(OSError(28, "No space left on device", "f"), "write").path == Path("f")
     assert files.file_error(OSError(28, "No space left on device", "f"), "write").lines() == [
         "cannot write f: No space left on device",
         "    hint: free space on that file system, then run the same command again",

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import (
+    CarvelwrightError,
+    DiskFullError,
+    ExitCode,
+    FilesystemError,
+    ToolFailedError,
+    ToolMissingError,
+)
 
 PYTHON = sys.executable
 
@@ -100,7 +107,7 @@ def test_what_a_program_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_output_before_the_time_limit_is_shown() -> None:
-    with pytest.raises(process.ToolFailedError, match=r"did not end within 0\.5 s and was stopped") as caught:
+    with pytest.raises(ToolFailedError, match=r"did not end within 0\.5 s and was stopped") as caught:
         process.run(["sh", "-c", "exec >&-; echo so far >&2; exec sleep 600"], step="s", timeout=0.5)
     assert caught.value.code is None
     assert caught.value.stderr == "so far\n"
@@ -119,7 +126,7 @@ def test_a_program_that_stops_reading_is_no_failure_of_ours() -> None:
 
 
 def test_a_failure_names_step_tool_code_stderr_and_command() -> None:
-    with pytest.raises(process.ToolFailedError) as caught:
+    with pytest.raises(ToolFailedError) as caught:
         process.run(
             [PYTHON, "-c", "import sys; print('boo', file=sys.stderr); sys.exit(7)"], step="push bundle", timeout=60
         )
@@ -134,7 +141,7 @@ def test_a_failure_names_step_tool_code_stderr_and_command() -> None:
 
 def test_a_failure_shows_the_end_of_a_long_stderr() -> None:
     code = "import sys; [print('line', n, file=sys.stderr) for n in range(1000)]; sys.exit(1)"
-    with pytest.raises(process.ToolFailedError) as caught:
+    with pytest.raises(ToolFailedError) as caught:
         process.run([PYTHON, "-c", code], step="s", timeout=60)
     assert caught.value.details
     lines = caught.value.details.splitlines()
@@ -143,15 +150,17 @@ def test_a_failure_shows_the_end_of_a_long_stderr() -> None:
 
 
 def test_an_end_by_a_signal_is_told_by_its_name() -> None:
-    with pytest.raises(process.ToolFailedError, match="was ended by SIGKILL"):
+    with pytest.raises(ToolFailedError, match="was ended by SIGKILL"):
         process.run([PYTHON, "-c", "import os; os.kill(os.getpid(), 9)"], step="s", timeout=60)
 
 
 @pytest.mark.parametrize("word", ["write /x/y: no space left on device", "File too large", "disk quota exceeded"])
 def test_a_tool_that_has_no_space_is_a_matter_of_files(word: str) -> None:
-    with pytest.raises(process.ToolFailedError) as caught:
+    with pytest.raises(FilesystemError) as caught:
         process.run([PYTHON, "-c", "import sys; sys.exit(sys.argv[1])", word], step="s", timeout=60)
     assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert isinstance(caught.value, DiskFullError)
+    assert (caught.value.argv[-1], caught.value.code, caught.value.stderr) == (word, 1, f"{word}\n")
     assert caught.value.hint
     assert "free space" in caught.value.hint
 
@@ -159,9 +168,10 @@ def test_a_tool_that_has_no_space_is_a_matter_of_files(word: str) -> None:
 def test_a_program_that_is_not_there_or_no_program(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
     for name in ("none", "text"):
-        with pytest.raises(CarvelwrightError, match=f"step s: cannot start {tmp_path}/{name}: ") as caught:
+        with pytest.raises(ToolMissingError, match=f"step s: cannot start {tmp_path}/{name}: ") as caught:
             process.run([str(tmp_path / name)], step="s", timeout=60)
         assert caught.value.exit_code is ExitCode.TOOL_MISSING
+        assert caught.value.tools == (name,)
         assert caught.value.hint
         assert "carvelwright doctor" in caught.value.hint
 
@@ -174,7 +184,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]
 open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
 time.sleep(1000)
 """
-    with pytest.raises(process.ToolFailedError, match=r"did not end within 2 s and was stopped"):
+    with pytest.raises(ToolFailedError, match=r"did not end within 2 s and was stopped"):
         process.run([PYTHON, "-c", code], step="s", timeout=2)
     pid = int((tmp_path / "pid").read_text())
     wait_for(lambda: gone(pid))
@@ -391,14 +401,14 @@ def test_thousands_of_calls_do_not_take_thousands_of_threads() -> None:
 
 def test_a_program_that_writes_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_OUTPUT_BYTES", 3 << 20)
-    with pytest.raises(process.ToolFailedError, match="wrote more than 3 MiB and was stopped") as caught:
+    with pytest.raises(ToolFailedError, match="wrote more than 3 MiB and was stopped") as caught:
         process.run(["cat", "/dev/zero"], step="s", timeout=60)
     assert not caught.value.late
 
 
 def test_of_words_without_end_the_last_are_kept() -> None:
     script = "head -c 5000000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 1"
-    with pytest.raises(process.ToolFailedError) as caught:
+    with pytest.raises(ToolFailedError) as caught:
         process.run(["sh", "-c", script], step="s", timeout=60)
     assert len(caught.value.stderr) <= 1 << 20
     assert caught.value.stderr.endswith("the reason\n")
@@ -407,5 +417,5 @@ def test_of_words_without_end_the_last_are_kept() -> None:
 def test_a_program_has_the_memory_that_it_is_given() -> None:
     script = [sys.executable, "-c", "len(bytearray(300 << 20))"]
     process.run(script, step="s", timeout=60)
-    with pytest.raises(process.ToolFailedError):
+    with pytest.raises(ToolFailedError):
         process.run(script, step="s", timeout=60, memory=200 << 20)

@@ -12,7 +12,7 @@ from carvelwright.carvel import locks, resources
 from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.catalog import Catalog, OwnFiles, read
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, ExitCode, RegistryError, ReleasedError
 from carvelwright.reference import Reference
 
 NAME, VERSION = "x.example.com", "1.0.0+a.1"
@@ -124,6 +124,7 @@ def test_something_else_under_our_names_is_refused(content: bytes) -> None:
         with pytest.raises(CarvelwrightError) as caught:
             publish({name: content})
         assert caught.value.exit_code == code
+        assert isinstance(caught.value, ReleasedError if code == ExitCode.RELEASED else RegistryError)
         assert f"{name} holds something other than Package" in caught.value.message
         assert caught.value.hint
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from carvelwright import process, recipe
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, ToolMissingError
 from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.report import Recorder
 from carvelwright.tools import toolchain
@@ -187,8 +187,9 @@ def test_versions_on_path(search: Search, name: str, text: str, wanted: str) -> 
 
 
 def test_all_that_is_missing_is_named(search: Search) -> None:
-    with pytest.raises(CarvelwrightError, match="missing or wrong: ytt, imgpkg, kbld, crane") as caught:
+    with pytest.raises(ToolMissingError, match="missing or wrong: ytt, imgpkg, kbld, crane") as caught:
         toolchain.find(search)
+    assert caught.value.tools == ("ytt", "imgpkg", "kbld", "crane")
     assert caught.value.exit_code is ExitCode.TOOL_MISSING
     assert "ytt: not built yet and not on PATH (expected: 0.55.2)" in str(caught.value.details)
     assert caught.value.hint == f"run `carvelwright -C {search.root} doctor --install` to build the pinned tools"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import InputError, UsageError
 from carvelwright.names import DNS_LABEL, DNS_SUBDOMAIN, is_dns_label, is_dns_subdomain
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ _RESOURCES = {
 class Installer:
     """The service account that installs: its name, and the namespace of the PackageInstall it serves.
 
-    CarvelwrightError (USAGE) for names that the API server refuses.
+    UsageError for names that the API server refuses.
     """
 
     name: str
@@ -77,9 +77,8 @@ class Installer:
             if not valid(text)
         ]
         if wrong:
-            raise CarvelwrightError(
+            raise UsageError(
                 "the service account's name or namespace is invalid",
-                exit_code=ExitCode.USAGE,
                 details="\n".join(wrong),
                 hint="use other names: carvelwright rbac --name NAME --namespace NAMESPACE",
             )
@@ -166,9 +165,8 @@ def _object(document: Any) -> Manifest:
             return dict(document)
         case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
             return dict(document)
-    raise CarvelwrightError(
+    raise InputError(
         "the manifests contain a document that is not a Kubernetes object",
-        exit_code=ExitCode.CONFIG,
         details=f"found: {reprlib.repr(document)}\nexpected: apiVersion, kind and metadata.name, each a text",
         hint="search for it in the output of `carvelwright render`",
     )
@@ -194,9 +192,8 @@ def _resource(manifest: Manifest) -> tuple[str, str, bool]:
     try:
         return _RESOURCES[manifest["kind"]]
     except KeyError:
-        raise CarvelwrightError(
+        raise InputError(
             f"the rights for a {manifest['kind']} are not known",
-            exit_code=ExitCode.CONFIG,
             details=f"found: {manifest['kind']} {manifest['metadata']['name']}\nknown: {', '.join(_RESOURCES)}",
             hint="grant them by hand in addition to what `carvelwright rbac` prints for the other objects",
         ) from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carvelwright.cli import INTERRUPTED
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode
+from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, UsageError
 from carvelwright.files import file_error
 
 if TYPE_CHECKING:
@@ -35,25 +35,29 @@ class Failure:
         return self.error.exit_code
 
 
+class _InterruptedError(CarvelwrightError):
+    """The command was interrupted; the library raises KeyboardInterrupt."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 def explain(error: BaseException) -> Failure:
     """Return what there is to say about any error that a command ended with."""
     match error:
         case CarvelwrightError():
             known = error
         case KeyboardInterrupt() | click.Abort():
-            known = CarvelwrightError(INTERRUPTED, exit_code=ExitCode.INTERRUPTED)
+            known = _InterruptedError(INTERRUPTED)
         case click.UsageError():
             usage = error.ctx.get_usage() if error.ctx else None
-            known = CarvelwrightError(error.format_message(), exit_code=ExitCode.USAGE, details=usage)
+            known = UsageError(error.format_message(), details=usage)
         case click.ClickException():
-            known = CarvelwrightError(error.format_message(), exit_code=ExitCode.USAGE)
+            known = UsageError(error.format_message())
         case OSError():
             known = file_error(error, "read or write")
         case _:
             known = CarvelwrightError(
-                f"internal error: {type(error).__name__}: {error}",
-                exit_code=ExitCode.INTERNAL,
-                hint="report it with the output of --debug",
+                f"internal error: {type(error).__name__}: {error}", hint="report it with the output of --debug"
             )
     if known.hint:
         known.hint = known.hint.replace("`carvelwright ", f"`{program()} ")

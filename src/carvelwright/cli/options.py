@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
-import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from click.core import ParameterSource
 
 from carvelwright import __version__
 from carvelwright.cli import completion
+from carvelwright.process import with_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,17 +34,7 @@ class Context:
 
 def current(ctx: click.Context) -> Context:
     """Return what has been read so far of the options that every command takes."""
-    return ctx.find_object(Context) or Context(Path(), _environment())
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    # Tools run in other directories: a relative HOME would be another one in each, also in the sources. Without any,
-    # Go finds no cache; the user's is in the system's list of users, where a shell looks, too.
-    home = environment.pop("HOME", "")
-    with contextlib.suppress(OSError, KeyError):
-        environment["HOME"] = str(Path(home).absolute()) if home else pwd.getpwuid(os.getuid()).pw_dir
-    return environment
+    return ctx.find_object(Context) or Context(Path(), with_home(os.environ))
 
 
 class Option(click.Option):

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, cast
 
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, FilesystemError
 from carvelwright.report import printable
 
 if TYPE_CHECKING:
@@ -104,9 +104,8 @@ class Streams:
             stream.flush()
         for name, descriptor in self.descriptors.items():
             if descriptor.failure is not None and not isinstance(descriptor.failure, BrokenPipeError):
-                return CarvelwrightError(
+                return FilesystemError(
                     f"cannot write to {name}: {descriptor.failure.strerror or descriptor.failure}",
-                    exit_code=ExitCode.FILESYSTEM,
                     details="the command itself succeeded",
                     hint="redirect it to a file on a file system with free space, or to /dev/null",
                 )

@@ -36,7 +36,7 @@ def default_values_file(schema: Mapping[str, Any], client: Client) -> str:
     """Return the text of the file that `--default-values-file-output` writes.
 
     A Schema is taken by its text; any other mapping as the API server would serve it. Where the client panics or
-    reports an error and writes no file: CarvelwrightError with ExitCode.CLIENT.
+    reports an error and writes no file: ClientError.
     """
     root = read_node(client_view(schema), "")
     if client is Client.KCTRL_0_46 and not root.properties:

@@ -27,7 +27,7 @@ class TableRow:
 def schema_table(schema: Mapping[str, Any]) -> tuple[TableRow, ...]:
     """Return the rows of `--values-schema`, by key as plain text; only leaves have one.
 
-    CarvelwrightError with ExitCode.CLIENT where the client reports an error.
+    ClientError where the client reports an error.
     """
     view = client_view(schema)
     properties = view.get("properties")

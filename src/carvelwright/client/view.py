@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright.client import gojson, goscalar
 from carvelwright.client.reading import Schema
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -96,12 +96,11 @@ def _short(text: str) -> str:
     return ascii(text if len(text) <= 40 else text[:37] + "...")  # noqa: PLR2004
 
 
-def client_error(path: str, message: str, says: str, hint: str) -> CarvelwrightError:
+def client_error(path: str, message: str, says: str, hint: str) -> ClientError:
     """Return the error for a schema on which the client fails; `says` is the client's own message."""
     what = f"{path}: {message}" if path else message
-    return CarvelwrightError(
+    return ClientError(
         f"the client fails on this schema: {what}",
-        exit_code=ExitCode.CLIENT,
         details=f"the client says: {says}",
         hint=hint,
     )
@@ -167,7 +166,7 @@ def _check_sub_schemas(properties: Mapping[str, Any], path: str) -> None:
             raise _unmarshal_error(path, f"properties.{key}", value, _STRUCT)
 
 
-def _unmarshal_error(path: str, keyword: str, value: object, go_type: str) -> CarvelwrightError:
+def _unmarshal_error(path: str, keyword: str, value: object, go_type: str) -> ClientError:
     tags = {dict: "!!map", list: "!!seq", str: "!!str", bool: "!!bool", int: "!!int", float: "!!float"}
     text = "" if isinstance(value, dict | list) else f" `{_go_text(value)}`"
     says = f"yaml: unmarshal errors: cannot unmarshal {tags[type(value)]}{text} into {go_type}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
 from carvelwright.carvel.version import PackageVersion
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
+from carvelwright.errors import ConfigError, InputError, Location, Problem, did_you_mean
 from carvelwright.files import is_junk
 from carvelwright.platform import Platform
 from carvelwright.project import clashes, images, paths, validation, vendored
@@ -109,9 +109,8 @@ class Package:
             if str(release.version) == version:
                 return release
         names = [str(release.version) for release in self.releases]
-        raise CarvelwrightError(
+        raise InputError(
             f"no release {version} in {RELEASES_DIRECTORY}{did_you_mean(version, names)}",
-            exit_code=ExitCode.CONFIG,
             details=f"found: {', '.join(names)}",
             hint=f"add {RELEASES_DIRECTORY}/{version}.yaml, or use one of these",
         )

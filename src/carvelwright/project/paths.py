@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +59,8 @@ def members(root: Path) -> list[Path]:
 def require_project(root: Path) -> None:
     """Refuse a directory that holds neither a workspace nor a package, before anything is written there."""
     if not (root / WORKSPACE_FILE).is_file() and not (root / BUILD_FILE).is_file():
-        raise CarvelwrightError(
+        raise InputError(
             f"{root} is not a package project: it has no {BUILD_FILE}",
-            exit_code=ExitCode.CONFIG,
             details=f"expected: {BUILD_FILE} of a package, or {WORKSPACE_FILE} of a workspace of several",
             hint="change to the project's directory, or name it: carvelwright --project DIR …",
         )

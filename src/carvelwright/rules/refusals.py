@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
-from carvelwright.process import ToolFailedError
+from carvelwright.errors import (
+    CarvelwrightError,
+    ConfigError,
+    InputError,
+    Location,
+    Problem,
+    ToolError,
+    ToolFailedError,
+)
 
 
 def refusal(error: CarvelwrightError, where: Location) -> list[Problem]:
     """Return what is wrong with the input; raise again what is not the input's fault, such as a full disk."""
     if isinstance(error, ConfigError):
         return list(error.problems)
-    if error.exit_code not in (ExitCode.CONFIG, ExitCode.TOOL_FAILED) or _died(error):
+    if not isinstance(error, InputError | ToolError) or _died(error):
         raise error
     return [Problem(error.message, error.location or where, found=error.details, hint=error.hint)]
 

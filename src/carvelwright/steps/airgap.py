@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from carvelwright import files
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import ToolError
 from carvelwright.report import readable_size
 from carvelwright.tools import imgpkg
 
@@ -55,9 +55,8 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             wrong = [f"damaged: {_MANIFEST} ({type(error).__name__}: {error})"]
     if wrong:
-        raise CarvelwrightError(
+        raise ToolError(
             f"step archive: {target.name} is incomplete or corrupt",
-            exit_code=ExitCode.TOOL_FAILED,
             details="\n".join(wrong),
             hint="build again; if it fails again, report it",
             step="archive",

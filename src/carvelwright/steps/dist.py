@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, FilesystemError
 from carvelwright.record import FileRecord
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def require_own(directory: Path) -> None:
         with files.reporting_file_errors("read"):
             found = [f"{path}: {why}" for path, why in not_made(directory)]
     if found:
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"the build would overwrite files that it did not make: {directory}",
-            exit_code=ExitCode.FILESYSTEM,
+            path=directory,
             details="\n".join(found),
             hint="move or delete them, then run the same command again",
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem, did_you_mean
+from carvelwright.errors import CarvelwrightError, ConfigError, Location, Problem, RegistryError, did_you_mean
 from carvelwright.process import in_parallel
 from carvelwright.project import config
 from carvelwright.project.images import LOCK_FILE, LockedImage
@@ -200,9 +200,10 @@ def resolve(tools: Toolchain, name: str, *, step: str, timeout: float, note: Cal
     wanted = Reference.of_image(name)
     raw = crane.manifest(tools.crane, wanted, step=step, timeout=timeout, note=note)
     if raw is None:
-        raise CarvelwrightError(
+        raise RegistryError(
             f"step {step}: registry {wanted.repository.registry} has no image {wanted}",
-            exit_code=ExitCode.REGISTRY,
+            registry=wanted.repository.registry,
+            reference=str(wanted),
             hint="correct the name where the manifests use it, or push the image first",
             step=step,
         )
@@ -214,9 +215,10 @@ def resolve(tools: Toolchain, name: str, *, step: str, timeout: float, note: Cal
             lambda: crane.configuration(tools.crane, pinned, step=step, timeout=timeout, note=note),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CarvelwrightError(
+        raise RegistryError(
             f"step {step}: registry {wanted.repository.registry} holds no usable image under {wanted}",
-            exit_code=ExitCode.REGISTRY,
+            registry=wanted.repository.registry,
+            reference=str(wanted),
             details=f"{type(error).__name__}: {error}",
             hint="use an image in the format of OCI or of Docker's schema 2",
             step=step,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import recipe
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import FilesystemError
 from carvelwright.oci.layer import Layer, LayerFile, LayerLink, write_layer
 from carvelwright.store import Store, content_key
 
@@ -50,9 +50,9 @@ def key(module: PayloadModule) -> str:
 def _verify(path: Path, expected: Digest) -> None:
     found = Digest.of_file(path)
     if found != expected:
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"step image: {path} differs from what was built",
-            exit_code=ExitCode.FILESYSTEM,
+            path=path,
             details=f"found: {found}\nexpected: {expected}",
             hint=f"remove {path.parent} and build again",
             step="image",

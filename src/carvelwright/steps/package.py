@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import bounds, process, recipe, yamldoc
 from carvelwright.carvel import app, resources
-from carvelwright.errors import ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import ConfigError, Location, Problem, ToolFailedError
 from carvelwright.project import config, validation
 from carvelwright.steps import template
 from carvelwright.store import Store, content_key
@@ -103,9 +103,7 @@ def _render(text: str, path: Path, known: Mapping[str, str]) -> str:
     argv = [sys.executable, "-P", "-m", "carvelwright.steps.template"]
     try:
         output = process.run(argv, step="render package template", stdin=json.dumps(asked).encode(), timeout=_SECONDS)
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM:
-            raise
+    except ToolFailedError as error:
         problem = Problem("the template does not end, or its output is too large", Location(path), found=error.message)
         raise ConfigError([problem]) from None
     answer = json.loads(output.stdout)

@@ -65,7 +65,7 @@ def render(
 ) -> bytes:
     """Render the manifests of a release with data values files, as the server does; images stay names.
 
-    CarvelwrightError (CONFIG) with the tool's own words for values that are wrong, or that users have to give.
+    InputError with the tool's own words for values that are wrong, or that users have to give.
     """
     with _staged(session, tools, values_files, version) as made:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog import LOCK, PACKAGES, SIZE, Catalog, OwnFiles, read, unfit
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import RegistryError, ReleasedError
 from carvelwright.oci import unpack
 from carvelwright.plan import LATEST
 from carvelwright.steps import bundle
@@ -15,7 +16,7 @@ from carvelwright.store import Store
 from carvelwright.tools import crane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from carvelwright.carvel.resources import Document
@@ -33,7 +34,7 @@ DIRECTORY = "package-repository"
 def published(plan: WorkspacePlan, *, tools: Toolchain, reporter: Reporter) -> Catalog:
     """Read the repository that the target registry holds; an empty one where it holds none."""
     step = "read published repository"
-    with reporter.step(step):
+    with reporter.step(step), _naming(plan.latest):
         try:
             layer = crane.pull_only_layer(
                 tools.crane, plan.latest, SIZE, step=step, timeout=plan.registry_timeout, note=reporter.note
@@ -48,6 +49,16 @@ def published(plan: WorkspacePlan, *, tools: Toolchain, reporter: Reporter) -> C
         return read(contents, [own_files(package) for package in plan.packages])
 
 
+@contextlib.contextmanager
+def _naming(reference: Reference) -> Iterator[None]:
+    """Add to an error what it is about, which those who only read the content do not know."""
+    try:
+        yield
+    except RegistryError as error:
+        error.registry, error.reference = reference.repository.registry, str(reference)
+        raise
+
+
 def own_files(plan: BuildPlan) -> OwnFiles:
     """Return the names under which the repository holds what is built."""
     return OwnFiles(plan.project.ref_name, str(plan.release.version))
@@ -59,13 +70,17 @@ def refuse_other_content(plan: BuildPlan, before: Catalog, new: Document) -> Non
     if old is None or resources.same_package(old, new):
         return
     differing = [key for key in sorted({*old["spec"], *new["spec"]}) if old["spec"].get(key) != new["spec"].get(key)]
-    raise CarvelwrightError(
+    published, this = resources.bundle_or_none(old), resources.package_bundle(new)
+    raise ReleasedError(
         f"{plan.project.ref_name} {plan.release.version} is already released with different content",
-        exit_code=ExitCode.RELEASED,
+        package=plan.project.ref_name,
+        version=str(plan.release.version),
+        published=str(published) if published else None,
+        new=str(this),
         details="\n".join(
             [
-                f"published bundle: {resources.bundle_or_none(old) or 'none by digest'}",
-                f"this bundle:      {resources.package_bundle(new)}",
+                f"published bundle: {published or 'none by digest'}",
+                f"this bundle:      {this}",
                 f"differs in spec:  {', '.join(differing)}",
             ]
         ),

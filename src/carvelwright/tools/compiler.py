@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import InputError, ProgramError, program_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,9 +83,10 @@ def build(
                 process.run(
                     argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch
                 )
-            except process.ToolFailedError as error:
+            except ProgramError as error:
                 words = "\n".join(line for line in error.stderr.splitlines() if line not in waiting)
-                raise process.ToolFailedError(argv, error.code, words, step=step, timeout=_COMPILE_SECONDS) from None
+                stopped = error.exceeded if error.code is None else None
+                raise program_error(argv, error.code, words, step=step, exceeded=stopped) from None
 
 
 def _quoted(flag: str) -> str:
@@ -94,9 +95,8 @@ def _quoted(flag: str) -> str:
         return flag
     quote = '"' if "'" in flag else "'"
     if quote in flag:
-        raise CarvelwrightError(
+        raise InputError(
             f"a linker variable cannot hold both kinds of quotes: {flag.removeprefix('-X=')}",
-            exit_code=ExitCode.CONFIG,
             hint="use only one kind of quotes in `variables` of package/build.yaml",
         )
     return f"{quote}{flag}{quote}"
@@ -126,7 +126,7 @@ def _not_compiled(tool: Tool, what: Compilation, overlay: Iterable[str], step: s
             cwd=what.module,
             timeout=_DOWNLOAD_SECONDS,
         ).stdout.decode()
-    except process.ToolFailedError:
+    except ProgramError:
         # What is wrong shows when it is compiled.
         return frozenset()
     lines = [line.partition(" ") for line in listed.splitlines()]

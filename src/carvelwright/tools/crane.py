@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import jsondoc, process
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import RegistryError
 from carvelwright.reference import Reference
 from carvelwright.tools import registry
 from carvelwright.tools.registry import Exchange
@@ -39,9 +39,10 @@ def push_layout(
     output = registry.run(tool, ["push", "--", str(layout.directory), str(target)], exchange)
     pushed = output.stdout.decode(errors="replace").strip().rpartition("@")[2]
     if pushed != str(layout.digest):
-        raise CarvelwrightError(
+        raise RegistryError(
             f"step {step}: registry {target.repository.registry} stored a different digest",
-            exit_code=ExitCode.REGISTRY,
+            registry=target.repository.registry,
+            reference=str(target),
             details=f"found: {pushed}\nexpected: {layout.digest}",
             hint="push to another registry: this one, or a proxy, rewrites manifests",
             step=step,
@@ -59,9 +60,10 @@ def digest(
     try:
         return Digest.parse(output.stdout.decode(errors="replace").strip())
     except ValueError as error:
-        raise CarvelwrightError(
+        raise RegistryError(
             f"step {step}: the registry's answer for {reference} is not a digest",
-            exit_code=ExitCode.REGISTRY,
+            registry=reference.repository.registry,
+            reference=str(reference),
             details=str(error),
             hint="check with `crane digest` what the registry answers",
             step=step,
@@ -134,9 +136,9 @@ def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[Non
         deadline = time.monotonic() + _START_SECONDS
         while not answers(address, timeout=1):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise CarvelwrightError(
+                raise RegistryError(
                     f"step {step}: the embedded registry did not start on {address}",
-                    exit_code=ExitCode.REGISTRY,
+                    registry=address,
                     details=log.read_text(errors="replace").strip(),
                     hint="use another address: `registry` in package/build.yaml, or --to REGISTRY/PATH",
                     step=step,
@@ -166,9 +168,9 @@ def _refuse_taken(address: str, step: str) -> None:
         with socket.create_server((host, int(port))):
             pass
     except OSError as error:
-        raise CarvelwrightError(
+        raise RegistryError(
             f"step {step}: cannot listen on {address}: {error.strerror}",
-            exit_code=ExitCode.REGISTRY,
+            registry=address,
             hint=_TAKEN_HINT if error.errno == errno.EADDRINUSE else _ADDRESS_HINT,
             step=step,
         ) from None

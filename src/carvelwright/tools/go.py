@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode, Location, Problem
+from carvelwright.errors import Location, Problem, ToolError, ToolFailedError
 from carvelwright.tools import compiler
 from carvelwright.tools.compiler import Compilation as Compilation  # noqa: PLC0414 - go's adapter in two files
 from carvelwright.tools.compiler import build as build  # noqa: PLC0414
@@ -54,9 +54,8 @@ def environment(path: Path, base: Mapping[str, str]) -> dict[str, str]:
     try:
         settings = dict(json.loads(output.stdout))
     except (ValueError, TypeError):
-        raise CarvelwrightError(
+        raise ToolError(
             f"step go env: {path} does not list its settings as JSON",
-            exit_code=ExitCode.TOOL_FAILED,
             hint="run `carvelwright doctor` to see which Go is used",
             step="go env",
         ) from None
@@ -73,9 +72,7 @@ def module_problems(tool: Tool, directory: Path) -> list[Problem]:
         process.run(
             tool.argv("list", "-m"), step="read go.mod", env=environment, cwd=directory, timeout=_ANSWER_SECONDS
         )
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM:
-            raise
+    except ToolFailedError as error:
         lines = list(_AT_LINE.finditer(error.stderr))
         excerpts = path.read_text(errors="replace").split("\n")
         words = error.stderr.strip().removeprefix("go: ")
@@ -103,9 +100,8 @@ def module_directory(tool: Tool, pinned_by: Path, module: str, *, step: str) -> 
     listed = process.run(argv, step=step, env=tool.environment, cwd=pinned_by, timeout=_DOWNLOAD_SECONDS)
     output = listed.stdout.decode().strip()
     if not output:
-        raise CarvelwrightError(
+        raise ToolError(
             f"step {step}: Go has no directory for module {module}",
-            exit_code=ExitCode.TOOL_FAILED,
             location=Location(pinned_by / "go.mod"),
             hint=f"pin the module: go get {module}@VERSION",
             step=step,

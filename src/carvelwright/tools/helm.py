@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import InputError, ToolFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def template(
 ) -> bytes:
     """Render a chart as kapp-controller does, for an install of that name; returns YAML documents.
 
-    None among the values files is standard input. CarvelwrightError (CONFIG) carries helm's own message.
+    None among the values files is standard input. InputError carries helm's own message.
     """
     files = [argument for path in values for argument in ("--values", "-" if path is None else path.absolute())]
     argv = tool.argv("template", name, chart.absolute(), "--namespace", namespace, "--include-crds", *files)
@@ -39,12 +39,9 @@ def template(
         return process.run(
             argv, step=step, env=environment, timeout=_SECONDS, memory=process.MEMORY, stdin=stdin
         ).stdout
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM:
-            raise
-        raise CarvelwrightError(
+    except ToolFailedError as error:
+        raise InputError(
             f"step {step}: helm refused the chart or its values",
-            exit_code=ExitCode.CONFIG,
             details=error.stderr.strip().removeprefix("Error: ") or error.details,
             hint="correct the file that helm names above",
             step=step,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import process, yamldoc
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import InputError, ToolFailedError
 from carvelwright.tools.tool import list_item
 
 if TYPE_CHECKING:
@@ -52,12 +52,11 @@ def _run(tool: Tool, arguments: Sequence[str], stdin: bytes, step: str) -> bytes
         return process.run(
             argv, step=step, env=tool.environment, stdin=stdin, timeout=_SECONDS, memory=process.MEMORY
         ).stdout
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM or error.code is None or error.code < 0:
+    except ToolFailedError as error:
+        if error.code is None or error.code < 0:
             raise
-        raise CarvelwrightError(
+        raise InputError(
             f"step {step}: kbld refused the manifests",
-            exit_code=ExitCode.CONFIG,
             details=error.stderr.strip(),
             hint=_HINT,
             step=step,

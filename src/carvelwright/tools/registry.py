@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import FilesystemError, RegistryError, ToolFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,10 +75,10 @@ class Exchange:
 
 
 def run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output:
-    """Run a tool; CarvelwrightError (REGISTRY) says what the registry did and what to do about it."""
+    """Run a tool; RegistryError says what the registry did and what to do about it."""
     try:
         return _run(tool, arguments, exchange)
-    except process.ToolFailedError as error:
+    except ToolFailedError as error:
         raise _explained(error, exchange) from error
 
 
@@ -86,7 +86,7 @@ def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> pr
     """Run a tool as `run` does; None where the registry answered that it does not have the manifest."""
     try:
         return _run(tool, arguments, exchange)
-    except process.ToolFailedError as error:
+    except ToolFailedError as error:
         if _is_absent(error.stderr):
             return None
         raise _explained(error, exchange) from error
@@ -142,28 +142,21 @@ def _answers(stderr: str) -> list[re.Match[str]]:
     return list(_ANSWER.finditer(re.sub(r"\n\s+", " ", stderr)))
 
 
-def _explained(error: process.ToolFailedError, exchange: Exchange) -> CarvelwrightError:
-    if error.exit_code is ExitCode.FILESYSTEM:
-        return error
+def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | RegistryError:
     if not _answers(error.stderr) and _FILE.search(error.stderr):
-        return CarvelwrightError(
-            error.message,
-            exit_code=ExitCode.FILESYSTEM,
-            details=error.details,
-            hint=_FILE_HINT,
-            step=error.step,
-        )
+        return FilesystemError(error.message, details=error.details, hint=_FILE_HINT, step=error.step)
     repository = exchange.repository
-    return CarvelwrightError(
+    return RegistryError(
         f"{error.message} at registry {repository.registry}",
-        exit_code=ExitCode.REGISTRY,
+        registry=repository.registry,
+        reference=str(repository),
         details=error.details,
         hint=_hint(error).format(registry=repository.registry, repository=repository, access=exchange.access),
         step=error.step,
     )
 
 
-def _hint(error: process.ToolFailedError) -> str:
+def _hint(error: ToolFailedError) -> str:
     if error.exceeded:
         return _TIME_HINT if error.late else _CONTENT_HINT
     for answer in reversed(_answers(error.stderr)):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import files, process, recipe
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, FilesystemError, Location, Problem, ToolMissingError
 from carvelwright.store import content_key
 from carvelwright.tools import go, gomod
 from carvelwright.tools.tool import Tool
@@ -205,7 +205,7 @@ def look_for_go(search: Search) -> Finding:
 
 
 def find(search: Search) -> Toolchain:
-    """Return all tools; CarvelwrightError (TOOL_MISSING) names each that is missing or has the wrong version."""
+    """Return all tools; ToolMissingError names each that is missing or has the wrong version."""
     findings = look(search)
     if any(finding.problem for finding in findings):
         raise missing_error(search, findings)
@@ -313,9 +313,9 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
 def _version_of(path: Path, environment: Mapping[str, str]) -> str | None:
     try:
         output = process.run([str(path), "version"], step="versions of the tools", env=environment, timeout=20)
-    except CarvelwrightError as error:
-        if error.exit_code is ExitCode.FILESYSTEM:
-            raise
+    except FilesystemError:
+        raise
+    except CarvelwrightError:
         return None
     match = _VERSION.search(output.stdout.decode(errors="replace"))
     return match[0] if match else None
@@ -325,12 +325,12 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split("."))
 
 
-def missing_error(search: Search, findings: Iterable[Finding]) -> CarvelwrightError:
+def missing_error(search: Search, findings: Iterable[Finding]) -> ToolMissingError:
     """Return the error that names each tool that is missing or wrong, and the commands that mend it."""
     wrong = [finding for finding in findings if finding.problem]
-    return CarvelwrightError(
+    return ToolMissingError(
         f"missing or wrong: {', '.join(finding.name for finding in wrong)}",
-        exit_code=ExitCode.TOOL_MISSING,
+        tools=[finding.name for finding in wrong],
         details="\n".join(f"{finding.name}: {finding.problem} (expected: {finding.wanted})" for finding in wrong),
         hint="; ".join(_remedies(search, [finding.name for finding in wrong])),
     )

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from carvelwright import process
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import InputError, ToolError, ToolFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,14 +31,14 @@ def sync(tool: Tool, directory: Path, *, locked: bool, helm: Tool | None, step: 
     argv = tool.argv("sync", "--lazy=false", *(["--locked"] if locked else []))
     try:
         process.run(argv, step=step, env=environment, cwd=directory, timeout=timeout, memory=process.MEMORY)
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM or error.code is None or error.code < 0:
+    except ToolFailedError as error:
+        if error.code is None or error.code < 0:
             raise
         words = error.stderr.strip().removeprefix("vendir: Error:").strip()
         wrong = _WRONG_FILE.match(words) is not None
-        raise CarvelwrightError(
+        kind = InputError if wrong else ToolError
+        raise kind(
             f"step {step}: vendir {'refused vendir.yml or its lock' if wrong else 'could not fetch everything'}",
-            exit_code=ExitCode.CONFIG if wrong else ExitCode.TOOL_FAILED,
             details=words or error.details,
             hint="correct the entry that vendir names above"
             if wrong

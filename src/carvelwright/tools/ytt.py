@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc, process, yamldoc
-from carvelwright.errors import CarvelwrightError, ExitCode, Location
+from carvelwright.errors import CarvelwrightError, InputError, Location, ToolError, ToolFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def render(
     """Render files and directories with data values files, as the server does; returns YAML documents.
 
     None in the place of a path is standard input. `validate=False` renders also with values that the schema's
-    validations refuse, as kctrl does to lock images. CarvelwrightError (CONFIG) carries ytt's own message, which names
+    validations refuse, as kctrl does to lock images. InputError carries ytt's own message, which names
     file, line and key.
     """
     read = [paths] if isinstance(paths, Path) else list(paths)
@@ -78,9 +78,8 @@ def values_schema(tool: Tool, directory: Path, schema: Path, *, step: str) -> di
     for key in ("components", "schemas", "dataValues"):
         node = node.get(key) if isinstance(node, dict) else None
     if not isinstance(node, dict):
-        raise CarvelwrightError(
+        raise InputError(
             f"step {step}: ytt exports no schema of data values",
-            exit_code=ExitCode.CONFIG,
             location=Location(schema),
             hint="begin the schema's document with `#@data/values-schema`",
             step=step,
@@ -145,9 +144,8 @@ def _named(path: Path | None, seen_from: Path | None, step: str) -> str:
         return "./-" if str(path) == "-" else str(path)
     name = os.path.relpath(path, seen_from)
     if "=" in name:
-        raise CarvelwrightError(
+        raise InputError(
             f"step {step}: ytt does not accept a path with `=`: {path}",
-            exit_code=ExitCode.CONFIG,
             hint="rename the file or directory, or work in a directory below it",
             step=step,
         )
@@ -162,13 +160,11 @@ def _run(
         return process.run(
             argv, step=step, env=tool.environment, timeout=timeout, memory=process.MEMORY, cwd=cwd, stdin=stdin
         ).stdout
-    except process.ToolFailedError as error:
-        if error.exit_code is ExitCode.FILESYSTEM:
-            raise
+    except ToolFailedError as error:
         refused = error.code is not None and error.code > 0 and not error.exceeded
-        raise CarvelwrightError(
+        kind = InputError if refused or error.exceeded else ToolError
+        raise kind(
             f"step {step}: ytt refused the templates or the data values" if refused else error.message,
-            exit_code=ExitCode.CONFIG if refused or error.exceeded else ExitCode.TOOL_FAILED,
             details=_NOISE.sub("", error.stderr).strip() if refused else error.details,
             hint=_REFUSED_HINT if refused else _ENDLESS_HINT,
             step=step,

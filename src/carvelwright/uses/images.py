@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import files
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, did_you_mean
+from carvelwright.errors import ConfigError, UsageError, did_you_mean
 from carvelwright.process import in_parallel
 from carvelwright.project.images import LOCK_FILE, lock_text
 from carvelwright.session import open_session
@@ -103,9 +103,8 @@ def update(
 def _refuse_unused(names: Sequence[str], used: Collection[str]) -> None:
     for name in names:
         if name not in used:
-            raise CarvelwrightError(
+            raise UsageError(
                 f"no manifest uses an existing image {name!r}{did_you_mean(name, used)}",
-                exit_code=ExitCode.USAGE,
                 details=f"used: {', '.join(used) or 'none'}",
                 hint="name an image as the manifests write it; `carvelwright images list` lists them",
             )

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from carvelwright import files
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import FilesystemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +67,9 @@ def new(directory: Path, start: Start) -> list[str]:
     CarvelwrightError where there is something already. All files are written, or none.
     """
     if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"{directory} exists already",
-            exit_code=ExitCode.FILESYSTEM,
+            path=directory,
             details="expected: no such file, or an empty directory",
             hint="name another directory with --directory DIR",
         )

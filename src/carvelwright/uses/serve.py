@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from carvelwright import files
-from carvelwright.errors import CarvelwrightError, ExitCode
+from carvelwright.errors import CarvelwrightError, FilesystemError
 from carvelwright.plan import LATEST
 from carvelwright.process import in_parallel
 from carvelwright.project import paths
@@ -112,15 +112,15 @@ def _release(store: Store) -> ReleaseRecord:
     except CarvelwrightError:
         raise _nothing_to_serve(store) from None
     except ValueError as error:
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"{path} was not written by a build: {error}",
-            exit_code=ExitCode.FILESYSTEM,
+            path=path,
             hint=f"remove {store.dist}, then run `carvelwright build`",
         ) from None
     if not dist.is_whole(store.dist):
-        raise CarvelwrightError(
+        raise FilesystemError(
             f"{store.dist} differs from what was built: a file is missing, changed or added",
-            exit_code=ExitCode.FILESYSTEM,
+            path=store.dist,
             hint="remove what was changed or added (`sha256sum -c SHA256SUMS` there names it), then run "
             "`carvelwright build`",
         )
@@ -128,8 +128,7 @@ def _release(store: Store) -> ReleaseRecord:
 
 
 def _nothing_to_serve(store: Store) -> CarvelwrightError:
-    return CarvelwrightError(
+    return FilesystemError(
         f"nothing to serve: no {store.dist / dist.RELEASE_FILE}",
-        exit_code=ExitCode.FILESYSTEM,
         hint="run `carvelwright build` first",
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.digest import Digest
-from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, Location, Problem
+from carvelwright.errors import CarvelwrightError, ConfigError, InputError, Location, Problem
 from carvelwright.process import interrupts_wait
 from carvelwright.project import paths, vendored
 from carvelwright.project.vendored import Changes, Record
@@ -155,9 +155,8 @@ def _refuse_other_files(root: Path, record: Record) -> None:
     path = root / paths.VENDORED_LOCK
     if path.exists() and (changes := vendored.compare(vendored.load_record(path).trees, record.trees)):
         names = [*changes.added, *changes.removed, *changes.changed]
-        raise CarvelwrightError(
+        raise InputError(
             f"step {_STEP}: what was fetched is not what {paths.VENDORED_LOCK} records",
-            exit_code=ExitCode.CONFIG,
             details="\n".join(f"differs: {name}" for name in sorted(names)),
             hint="find out why the source changed; run `carvelwright vendor` without --locked to take it as it is now",
             step=_STEP,
