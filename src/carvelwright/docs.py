@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
+from enum import Enum
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import carvelwright
 from carvelwright import valuesdoc
 from carvelwright.cli.main import root
-from carvelwright.errors import ExitCode
+from carvelwright.errors import CarvelwrightError, ExitCode
 from carvelwright.project.validation import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from carvelwright.values import ValuesSchema
 
@@ -27,6 +31,7 @@ def pages(schema: ValuesSchema) -> dict[str, str]:
     return {
         "command-line.md": _NOTE + "\n# Command line\n\n" + "\n".join(_commands(root, "carvelwright")),
         "exit-codes.md": _NOTE + "\n# Exit codes\n\n" + _exit_codes(),
+        "library.md": _NOTE + "\n# Library\n\n" + _library(),
         "project-files.md": _NOTE + "\n# Files of a package project\n\n" + "\n".join(map(_project_file, _SCHEMAS)),
         "data-values.md": _NOTE + "\n" + valuesdoc.markdown(schema, "Data values"),
     }
@@ -51,6 +56,85 @@ def _commands(command: click.Command, name: str, parent: click.Context | None = 
 def _exit_codes() -> str:
     rows = [f"| {int(code)} | {code.meaning} |" for code in ExitCode]
     return "\n".join(["| code | meaning |", "| --- | --- |", *rows]) + "\n"
+
+
+def _library() -> str:
+    """Describe `carvelwright.__all__`: functions, then errors, then the other types."""
+    members = [getattr(carvelwright, name) for name in sorted(carvelwright.__all__, key=str.lower)]
+    classes = [member for member in members if inspect.isclass(member)]
+    errors = [one for one in classes if issubclass(one, CarvelwrightError)]
+    summary, _, rest = inspect.cleandoc(carvelwright.__doc__ or "").partition("\n\n")
+    before, example, after = _split_example(rest)
+    return "\n".join(
+        [
+            f"{summary}\n\n{before}\n\n```python\n{example}\n```\n\n{after}\n",
+            "## Functions\n",
+            *(_callable(one, one.__name__, "###") for one in members if inspect.isfunction(one)),
+            "## Errors\n\n| class | kind of | exit code |\n| --- | --- | --- |",
+            *(_error_row(one) for one in errors),
+            "",
+            *(f"### {one.__name__}\n\n{inspect.getdoc(one)}\n" for one in errors),
+            "## Types\n",
+            *(_type_of(one) for one in classes if one not in errors),
+        ]
+    )
+
+
+def _split_example(text: str) -> tuple[str, str, str]:
+    """Return what is before the example, the example, and what is after it."""
+    before, _, rest = text.partition("\n\n>>> ")
+    example, _, after = f">>> {rest}".partition("\n\n")
+    return before, example, after
+
+
+def _error_row(error: type[CarvelwrightError]) -> str:
+    kinds = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
+    return f"| `{error.__name__}` | {kinds} | {int(error.exit_code)} |"
+
+
+def _callable(function: Callable[..., Any], name: str, heading: str) -> str:
+    signature = inspect.signature(function)
+    # Annotations are text, which inspect would quote.
+    shown = [_parameter(each) for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    star = [each.kind for each in signature.parameters.values()].count(inspect.Parameter.KEYWORD_ONLY)
+    if star:
+        shown.insert(len(shown) - star, "*")
+    gives = str(signature.return_annotation)
+    if hasattr(function, "__wrapped__"):
+        gives = gives.replace("Iterator[", "contextlib.AbstractContextManager[")
+    call = f"{name}({', '.join(shown)}) -> {gives}"
+    return f"{heading} {name.rpartition('.')[2]}\n\n```python\n{call}\n```\n\n{inspect.getdoc(function)}\n"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{parameter.name}: {parameter.annotation}{default}"
+
+
+def _type_of(one: type) -> str:
+    parts = [f"### {one.__name__}\n\n{inspect.getdoc(one)}\n"]
+    if issubclass(one, Enum):
+        parts.append("\n".join(f"- `{member.name}`: `{member.value}`" for member in one) + "\n")
+    if dataclasses.is_dataclass(one):
+        rows = [_field(each) for each in dataclasses.fields(one)]
+        parts.append("\n".join(["| field | type | default |", "| --- | --- | --- |", *rows]) + "\n")
+    for name, member in vars(one).items():
+        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if name.startswith("_"):
+            continue
+        if isinstance(function, property):
+            kind = inspect.signature(function.fget).return_annotation if function.fget else "Any"
+            parts.append(f"#### {name}: {kind}\n\n{inspect.getdoc(function)}\n")
+        elif inspect.isfunction(function):
+            parts.append(_callable(function, f"{one.__name__}.{name}", "####"))
+    return "\n".join(parts)
+
+
+def _field(each: dataclasses.Field[Any]) -> str:
+    kind = str(each.type).replace("|", "\\|")
+    value = str(each.default) if isinstance(each.default, Enum) else repr(each.default)
+    default = "" if each.default is dataclasses.MISSING else f"`{value}`"
+    return f"| `{each.name}` | `{kind}` | {default} |"
 
 
 def _project_file(name: str) -> str:

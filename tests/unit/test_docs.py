@@ -36,8 +36,12 @@ def links(text: str) -> list[str]:
 
 
 def code(text: str) -> str:
-    """Return what a page shows as code, a piece to a line; output of programs counts, since it names commands too."""
-    fenced = [match["code"].replace("\\\n", " ") for match in _FENCE.finditer(text)]
+    """Return what a page shows as code, a piece to a line; output of programs counts, since it names commands too.
+
+    Python is left out: `import carvelwright` there is the library.
+    """
+    shown = [match["code"] for match in _FENCE.finditer(text) if match["language"] != "python"]
+    fenced = [each.replace("\\\n", " ") for each in shown]
     return "\n".join([*fenced, *_SPAN.findall(_FENCE.sub("", text))])
 
 

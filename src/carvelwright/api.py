@@ -1,0 +1,80 @@
+"""The library's three functions, as `carvelwright` exports them: open a workspace, check it, build it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carvelwright import process
+from carvelwright.project import paths
+from carvelwright.report import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from carvelwright.errors import Problem
+    from carvelwright.plan import BuildOptions
+    from carvelwright.project.config import Package
+    from carvelwright.report import Reporter
+    from carvelwright.uses.incremental import BuildResult
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWorkspace:
+    """A workspace, or a package by itself: where it is, the environment of the tools, who is told of the progress."""
+
+    root: Path
+    environment: Mapping[str, str] = field(repr=False)
+    reporter: Reporter = field(repr=False)
+
+    def packages(self) -> tuple[Package, ...]:
+        """Read the packages as the files are now. Raises ConfigError with every problem of every file."""
+        from carvelwright.project import config  # noqa: PLC0415 - a build without changes reads no project
+
+        return config.load_packages(self.root)
+
+
+def open_workspace(root: Path | str, environment: Mapping[str, str], reporter: Reporter | None = None) -> OpenWorkspace:
+    """Open the workspace, or the package, that a directory holds. Raises InputError where it holds none.
+
+    `environment` is what the tools run with, as a rule `os.environ`: they are looked for in its PATH, keep their caches
+    below its HOME, and read docker's credentials, proxies and SOURCE_DATE_EPOCH from it. It is copied. Without a
+    reporter nothing is shown; a StreamReporter writes a line for each step.
+    """
+    directory = Path(root)
+    paths.require_project(directory)
+    return OpenWorkspace(directory, process.with_home(environment), reporter or Recorder())
+
+
+def check(workspace: OpenWorkspace, packages: Sequence[str] = ()) -> list[Problem]:
+    """Return every problem of the packages, or of the named ones, warnings included.
+
+    Without an error among them the packages can be built. A name is the first segment of a refName, or the whole.
+    Raises UsageError for an unknown name, ToolMissingError and ToolError where the tools cannot be built or run.
+    """
+    from carvelwright.uses import check as checking  # noqa: PLC0415 - a build needs none of it
+
+    return checking.check(workspace.root, workspace.environment, workspace.reporter, packages)
+
+
+def build(
+    workspace: OpenWorkspace, options: BuildOptions | None = None, packages: Sequence[str] = (), *, wait: bool = False
+) -> BuildResult:
+    """Build the packages, or the named ones, into dist/ and a registry, redoing only what changed.
+
+    Without `to` in the options, the registry is the embedded one, which runs while the build does. Where another build
+    is running in the workspace, `wait` for its end; otherwise that is a FilesystemError. Raises ConfigError with the
+    problems that `check` finds, RegistryError, ReleasedError, and the other classes of CarvelwrightError.
+    """
+    from carvelwright.plan import BuildOptions  # noqa: PLC0415 - `check` needs none of it
+    from carvelwright.uses import incremental  # noqa: PLC0415
+
+    return incremental.build(
+        workspace.root,
+        options or BuildOptions(),
+        workspace.environment,
+        workspace.reporter,
+        names=packages,
+        wait=wait,
+    )
