@@ -288,11 +288,11 @@ class ProgramError(CarvelwrightError):
 
 
 class ToolFailedError(ProgramError, ToolError):
-    """A tool ended with a code other than 0, or was stopped."""
+    """A tool ended with a code other than 0, or was stopped: a ProgramError, with `argv`, `code` and `stderr`."""
 
 
 class DiskFullError(ProgramError, FilesystemError):
-    """A tool found no space to write, or wrote a file that is larger than it may be."""
+    """A tool found no space to write, or wrote a file that is larger than it may be: a ProgramError, too."""
 
 
 def program_error(

@@ -31,7 +31,11 @@ _LAST_SECOND = 253_402_300_799
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What the command line asks for; None and () stand for what the project says."""
+    """What a build is asked for; None and () stand for what the project says.
+
+    `release` is a version that the package has a release file for, `platforms` are some of the package's, `to` is the
+    registry to push to instead of the embedded one, `registry_timeout` the limit of each exchange in seconds.
+    """
 
     release: str | None = None
     platforms: tuple[Platform, ...] = ()

@@ -60,7 +60,7 @@ def printable(text: str) -> str:
 
 
 class Reporter(Protocol):
-    """What is told about the progress of a command."""
+    """Receives the progress of a command."""
 
     def step(self, name: str) -> contextlib.AbstractContextManager[Step]:
         """Report that a step starts, and when the block ends that it ended; safe from several threads."""
@@ -74,7 +74,7 @@ class Reporter(Protocol):
 
 
 class Recorder:
-    """Keeps the records of the steps and shows nothing; what shows them is derived from it."""
+    """Keeps the records of the steps and shows nothing; reporters that show them are derived from it."""
 
     def __init__(self) -> None:
         self._records: list[StepRecord] = []

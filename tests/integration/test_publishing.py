@@ -11,7 +11,7 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog import Catalog
-from carvelwright.errors import CarvelwrightError, ExitCode, ReleasedError
+from carvelwright.errors import CarvelwrightError, ExitCode, RegistryError, ReleasedError
 from carvelwright.plan import BuildOptions, WorkspacePlan, make_plan
 from carvelwright.project.config import load_package
 from carvelwright.reference import Reference, Repository
@@ -125,10 +125,13 @@ def test_a_registry_that_does_not_answer_names_the_step(
             lambda: airgap.archive(plan, nowhere, target, "archive", tools=toolset, reporter=log.reporter),
         ),
     ):
-        with pytest.raises(CarvelwrightError) as caught:
+        with pytest.raises(RegistryError) as caught:
             act()
         assert caught.value.step == step
         assert caught.value.exit_code is ExitCode.REGISTRY
+        assert caught.value.registry == "127.0.0.1:1"
+        tag = ":latest" if step.startswith("read") else ""
+        assert caught.value.reference == f"127.0.0.1:1/p/package-repository{tag}"
 
 
 def test_a_release_with_other_content_is_refused_with_what_differs(hello: PackageProject) -> None:

@@ -102,7 +102,7 @@ class Package:
         return tuple(image for image in self.images if isinstance(image, LockedImage))
 
     def release(self, version: str | None) -> Release:
-        """Return the release of that version, or the newest; CarvelwrightError names the versions there are."""
+        """Return the release of that version, or the newest; InputError names the versions there are."""
         if version is None:
             return self.releases[-1]
         for release in self.releases:
