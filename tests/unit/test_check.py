@@ -89,6 +89,14 @@ def test_what_is_wrong_with_the_pins_of_tools_is_a_problem_of_the_project(hello:
     assert problems(hello) == ["pins/go.mod:3: a line that Go does not read"]
 
 
+def test_pins_without_go_sum_are_a_problem_of_the_project(hello: PackageProject) -> None:
+    (hello.root / "pins").mkdir()
+    lines = ["module example.com/pins", "", "tool carvel.dev/ytt/cmd/ytt", "", "require carvel.dev/ytt v0.55.2", ""]
+    (hello.root / "pins/go.mod").write_text("\n".join(lines))
+    hello.replace(BUILD, "tools: []", "tools: [pins]")
+    assert problems(hello) == ["pins/go.mod: go.sum is missing or no file beside it"]
+
+
 # The values schema
 
 

@@ -143,7 +143,9 @@ class Search:
             built = [spec for spec in (*SPECS, *_seldom()) if f"{spec.module}/{spec.package}" in go_mod.tools]
             specs = [spec for spec in built if spec.name not in found]
             # What is built together stands together.
-            for group in ([spec for spec in specs if spec in SPECS], *([spec] for spec in specs if spec in _seldom())):
+            groups = [[spec for spec in specs if spec in SPECS], *([spec] for spec in specs if spec in _seldom())]
+            for group in filter(None, groups):
+                _require_sums(path)
                 builds = parent / self._key(path, group)
                 found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
         return found
@@ -155,6 +157,18 @@ class Search:
         # The user's cache may be shared by machines of several architectures.
         machine = (sys.platform, os.uname().machine)
         return f"{module.name}-{content_key(pins, self.go_version, what, machine, recipe.of('tools'))}"
+
+
+def _require_sums(module: Path) -> None:
+    """Refuse a module whose go.sum is missing: without it nothing says what the tools are built from."""
+    if not (module / "go.sum").is_file():
+        problem = Problem(
+            "go.sum is missing or no file beside it",
+            Location(module / "go.mod"),
+            expected="the digests of what go.mod requires",
+            hint=f"run `go mod tidy` in {module}, and commit go.sum",
+        )
+        raise ConfigError([problem], what=str(module / "go.mod"))
 
 
 def _user_cache(environment: Mapping[str, str]) -> Path | None:
