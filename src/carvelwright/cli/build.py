@@ -41,7 +41,8 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 @options.option(
     "--to",
     type=options.Parsed("REGISTRY/PATH", Repository.parse),
-    help="Push to this registry, with docker's credentials.  [default: the embedded registry of package/build.yaml]",
+    help="Push to this registry, with docker's credentials.  [default: the embedded registry, at `registry` of "
+    "carvelwright.yaml or package/build.yaml]",
 )
 @options.registry_timeout
 @options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")

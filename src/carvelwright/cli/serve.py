@@ -35,7 +35,8 @@ def _refuse(value: str) -> NoReturn:
     "--address",
     metavar="HOST:PORT",
     callback=_host_and_port,
-    help="Address to listen on.  [default: `registry` of package/build.yaml, which all references in dist/ name]",
+    help="Address to listen on.  [default: `registry` of carvelwright.yaml or package/build.yaml, which all references "
+    "in dist/ name]",
 )
 @click.pass_obj
 def command(context: Context, address: str | None) -> None:

@@ -26,7 +26,7 @@ _START_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
 _TAKEN_HINT = (
     "stop the program that listens there (another build, or `carvelwright serve`), set another `registry` in "
-    "package/build.yaml, or push to a registry with --to REGISTRY/PATH"
+    "carvelwright.yaml or package/build.yaml, or push to a registry with --to REGISTRY/PATH"
 )
 _ADDRESS_HINT = "use an address of this machine and a port that you may open: HOST:PORT such as 127.0.0.1:5055"
 
@@ -140,7 +140,8 @@ def serve(tool: Tool, address: str, storage: Path, *, step: str) -> Iterator[Non
                     f"step {step}: the embedded registry did not start on {address}",
                     registry=address,
                     details=log.read_text(errors="replace").strip(),
-                    hint="use another address: `registry` in package/build.yaml, or --to REGISTRY/PATH",
+                    hint="use another address: `registry` in carvelwright.yaml or package/build.yaml, or "
+                    "--to REGISTRY/PATH",
                     step=step,
                 )
             time.sleep(_LOOK_SECONDS)

@@ -357,8 +357,8 @@ def _remedies(search: Search, names: Sequence[str]) -> Iterator[str]:
     others = [name for name in names if name != "go"]
     if others and search.modules == ():
         yield (
-            f"put {', '.join(others)} on PATH, or delete `tools: []` from package/build.yaml so that carvelwright "
-            "builds the versions that it pins"
+            f"put {', '.join(others)} on PATH, or delete `tools: []` from carvelwright.yaml or package/build.yaml so "
+            "that carvelwright builds the versions that it pins"
         )
     elif others:
         where = "" if search.root == Path() else f"-C {shlex.quote(str(search.root))} "
