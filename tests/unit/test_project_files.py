@@ -337,3 +337,15 @@ def test_a_file_that_cannot_be_read_is_a_fault_of_the_file_system(hello: Package
     with pytest.raises(CarvelwrightError, match="cannot read") as caught:
         load_package(hello.root)
     assert caught.value.exit_code is ExitCode.FILESYSTEM
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_sources_that_no_compiler_can_read_are_told_by_every_command(hello: PackageProject, kind: str) -> None:
+    path = hello.root / "payload/more.go"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("nowhere")
+    with pytest.raises(ConfigError) as caught:
+        load_package(hello.root)
+    (problem,) = caught.value.problems
+    assert problem.location
+    assert problem.location.file == path
+    assert problem.message == "a special file, or a link that leads nowhere"

@@ -166,6 +166,7 @@ def _load_package(root: Path, shared: Workspace | None, *, validate: bool) -> Pa
     if build is not None and not found:
         found += [
             *_missing_modules(root, build, releases),
+            *_special_sources(root, build.data, releases),
             *clashes.problems(build, root / BUNDLE_CONFIG, root / VALUES_SCHEMA),
         ]
         found += _misplaced(build) if shared else []
@@ -270,6 +271,18 @@ def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Rel
         build.problem(pointer, "no Go module there", found=path, expected="a directory that holds go.mod")
         for pointer, path in missing
         if not any((root / path).is_relative_to(directory) for directory in fetched)
+    ]
+
+
+def _special_sources(root: Path, build: Mapping[str, Any], releases: Iterable[Release]) -> list[Problem]:
+    """Find what no compiler can read among the sources of the newest release: pipes, links that lead nowhere."""
+    newest = max(releases, key=lambda release: release.version)
+    modules = [module["directory"] for image in build.get("images", []) for module in image.get("modules", [])]
+    return [
+        Problem("a special file, or a link that leads nowhere", Location(path), expected="a file that Go can read")
+        for name in dict.fromkeys(modules)
+        for path in paths.source_files(root / newest.fill(name))
+        if not path.is_file()
     ]
 
 

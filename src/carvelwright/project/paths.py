@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import files
@@ -9,8 +11,7 @@ from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from carvelwright.report import Reporter
 
@@ -81,3 +82,16 @@ def note_left_out(root: Path, reporter: Reporter) -> None:
     """Report what lies in bundle/config and does not become part of the bundle."""
     if found := files.left_out(root / BUNDLE_CONFIG, files.is_no_content):
         reporter.note(f"left out of the bundle: {', '.join(str(path.relative_to(root)) for path in found)}")
+
+
+def source_files(module: Path) -> Iterator[Path]:
+    """Yield what a Go build of a module reads, sorted: no tests, no test data, no modules nested within, no junk."""
+    for parent, directories, names in os.walk(module):
+        directories[:] = sorted(
+            name
+            for name in directories
+            if name != "testdata" and not files.is_junk(name) and not (Path(parent) / name / "go.mod").exists()
+        )
+        yield from (
+            Path(parent) / name for name in sorted(names) if not name.endswith("_test.go") and not files.is_junk(name)
+        )

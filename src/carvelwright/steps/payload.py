@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
+from carvelwright.project import paths
 from carvelwright.store import Store, content_key
 from carvelwright.tools import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from carvelwright.platform import Platform
     from carvelwright.project.config import Package, Release
@@ -57,7 +57,7 @@ def compile_module(
     """Compile a module's binaries for a platform, or reuse them where sources, compiler and flags are the same."""
     directory = project.root / release.fill(module.directory)
     variables = {name: release.fill(value) for name, value in module.variables.items()}
-    sources = files.tree_digest(directory, source_files(directory))
+    sources = files.tree_digest(directory, paths.source_files(directory))
     key = content_key(sources, project.workspace.go, str(platform), variables, module.binaries, recipe.of("payload"))
 
     name = f"compile {', '.join(module.binaries)} for {platform}"
@@ -82,16 +82,3 @@ def _junk_files(module: Path) -> Iterator[Path]:
             yield from (inner for inner in sorted(path.rglob("*")) if not inner.is_dir())
         else:
             yield path
-
-
-def source_files(module: Path) -> Iterator[Path]:
-    """Yield what a Go build of a module reads, sorted: no tests, no test data, no modules nested within, no junk."""
-    for parent, directories, names in os.walk(module):
-        directories[:] = sorted(
-            name
-            for name in directories
-            if name != "testdata" and not files.is_junk(name) and not (Path(parent) / name / "go.mod").exists()
-        )
-        yield from (
-            Path(parent) / name for name in sorted(names) if not name.endswith("_test.go") and not files.is_junk(name)
-        )

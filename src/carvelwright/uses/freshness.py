@@ -12,7 +12,7 @@ from carvelwright.errors import CarvelwrightError
 from carvelwright.plan import LATEST
 from carvelwright.project import loads, paths
 from carvelwright.record import BuildState, ReleaseRecord
-from carvelwright.steps import dist, payload
+from carvelwright.steps import dist
 from carvelwright.store import content_key
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def key(root: Path, state: BuildState, asked: Asked) -> str:
 
 def project_key(root: Path, state: BuildState) -> str:
     """Name all of the packages but their manifests: package/, Go modules, values schema and what it loads, vendored."""
-    modules = [files.tree_digest(root / name, payload.source_files(root / name)) for name in state.modules]
+    modules = [files.tree_digest(root / name, paths.source_files(root / name)) for name in state.modules]
     names = [f"{package}/package" for package in state.packages]
     names += [paths.WORKSPACE_FILE] if (root / paths.WORKSPACE_FILE).is_file() else []
     # Also what lies in bundle/config: whether it is what was vendored is checked with the project.
