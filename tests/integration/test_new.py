@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.helpers.builds import record_of, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def test_what_is_written_is_checked_and_built_as_it_is(desk: PackageProject, kin
     assert [image["name"] for image in package["images"]] == (["my-greeter"] if kind is Kind.GO else [])
     values = desk.root / "values.yaml"
     values.write_text("namespace: elsewhere\n")
-    assert "namespace: elsewhere" in project.run("render", "-f", str(values)).ok().out
+    rendered = yamldoc.load_all_text(project.run("render", "-f", str(values)).ok().out, Path("rendered"))
+    assert [document["metadata"] for document in rendered if document] == [
+        {"name": "my-greeter", "namespace": "elsewhere"}
+    ]
     assert "@" not in "".join(path.read_text() for path in project.root.glob("package/*.yaml"))
 
 

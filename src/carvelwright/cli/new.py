@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     type=click.Choice([str(kind) for kind in new.Kind]),
     default=str(new.Kind.YAML),
     show_default=True,
-    help="What it is made of: yaml, manifests; go, an image from a Go module of its own as well.",
+    help="What it is made of: yaml: manifests; go: an image from a Go module of its own as well; helm: a chart.",
 )
 @options.option(
     "--directory",

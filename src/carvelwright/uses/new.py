@@ -31,6 +31,7 @@ class Kind(StrEnum):
 
     YAML = "yaml"
     GO = "go"
+    HELM = "helm"
 
 
 @dataclass(frozen=True, slots=True)
