@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carvelwright import yamldoc
-from carvelwright.errors import ConfigError
+from carvelwright.errors import ConfigError, Location, Problem
 from carvelwright.platform import Platform
 from carvelwright.project.config import load_package
 from carvelwright.project.images import (
     LOCK_FILE,
     DeclaredImage,
+    GoImage,
+    GoModule,
     LockedImage,
     declared_image,
+    go_image,
     lock_text,
     locked_images,
 )
@@ -95,16 +98,99 @@ def test_a_lock_reads_back_and_is_sorted() -> None:
     assert lock_text(locked_images(document)[0]) == text
 
 
+def test_the_lock_files_whole_text() -> None:
+    images = [
+        LockedImage("nginx:2", Reference.parse(f"{HUB}/library/nginx@{TWO}"), "2", ("linux/amd64", "linux/arm/v7")),
+        LockedImage(f"nginx@{ONE}", Reference.parse(f"{HUB}/library/nginx@{ONE}"), None, ("linux/amd64",)),
+        LockedImage("a:1", Reference.parse(f"{HUB}/library/a@{ONE}"), "1", ()),
+    ]
+    text = f"""\
+# Made by `carvelwright images update`. Commit it: builds take the images' digests from here.
+---
+schemaVersion: 1
+kind: LockedImages
+images:
+- name: a:1
+  image: {HUB}/library/a@{ONE}
+  tag: '1'
+  platforms: []
+- name: nginx:2
+  image: {HUB}/library/nginx@{TWO}
+  tag: '2'
+  platforms:
+  - linux/amd64
+  - linux/arm/v7
+- name: nginx@{ONE}
+  image: {HUB}/library/nginx@{ONE}
+  platforms:
+  - linux/amd64
+"""
+    assert lock_text(images) == text
+    assert locked_images(yamldoc.parse(text, Path("lock"))) == (sorted(images, key=lambda image: image.name), [])
+
+
+NGINX = f"{HUB}/library/nginx"
+GOOD = {"name": "good:1", "image": f"{HUB}/library/good@{ONE}", "tag": "1"}
+BY_DIGEST_ALONE = "not a reference by digest alone"
+# What is wrong with an entry: the entry, the place and the value that are told, the message.
+FAULTS: dict[str, tuple[dict[str, Any], tuple[int, int], str, str]] = {
+    "no image": (
+        entry(name="Nginx"),
+        (10, 9),
+        "Nginx",
+        "not an image: 'Nginx' (expected NAME[:TAG][@sha256:DIGEST], lower-case)",
+    ),
+    "no reference": (
+        entry(image="nginx"),
+        (11, 10),
+        "nginx",
+        "not an image reference: 'nginx' (expected REGISTRY/PATH[:TAG][@sha256:DIGEST])",
+    ),
+    "no digest": (entry(image=NGINX), (11, 10), NGINX, BY_DIGEST_ALONE),
+    "a tag and a digest": (
+        entry(image=f"{NGINX}:1.27@{ONE}"),
+        (11, 10),
+        f"{NGINX}:1.27@{ONE}",
+        BY_DIGEST_ALONE,
+    ),
+    "another repository": (
+        entry(image=f"{NGINX}s@{ONE}"),
+        (11, 10),
+        f"{NGINX}s@{ONE}",
+        f"not in the repository of nginx:1.27: {NGINX}",
+    ),
+    "another digest": (
+        entry(name=f"nginx@{TWO}", tag=None),
+        (11, 10),
+        f"{NGINX}@{ONE}",
+        f"another digest than that of nginx@{TWO}",
+    ),
+    "another tag": (entry(tag="1.28"), (12, 8), "1.28", "not the tag of nginx:1.27: 1.27"),
+    "no tag": (entry(tag=None), (10, 3), "no tag", "not the tag of nginx:1.27: 1.27"),
+    "a tag beside a digest": (
+        entry(name=f"nginx@{ONE}"),
+        (12, 8),
+        "1.27",
+        f"not the tag of nginx@{ONE}: none, it has a digest",
+    ),
+    "twice": (entry(**GOOD), (10, 9), "good:1", "the same image twice"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "place", "value", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_the_lock_is_told_whole_and_the_rest_is_read(
+    wrong: dict[str, Any], place: tuple[int, int], value: str, message: str
+) -> None:
+    text = lock(entry(**GOOD), wrong, entry(name="nginx:2", tag="2"))
+    read, found = locked_images(yamldoc.parse(text, Path("lock")))
+    assert [image.name for image in read] == ["good:1", "nginx:2"]
+    hint = f"restore the file, or remove the entry and run `carvelwright images update {wrong['name']}`"
+    excerpt = text.splitlines()[place[0] - 1].strip()
+    assert found == [Problem(message, Location(Path("lock"), *place), value, None, hint, excerpt)]
+
+
 WRONG = {
     "another repository": (lock(entry(image=f"{HUB}/library/other@{ONE}")), "not in the repository of nginx:1.27"),
-    "another tag": (lock(entry(tag="1.28")), "not the tag of nginx:1.27: 1.27"),
-    "no tag": (lock(entry(tag=None)), "not the tag of nginx:1.27"),
-    "a tag beside a digest": (lock(entry(name=f"nginx@{ONE}")), "not the tag of nginx@sha256:1111"),
-    "another digest": (lock(entry(name=f"nginx@{TWO}", tag=None)), "another digest than that of nginx@sha256:2222"),
-    "twice": (lock(entry(), entry()), "the same image twice"),
-    "no image": (lock(entry(name="Nginx")), "not an image: 'Nginx'"),
-    "no reference": (lock(entry(image=f"nginx@{ONE}")), "not an image reference"),
-    "a tag in the reference": (lock(entry(image=f"{HUB}/library/nginx:1@{ONE}")), "not a reference by digest alone"),
     "no digest": (lock(entry(image=f"{HUB}/library/nginx")), "wrong value of images[0].image"),
     "an unknown key": (lock(entry(size=1)), "unknown key 'size' in images[0]"),
     "no platforms": (lock(entry(platforms=None)), "missing key 'platforms' in images[0]"),
@@ -192,4 +278,24 @@ def test_an_image_that_build_yaml_names_has_its_own_platforms_or_the_packages() 
     assert declared_image({"image": "a.example.com/b:1"}) == DeclaredImage("a.example.com/b:1", None)
     assert declared_image({"image": "a", "platforms": list(platforms)}) == DeclaredImage(
         "a", tuple(map(Platform.parse, platforms))
+    )
+
+
+def test_every_field_of_an_image_that_is_built() -> None:
+    least = {"name": "web", "title": "Web", "description": "It serves.", "licenses": "MIT", "modules": []}
+    assert go_image(least) == GoImage("web", "Web", "It serves.", "MIT", None, (), ())
+    module = {"directory": "payload", "binaries": {"/web": "./cmd/web"}}
+    more = {"variables": {"main.version": "{version}"}, "links": {"/bin/web": "/web"}}
+    whole = least | {"source": "https://example.com/web", "entrypoint": ["/web", "run"]}
+    assert go_image(whole | {"modules": [module, module | more]}) == GoImage(
+        "web",
+        "Web",
+        "It serves.",
+        "MIT",
+        "https://example.com/web",
+        ("/web", "run"),
+        (
+            GoModule("payload", {}, module["binaries"], {}),
+            GoModule("payload", more["variables"], module["binaries"], more["links"]),
+        ),
     )

@@ -110,13 +110,13 @@ def locked_images(lock: Document) -> tuple[list[LockedImage], list[Problem]]:
     """Read a lock file that has passed its JSON Schema: the images, and what else is wrong in it."""
     images: dict[str, LockedImage] = {}
     found: list[Problem] = []
-    hint = "restore the file, or remove the entry and run `carvelwright images update {{name}}`"
     for index, entry in enumerate(lock.data["images"]):
         name = entry["name"]
         key, message = _fault(entry) or (("name", "the same image twice") if name in images else (None, ""))
         if key is not None:
             at: list[str | int] = ["images", index, key]
-            found.append(lock.problem(at, message, found=str(entry.get(key)), hint=hint.format(name=name)))
+            hint = f"restore the file, or remove the entry and run `carvelwright images update {name}`"
+            found.append(lock.problem(at, message, found=entry.get(key, f"no {key}"), hint=hint))
             continue
         images[name] = LockedImage(name, Reference.parse(entry["image"]), entry.get("tag"), tuple(entry["platforms"]))
     return list(images.values()), found
