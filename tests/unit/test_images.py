@@ -284,7 +284,7 @@ def test_an_image_that_build_yaml_names_has_its_own_platforms_or_the_packages() 
 def test_every_field_of_an_image_that_is_built() -> None:
     least = {"name": "web", "title": "Web", "description": "It serves.", "licenses": "MIT", "modules": []}
     assert go_image(least) == GoImage("web", "Web", "It serves.", "MIT", None, (), ())
-    module = {"directory": "payload", "binaries": {"/web": "./cmd/web"}}
+    module: dict[str, Any] = {"directory": "payload", "binaries": {"/web": "./cmd/web"}}
     more = {"variables": {"main.version": "{version}"}, "links": {"/bin/web": "/web"}}
     whole = least | {"source": "https://example.com/web", "entrypoint": ["/web", "run"]}
     assert go_image(whole | {"modules": [module, module | more]}) == GoImage(
