@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import resource
+import signal
 import stat
 import tempfile
+import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,6 +20,9 @@ from hypothesis import strategies as st
 
 from carvelwright import files
 from carvelwright.errors import CarvelwrightError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def names(directory: Path) -> list[str]:
@@ -61,6 +69,28 @@ def test_a_write_that_fails_names_file_and_remedy_and_keeps_the_old_content(tmp_
     assert names(tmp_path) == ["file"]
 
 
+def test_a_plain_write_that_fails_names_file_and_remedy(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(CarvelwrightError) as caught:
+            files.write_file(tmp_path / "file", b"x" * 101)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert caught.value.lines() == [
+        f"cannot write {tmp_path}/file: File too large",
+        "    hint: raise the file size limit (ulimit -f), then run the same command again",
+    ]
+
+
+def test_a_copy_is_for_everybody_to_read_and_for_nobody_to_run(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "source", "content", mode=0o700)
+    files.copy_file(tmp_path / "source", tmp_path / "a/target")
+    assert (tmp_path / "a/target").read_text() == "content"
+    assert stat.S_IMODE((tmp_path / "a/target").stat().st_mode) == 0o644
+
+
 def test_a_copy_that_fails_names_both_files(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"x" * 5000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -104,6 +134,72 @@ def test_an_os_error_within_a_new_directory_names_it(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
 
+@pytest.mark.parametrize("link", [True, False])
+def test_a_directory_never_takes_the_place_of_a_file_or_a_link(tmp_path: Path, link: bool) -> None:
+    final = tmp_path / "d"
+    if link:
+        (tmp_path / "elsewhere").mkdir()
+        final.symlink_to(tmp_path / "elsewhere")
+    else:
+        final.write_text("old")
+    before = names(tmp_path)
+    with (
+        pytest.raises(
+            CarvelwrightError, match=rf"^cannot replace {tmp_path}/\.d\.new\.\w+: Not a directory$"
+        ) as caught,
+        files.new_directory(final, replace=False),
+    ):
+        pass
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert names(tmp_path) == before
+    assert final.is_symlink() if link else final.read_text() == "old"
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def test_what_a_living_run_makes_stays_and_no_file_is_left_open(tmp_path: Path) -> None:
+    with files.temporary_directory(tmp_path, ".d.new.") as held:
+        before = open_files()
+        files.remove_leftovers(tmp_path, "d")
+        assert held.is_dir()
+        assert open_files() == before
+
+
+def test_where_no_lock_can_be_had_a_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = open_files()
+    with pytest.raises(CarvelwrightError, match=r"^cannot write: No locks available$") as caught:
+        files.write_atomic(tmp_path / "file", "content")
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert open_files() == before
+
+
+@pytest.fixture
+def no_wait() -> Iterator[None]:
+    """Fail instead of waiting for ever."""
+
+    def fail(_signal: int, _frame: object) -> None:
+        pytest.fail("waits for ever")
+
+    former = signal.signal(signal.SIGALRM, fail)
+    left = signal.alarm(20)
+    yield
+    signal.alarm(left)
+    signal.signal(signal.SIGALRM, former)
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_pipe_among_the_leftovers_goes_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".d.new.a")
+    files.remove_leftovers(tmp_path, "d")
+    assert names(tmp_path) == []
+
+
 def test_leftovers_of_a_killed_run_go_and_nothing_else_does(tmp_path: Path) -> None:
     for name in (".d.new.x", ".d.former.y", ".d.mine", ".e.new.x", "d"):
         (tmp_path / name / "sub").mkdir(parents=True)
@@ -120,6 +216,41 @@ def test_a_tree_with_read_only_parts_goes(tmp_path: Path) -> None:
     files.remove_tree(tmp_path / "tree")
     files.remove_tree(tmp_path / "tree")
     assert names(tmp_path) == []
+
+
+@contextlib.contextmanager
+def no_root(directory: Path) -> Iterator[None]:
+    """Go on in a directory of one's own, without root's right to read and change whatever its mode is."""
+    with contextlib.chdir(directory):
+        if os.geteuid():
+            yield
+            return
+        os.chown(directory, 65534, -1)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+
+def test_a_tree_goes_whose_parts_nobody_may_read(tmp_path: Path) -> None:
+    with no_root(tmp_path):
+        for name in ("tree/a/deeper", "tree/b/deeper"):
+            Path(name).mkdir(parents=True)
+            Path(name, "file").touch()
+        for name in ("tree/a/deeper", "tree/b/deeper", "tree/a", "tree/b", "tree"):
+            Path(name).chmod(0)
+        files.remove_tree(Path("tree"))
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_removed_stays_without_an_error(tmp_path: Path) -> None:
+    with no_root(tmp_path):
+        Path("fixed/tree/sub").mkdir(parents=True)
+        Path("fixed").chmod(0o500)
+        files.remove_tree(Path("fixed/tree"))
+    (tmp_path / "fixed").chmod(0o700)
+    assert list((tmp_path / "fixed").rglob("*")) == [tmp_path / "fixed/tree"]
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -168,8 +299,22 @@ def test_links_and_special_files_are_refused(tmp_path: Path, kind: str) -> None:
         odd.symlink_to(tmp_path if kind == "link" else tmp_path / "none")
     with pytest.raises(CarvelwrightError, match="symbolic link or a special file") as caught:
         list(files.walk_files(tmp_path / "tree"))
-    assert str(odd) in caught.value.message
+    assert caught.value.lines() == [
+        f"{odd} is a symbolic link or a special file",
+        "    hint: replace it with a regular file: links, pipes, sockets and devices are not read",
+    ]
     assert caught.value.exit_code is ExitCode.CONFIG
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).touch()
+    with pytest.raises(CarvelwrightError) as caught:
+        list(files.walk_files(tmp_path))
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert caught.value.lines() == [
+        f"'caf\\udce9' in {tmp_path}: the file's name is not UTF-8",
+        "    hint: rename the file: names must be valid UTF-8, so that they are the same on every system",
+    ]
 
 
 trees = st.dictionaries(st.sampled_from(["a", "b", "a b", "c/d", "c/e", "ab/c"]), st.binary(max_size=4), max_size=4)
@@ -221,6 +366,19 @@ def test_what_is_no_plain_file_or_too_large_is_reported_with_what_to_do(tmp_path
         f"cannot read {tmp_path}/file: it is larger than 4 bytes",
         "    hint: make it smaller",
     ]
+
+
+def test_no_more_is_read_of_a_large_file_than_shows_that_it_is_too_large(tmp_path: Path) -> None:
+    size = 32 * 1024 * 1024
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CarvelwrightError, match=r"it is larger than 4 bytes$"):
+            files.read_bytes(tmp_path / "file", 4)
+        assert tracemalloc.get_traced_memory()[1] < size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_directory_is_reported_as_one(tmp_path: Path) -> None:
@@ -289,6 +447,19 @@ def test_a_digest_of_chosen_files_counts_these_alone(tmp_path: Path) -> None:
     chosen = files.tree_digest(tmp_path / "both", [tmp_path / "both/a"])
     assert chosen == files.tree_digest(tmp_path / "one")
     assert chosen != files.tree_digest(tmp_path / "both")
+    with pytest.raises(CarvelwrightError) as caught:
+        files.tree_digest(tmp_path / "both", [tmp_path / "both/c"])
+    assert caught.value.exit_code is ExitCode.FILESYSTEM
+    assert caught.value.lines() == [
+        f"cannot read {tmp_path}/both/c: No such file or directory",
+        "    hint: check the path",
+    ]
+
+
+def test_a_digest_of_a_tree_is_the_same_for_ever(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "a/b.txt", "one\n")
+    files.write_atomic(tmp_path / "é", "two\n")
+    assert files.tree_digest(tmp_path) == "3d83e75b57bba9b708aefc7fa6861e2f4ad9aa390b08b9c83f1a8d9aa900d5e2"
 
 
 def test_a_link_among_the_leftovers_stays_and_the_others_go(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_a_go_package_that_is_not_there_is_named(hello: PackageProject, package:
     assert (problem.found, problem.expected) == (package, "a directory with Go files in payload")
 
 
+def test_a_module_directory_without_a_go_file_is_no_package(hello: PackageProject) -> None:
+    (hello.root / "payload/main.go").unlink()
+    (problem,) = problems(hello)
+    assert problem.message == "binary hello of image hello has no Go package in its directory"
+    assert (problem.found, problem.expected) == (".", "a directory with Go files in payload")
+    assert str(problem.location) == f"{hello.root / BUILD}:18:18"
+
+
 def test_a_go_package_in_a_directory_or_of_another_module(hello: PackageProject) -> None:
     (hello.root / "payload/cmd").mkdir()
     (hello.root / "payload/main.go").rename(hello.root / "payload/cmd/main.go")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carvelwright import yamldoc
-from carvelwright.errors import errors_among
+from carvelwright.errors import Severity, errors_among
 from carvelwright.report import StreamReporter
 from carvelwright.rules.manifests import document_problems, manifests
 from carvelwright.session import open_session
@@ -370,6 +370,55 @@ def test_what_ytt_refuses_is_a_problem_of_the_bundle(hello: PackageProject, tool
     assert problem.message == "step render: ytt refused the templates or the data values"
     assert problem.location
     assert str(problem.location).startswith(str(hello.root / "bundle/config"))
+
+
+def no_namespace(project: PackageProject) -> list[str]:
+    return [
+        f"{project.root}/bundle/config/base/deployment.yaml:5: Deployment hello: not a namespace",
+        '    found: "a.b"',
+        "    expected: lower-case letters, digits and -, 63 characters at most (a DNS label)",
+    ]
+
+
+def test_what_is_wrong_in_the_template_of_the_package_hides_nothing(hello: PackageProject, toolset: Toolchain) -> None:
+    hello.replace("package/package.yaml.j2", "{{ upstream }}", "{{ nothing }}")
+    hello.replace("bundle/config/base/deployment.yaml", "namespace: default", "namespace: a.b")
+    (problem,) = rendered_problems(hello, toolset)
+    assert problem.severity is Severity.ERROR
+    assert problem.lines() == no_namespace(hello)
+
+
+def test_what_is_wrong_only_without_values_that_users_have_to_give_is_a_warning(
+    hello: PackageProject, toolset: Toolchain
+) -> None:
+    hello.replace("values-schema.yaml", "greeting: hello", 'greeting: ""')
+    hello.replace("bundle/config/base/deployment.yaml", "namespace: default", "namespace: a.b")
+    (problem,) = rendered_problems(hello, toolset)
+    assert problem.severity is Severity.WARNING
+    assert problem.lines() == no_namespace(hello)
+
+
+DEEP = f"""\
+#@ def deep():
+#@   value = "end"
+#@   for _ in range(100):
+#@     value = {{"a": value}}
+#@   end
+#@   return value
+#@ end
+{CONFIG_MAP}data: #@ deep()
+"""
+
+
+def test_what_ytt_writes_beyond_the_bounds_is_a_problem_of_the_bundle(
+    hello: PackageProject, toolset: Toolchain
+) -> None:
+    (hello.root / "bundle/config/base/deep.yaml").write_text(DEEP)
+    (problem,) = rendered_problems(hello, toolset)
+    assert problem.lines() == [
+        f"{hello.root}/bundle/config:104:199: nested too deeply",
+        "    expected: at most 100 levels",
+    ]
 
 
 def test_every_problem_comes_at_once() -> None:
