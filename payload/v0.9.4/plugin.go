@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -219,6 +220,7 @@ func apiOf(kubeconfig string) (clients, string, error) {
 		namespace = metav1.NamespaceSystem
 	}
 	tune(server)
+	server.Wrap(func(next http.RoundTripper) http.RoundTripper { return renewing{next, kubeconfig} })
 	core, coreErr := kubernetes.NewForConfig(server)
 	whereabouts, whereaboutsErr := wbclient.NewForConfig(server)
 	return clients{core: core, whereabouts: whereabouts}, namespace, errors.Join(coreErr, whereaboutsErr)
