@@ -199,10 +199,14 @@ func open(call *skel.CmdArgs) (*attachment, string, error) {
 	return &attachment{config: *ipam, namespace: namespace, container: call.ContainerID, ifName: call.IfName, api: api}, cniVersion, nil
 }
 
+func loaderOf(kubeconfig string) clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, &clientcmd.ConfigOverrides{})
+}
+
 // apiOf returns the ways to the API server of a kubeconfig, and the namespace of its context.
 func apiOf(kubeconfig string) (clients, string, error) {
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, &clientcmd.ConfigOverrides{})
+	loader := loaderOf(kubeconfig)
 	raw, err := loader.RawConfig()
 	if err != nil {
 		return clients{}, "", err

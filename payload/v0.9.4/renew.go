@@ -3,10 +3,6 @@ package main
 import (
 	"io"
 	"net/http"
-	"os"
-	"strings"
-
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // drainLimit is how much of an answer is read for its connection to be used again.
@@ -57,21 +53,9 @@ func (r renewing) again(request *http.Request) *http.Request {
 
 // tokenOf returns the token that a kubeconfig has now, or nothing.
 func tokenOf(kubeconfig string) string {
-	found, err := clientcmd.LoadFromFile(kubeconfig)
+	server, err := loaderOf(kubeconfig).ClientConfig()
 	if err != nil {
 		return ""
 	}
-	context := found.Contexts[found.CurrentContext]
-	if context == nil || found.AuthInfos[context.AuthInfo] == nil {
-		return ""
-	}
-	user := found.AuthInfos[context.AuthInfo]
-	if user.TokenFile == "" {
-		return user.Token
-	}
-	content, err := os.ReadFile(user.TokenFile)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(content))
+	return server.BearerToken
 }

@@ -16,6 +16,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationtyped "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
 // writeKubeconfig puts a kubeconfig with a token in the place of the one before.
@@ -62,14 +63,20 @@ func newTokenServer(t *testing.T) *tokenServer {
 	return server
 }
 
-func TestACallOutlivesTheTokenItBeganWith(t *testing.T) {
+// callWith returns a server, a kubeconfig for it with a token, and the leases as a call sees them that begins with it.
+func callWith(t *testing.T, token string) (*tokenServer, string, coordinationtyped.LeaseInterface) {
+	t.Helper()
 	server, path := newTokenServer(t), filepath.Join(t.TempDir(), "kubeconfig")
-	writeKubeconfig(t, path, server, "old")
+	writeKubeconfig(t, path, server, token)
 	api, _, err := apiOf(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases := api.core.CoordinationV1().Leases("kube-system")
+	return server, path, api.core.CoordinationV1().Leases("kube-system")
+}
+
+func TestACallOutlivesTheTokenItBeganWith(t *testing.T) {
+	server, path, leases := callWith(t, "old")
 	if _, err := leases.Get(t.Context(), "whereabouts", metav1.GetOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -95,16 +102,11 @@ func TestACallOutlivesTheTokenItBeganWith(t *testing.T) {
 }
 
 func TestWithoutAnotherTokenTheRefusalStands(t *testing.T) {
-	server, path := newTokenServer(t), filepath.Join(t.TempDir(), "kubeconfig")
-	writeKubeconfig(t, path, server, "stale")
-	api, _, err := apiOf(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, path, leases := callWith(t, "stale")
 	for _, change := range []func(){func() {}, func() { _ = os.Remove(path) }} {
 		change()
 		server.asked = nil
-		_, err = api.core.CoordinationV1().Leases("kube-system").Get(t.Context(), "whereabouts", metav1.GetOptions{})
+		_, err := leases.Get(t.Context(), "whereabouts", metav1.GetOptions{})
 		if !apierrors.IsUnauthorized(err) {
 			t.Errorf("found %v, expected Unauthorized", err)
 		}
