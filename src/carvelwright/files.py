@@ -163,7 +163,7 @@ def _held(make: Callable[[], Path]) -> Iterator[Path]:
     """Make a file or directory and hold a lock on it while the block runs; the kernel frees it with the process."""
     while True:
         path = make()
-        handle = _hold(path)
+        handle = hold(path)
         # Another process may have taken it for a leftover before the lock was held.
         if handle is not None:
             break
@@ -173,14 +173,14 @@ def _held(make: Callable[[], Path]) -> Iterator[Path]:
         os.close(handle)
 
 
-def _hold(path: Path) -> int | None:
-    """Lock a file or directory; None where another process holds it or has removed it."""
+def hold(path: Path, lock: int = fcntl.LOCK_EX) -> int | None:
+    """Lock a file or directory and return its handle; None where another process holds it or has removed it."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, lock | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), path.lstat()):
             return handle
     except (BlockingIOError, FileNotFoundError):
@@ -227,7 +227,7 @@ def remove_unheld(parent: Path, pattern: str) -> None:
     """Remove the entries of a directory of temporary ones whose makers live no more."""
     for leftover in sorted(parent.glob(pattern)):
         with contextlib.suppress(OSError):
-            handle = _hold(leftover)
+            handle = hold(leftover)
             if handle is not None:
                 try:
                     remove_tree(leftover)

@@ -167,18 +167,7 @@ class Store:
         """Return a handle of build/ with a lock; None where another process holds one or has removed build/."""
         self._require_own(self.build)
         self.build.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.build, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, lock | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), self.build.stat()):
-                return handle
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-        return None
+        return files.hold(self.build, lock)
 
     def remove_lock(self) -> None:
         """Remove the lock that the caller holds, and build/ if nothing else is in it."""
