@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     _Makes = Callable[..., CarvelwrightError]
 
 PACKAGES = "packages"
-LOCK = ".imgpkg/images.yml"
+LOCK = locks.IMAGES_LOCK
 # Of a layer, packed and unpacked.
 SIZE = 256 << 20
 # What file systems hold, with room for the directories above.

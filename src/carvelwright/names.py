@@ -14,6 +14,8 @@ _CONFIG_KEY = re.compile(r"[-._A-Za-z0-9]+")
 _LABEL_LIMIT, _NAME_LIMIT, _PORT_LIMIT = 63, 253, 15
 DNS_LABEL = f"lower-case letters, digits and -, {_LABEL_LIMIT} characters at most (a DNS label)"
 DNS_SUBDOMAIN = f"lower-case letters, digits, - and ., {_NAME_LIMIT} characters at most (a DNS subdomain)"
+# Where a PackageInstall is taken to be where nobody says so.
+INSTALL_NAMESPACE = "my-packages"
 CONFIG_KEY = f"letters, digits, -, _ and ., {_NAME_LIMIT} characters at most, and no .. at the beginning"
 
 

@@ -39,6 +39,7 @@ PARTS = {
         "steps/package.py",
         "steps/template.py",
         "carvel/app.py",
+        "carvel/locks.py",
         "carvel/resources.py",
         "project/validation.py",
         "project/schemas/package.json",

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.carvel.accepted import STDIN
+from carvelwright.carvel.locks import IMAGES_LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LOCK = ".imgpkg/images.yml"
-_TEMPLATE: tuple[dict[str, Any], ...] = ({"ytt": {"paths": ["config/"]}}, {"kbld": {"paths": [STDIN, LOCK]}})
+_TEMPLATE: tuple[dict[str, Any], ...] = ({"ytt": {"paths": ["config/"]}}, {"kbld": {"paths": [STDIN, IMAGES_LOCK]}})
 _DEPLOY: tuple[dict[str, Any], ...] = ({"kapp": {}},)
 
 
@@ -47,7 +47,11 @@ class Step:
     @property
     def only_locks(self) -> bool:
         """Whether the step does no more than put locked images in the place of others."""
-        return self.kind == "kbld" and STDIN in self.paths and set(self.paths) <= {STDIN, LOCK, ".imgpkg/", ".imgpkg"}
+        return (
+            self.kind == "kbld"
+            and STDIN in self.paths
+            and set(self.paths) <= {STDIN, IMAGES_LOCK, ".imgpkg/", ".imgpkg"}
+        )
 
 
 def template(static: Mapping[str, Any]) -> list[dict[str, Any]]:

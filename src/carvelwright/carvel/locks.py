@@ -11,6 +11,8 @@ from carvelwright.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Where a bundle has its ImagesLock.
+IMAGES_LOCK = ".imgpkg/images.yml"
 _LOCK_API = "imgpkg.carvel.dev/v1alpha1"
 _KBLD_ID = "kbld.carvel.dev/id"
 _KBLD_ORIGINS = "kbld.carvel.dev/origins"

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from carvelwright import __version__
 from carvelwright.cli import completion
+from carvelwright.names import INSTALL_NAMESPACE
 from carvelwright.process import with_home
 
 if TYPE_CHECKING:
@@ -212,6 +213,9 @@ registry_timeout = option(
     default=900.0,
     show_default=True,
     help="Fail if one registry operation takes longer.",
+)
+namespace = option(
+    "-n", "--namespace", default=INSTALL_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
 )
 output_format = option(
     "--format",

@@ -14,7 +14,7 @@ from carvelwright.cli import options, progress
 from carvelwright.session import at_work
 from carvelwright.steps.package import static_part
 from carvelwright.steps.render import render
-from carvelwright.steps.templating import DEFAULT_NAMESPACE, Install
+from carvelwright.steps.templating import Install
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @options.package
 @options.values_files
 @options.release
-@options.option(
-    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
-)
+@options.namespace
 @options.option("--name", metavar="NAME", help="The service account's name.  [default: the package's, with -installer]")
 @options.option(
     "--replacing",

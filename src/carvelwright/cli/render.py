@@ -10,7 +10,7 @@ import click
 from carvelwright.cli import options, progress
 from carvelwright.session import at_work
 from carvelwright.steps.render import render
-from carvelwright.steps.templating import DEFAULT_NAMESPACE, Install
+from carvelwright.steps.templating import Install
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @options.package
 @options.values_files
 @options.release
-@options.option(
-    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
-)
+@options.namespace
 @options.option("--name", metavar="NAME", help="The PackageInstall's name.  [default: the package's]")
 @click.pass_obj
 def command(

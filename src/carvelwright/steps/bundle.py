@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import files, yamldoc
+from carvelwright import files
 from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.project import config, loads
 from carvelwright.report import readable_size
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
 
-_LOCK = ".imgpkg/images.yml"
 # What templates may load of the release that is built, and for what: load("/release.star", "version", "platforms").
 RELEASE_LIBRARY = "release.star"
 
@@ -112,7 +111,7 @@ def stage(
         locked = existing.locked(plan.project, used, resolve)
         built = [LockEntry(reference, name) for name, reference in images.items()]
         others = [LockEntry(image.reference, image.name, image.tag) for image in locked]
-        write_lock(ImagesLock((*built, *others)), target)
+        templating.place_lock(target, ImagesLock((*built, *others)))
     return StagedBundle(target, locked)
 
 
@@ -140,8 +139,3 @@ def push_to(target: Reference, directory: Path, step: str, how: Pushing) -> Bund
         return imgpkg.push_bundle(
             how.tools.imgpkg, directory, target, lock, step=step, timeout=how.timeout, note=how.reporter.note
         )
-
-
-def write_lock(lock: ImagesLock, bundle: Path) -> None:
-    """Write a bundle's .imgpkg/images.yml."""
-    files.write_atomic(bundle / _LOCK, yamldoc.dump(lock.document()))

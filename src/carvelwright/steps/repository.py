@@ -98,11 +98,9 @@ def assemble(before: Catalog, built: Iterable[tuple[BuildPlan, PackageDocuments]
         if own.package_name not in before.packages:
             contents[own.package] = yamldoc.dump(documents.package).encode()
             bundles.add(resources.package_bundle(documents.package))
-    with files.reporting_file_errors("write"):
-        for name, content in contents.items():
-            # Only this process knows the directory, which may hold thousands of files: none is synced by itself.
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content)
+    for name, content in contents.items():
+        # Not one by one to the disk: there may be thousands, in a directory that only this process knows.
+        files.write_file(target / name, content)
     files.write_atomic(target / LOCK, yamldoc.dump(locks.extended_lock(before.locked, bundles)))
     return target / PACKAGES
 

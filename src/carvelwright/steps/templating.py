@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from carvelwright import files, recipe, yamldoc
 from carvelwright.carvel import app
 from carvelwright.carvel.accepted import STDIN
-from carvelwright.carvel.locks import ImagesLock
+from carvelwright.carvel.locks import IMAGES_LOCK, ImagesLock
 from carvelwright.digest import Digest
 from carvelwright.errors import ConfigError
+from carvelwright.names import INSTALL_NAMESPACE
 from carvelwright.store import Store, content_key
 from carvelwright.tools import helm, kbld, ytt
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.yamldoc import Document
 
-# Where a PackageInstall is taken to be where nobody says so.
-DEFAULT_NAMESPACE = "my-packages"
 _STEP = "render"
 _NO_LOCK = "no step puts the locked images in the place of those that the manifests name"
 
@@ -124,7 +123,7 @@ class Templating:
         """
         steps = app.steps(self.template.data)
         _require_sound(self.template, self.bundle, needs_lock=bool(self.project.images))
-        install = install or Install(self.project.short_name, DEFAULT_NAMESPACE)
+        install = install or Install(self.project.short_name, INSTALL_NAMESPACE)
         store = Store(self.project.workspace.root)
 
         def compute() -> str:
@@ -146,10 +145,9 @@ class Templating:
         return [self.tools.ytt.version, self.tools.kbld.version, *helm_version]
 
 
-def place_lock(bundle: Path) -> None:
-    """Put an empty ImagesLock where a step may read it; the build writes the real one there."""
-    if not (bundle / app.LOCK).exists():
-        files.write_atomic(bundle / app.LOCK, yamldoc.dump(ImagesLock(()).document()))
+def place_lock(bundle: Path, lock: ImagesLock | None = None) -> None:
+    """Put an ImagesLock where a step may read it; an empty one stands in for the one that the build makes."""
+    files.write_atomic(bundle / IMAGES_LOCK, yamldoc.dump((lock or ImagesLock(())).document()))
 
 
 def _require_sound(template: Document, bundle: Path, *, needs_lock: bool) -> None:
@@ -160,7 +158,7 @@ def _require_sound(template: Document, bundle: Path, *, needs_lock: bool) -> Non
     """
     found = list(_problems(template, bundle))
     if needs_lock and not _locks(app.steps(template.data)):
-        expected = f"a kbld step with paths {STDIN} and {app.LOCK}"
+        expected = f"a kbld step with paths {STDIN} and {IMAGES_LOCK}"
         found.append(template.problem(["template"], _NO_LOCK, key=True, expected=expected))
     if found:
         raise ConfigError(found, what=f"{template.path} as rendered")
@@ -170,7 +168,7 @@ def _locks(steps: Sequence[Step]) -> bool:
     """Tell whether kbld gets to read the lock: by its path, or with all of the bundle."""
     read = {os.path.normpath(path.lstrip("/") or ".") for step in steps for path in step.paths if path != STDIN}
     everything = steps[0].kind != "helmTemplate" and not steps[0].paths
-    found = everything or not read.isdisjoint({".", ".imgpkg", app.LOCK})
+    found = everything or not read.isdisjoint({".", ".imgpkg", IMAGES_LOCK})
     return found and any(step.kind == "kbld" for step in steps)
 
 
