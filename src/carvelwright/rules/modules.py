@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 def go_modules(session: Session, _tools: Toolchain) -> list[Problem]:
     """Find what is wrong in the go.mod of each module of the newest release, in Go's words where Go is there."""
-    project, release = session.project, session.project.release(None)
-    named = [module.directory for image in project.go_images for module in image.modules]
-    named += [crds.pinned_by for crds in project.crds]
-    named += [project.upstream.pinned_by] if project.upstream else []
-    directories = [project.root / release.fill(name) for name in dict.fromkeys(named)]
+    project = session.project
+    directories = [project.root / name for name in project.go_modules(project.release(None))]
     # A project whose binaries are all built needs no Go; a build that needs it says so itself.
     tool = toolchain.look_for_go(session.search).tool if directories else None
     found = in_parallel(*[lambda directory=directory: _problems(directory, tool) for directory in directories])

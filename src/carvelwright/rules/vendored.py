@@ -71,15 +71,12 @@ def _tree_problems(root: Path, name: str, recorded: Tree) -> Iterator[Problem]:
 
 def _unread(project: Package, config: Document) -> list[Problem]:
     """Warn of directories that become part of no bundle and of no Go module."""
-    release = project.release(None)
-    modules = [module.directory for image in project.go_images for module in image.modules]
-    modules += [crds.pinned_by for crds in project.crds]
-    homes = [PurePosixPath(name) for name in (paths.BUNDLE_CONFIG, *map(release.fill, modules))]
+    homes = [PurePosixPath(name) for name in (paths.BUNDLE_CONFIG, *project.go_modules(project.release(None)))]
     return [
         Problem(
             f"nothing of the package reads {name}",
             Location(config.path),
-            expected=f"a directory below {', '.join(map(str, dict.fromkeys(homes)))}",
+            expected=f"a directory below {', '.join(map(str, homes))}",
             severity=Severity.WARNING,
         )
         for name in vendored.directories_of(config)

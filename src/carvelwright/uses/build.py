@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import files, rules
@@ -49,9 +49,10 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     plan = make_plan([session.project for session in sessions], asked.options, asked.environment)
     dist.require_own(store.dist)
     store.remove_leftovers()
-    state = freshness.state_of(plan, asked)
+    inputs = freshness.inputs_of(plan)
+    project_key = freshness.project_key(store.root, inputs)
+    state = replace(inputs, key=freshness.key(store.root, inputs, asked, project_key))
     tools = sessions[0].tools()
-    project_key = freshness.project_key(store.root, state)
     for session in sessions:
         _keep_rules(session, tools, state.key, project_key)
     before = Catalog() if plan.embedded else repository.published(plan, tools=tools, reporter=reporter)

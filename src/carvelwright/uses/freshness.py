@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
@@ -49,7 +49,7 @@ def former(store: Store, state: BuildState, asked: Asked, reporter: Reporter) ->
     """Return the former build's record when inputs and dist/ are what they were; None when there is work to do."""
     try:
         release = ReleaseRecord.parse(files.read_bytes(store.dist / dist.RELEASE_FILE))
-        if state.key != key(store.root, state, asked):
+        if state.key != key(store.root, state, asked, project_key(store.root, state)):
             return None
     except (OSError, ValueError, CarvelwrightError):
         return None
@@ -79,32 +79,32 @@ def _still_published(release: ReleaseRecord, asked: Asked, reporter: Reporter) -
     return found == published.digest
 
 
-def state_of(plan: WorkspacePlan, asked: Asked) -> BuildState:
-    """Return what the build of a plan depends on: its packages, Go modules whose files count, vendored directories."""
+def inputs_of(plan: WorkspacePlan) -> BuildState:
+    """Return what the build of a plan depends on: its packages, Go modules whose files count, vendored directories.
+
+    The key is left to `key`.
+    """
     # A run without changes needs no YAML.
     from carvelwright.project import vendored  # noqa: PLC0415
 
     root = plan.workspace.root
     modules, fetched = list(plan.workspace.tools or ()), []
     for each in plan.packages:
-        named = [module.directory for planned in each.images for module in planned.config.modules]
-        named += [crds.pinned_by for crds in each.project.crds]
         directory = each.project.root.relative_to(root)
-        modules += [(directory / each.release.fill(name)).as_posix() for name in named]
+        modules += [(directory / name).as_posix() for name in each.project.go_modules(each.release)]
         fetched += [(directory / name).as_posix() for name in vendored.directories(each.project.root)]
     packages = tuple(each.project.root.relative_to(root).as_posix() for each in plan.packages)
-    state = BuildState("", packages, tuple(dict.fromkeys(modules)), tuple(fetched))
-    return replace(state, key=key(root, state, asked))
+    return BuildState("", packages, tuple(dict.fromkeys(modules)), tuple(fetched))
 
 
-def key(root: Path, state: BuildState, asked: Asked) -> str:
-    """Name everything that the result of a build in this workspace depends on."""
+def key(root: Path, state: BuildState, asked: Asked, project_key: str) -> str:
+    """Name everything that the result of a build in this workspace depends on; `project_key` is that of the state."""
     options = asked.options
     wanted = [asked.names, options.release, [str(platform) for platform in options.platforms], str(options.to)]
     here = asked.root.resolve() == root.resolve()
     epoch = asked.environment.get("SOURCE_DATE_EPOCH", "")
     manifests = paths.digests(root, [f"{package}/{paths.BUNDLE_CONFIG}" for package in state.packages])
-    return content_key(manifests, project_key(root, state), wanted, here, epoch)
+    return content_key(manifests, project_key, wanted, here, epoch)
 
 
 def project_key(root: Path, state: BuildState) -> str:
