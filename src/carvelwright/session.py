@@ -61,13 +61,8 @@ def at_work(
 ) -> Iterator[Session]:
     """Open a session for a command: while the block runs, `clean` removes nothing of what it uses."""
     paths.require_project(root)
-    with store_of(root).in_use():
+    with Store(paths.workspace_root(root)).in_use():
         yield open_session(root, environment, reporter, name)
-
-
-def store_of(root: Path) -> Store:
-    """Return the store of the workspace that a directory belongs to."""
-    return Store(paths.find_root(root) or root)
 
 
 def open_sessions(

@@ -39,6 +39,11 @@ def find_root(directory: Path) -> Path | None:
     return None
 
 
+def workspace_root(directory: Path) -> Path:
+    """Return where the workspace of a directory has its build/ and dist/: of a package by itself, its own directory."""
+    return find_root(directory) or directory
+
+
 def directories(directory: Path) -> list[Path]:
     """Return the directories of the packages that a command in this directory is about, as far as they can be read."""
     root = find_root(directory)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # The Go of a workspace that names none: the version that `carvelwright[go]` installs.
 DEFAULT_GO = "1.27.3"
-# What a package without a workspace file says in its build.yaml, and a workspace once for all.
 # The directories of dist/ that belong to the repository.
 _IN_DIST = ("packages",)
+# What a package without a workspace file says in its build.yaml, and a workspace once for all.
 SHARED_KEYS = ("registry", "go", "tools")
 
 

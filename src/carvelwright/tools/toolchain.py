@@ -248,16 +248,19 @@ def _find_seldom(spec: ToolSpec, search: Search, reporter: Reporter) -> Tool:
 
 def look(search: Search, specs: Sequence[ToolSpec] | None = None) -> list[Finding]:
     """Look for tools (default: every one that all packages need, but go)."""
-    pins = search.pins()
-    wanted = SPECS if specs is None else specs
-    return process.in_parallel(*[lambda spec=spec: _look_for(spec, search, pins.get(spec.name)) for spec in wanted])
+    return _look(search, SPECS if specs is None else specs, search.pins())
+
+
+def _look(search: Search, specs: Sequence[ToolSpec], pins: Mapping[str, Pin]) -> list[Finding]:
+    return process.in_parallel(*[lambda spec=spec: _look_for(spec, search, pins.get(spec.name)) for spec in specs])
 
 
 def install(search: Search, reporter: Reporter, specs: Sequence[ToolSpec] | None = None) -> None:
     """Build the pinned ones of some tools (see `look`) that are neither built yet nor on PATH in the pinned version."""
-    findings = look(search, specs)
-    pins = {name: pin for name, pin in search.pins().items() if name in {finding.name for finding in findings}}
-    missing = {finding.name for finding in findings if finding.tool is None}
+    wanted = SPECS if specs is None else specs
+    pinned = search.pins()
+    pins = {name: pin for name, pin in pinned.items() if name in {spec.name for spec in wanted}}
+    missing = {finding.name for finding in _look(search, wanted, pinned) if finding.tool is None}
     for builds in dict.fromkeys(pin.builds for pin in pins.values()):
         here = {name: pin for name, pin in pins.items() if pin.builds == builds}
         built = _has_all(builds, here)

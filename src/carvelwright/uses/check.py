@@ -8,7 +8,8 @@ from carvelwright import rules
 from carvelwright.errors import CarvelwrightError, ConfigError
 from carvelwright.project import config, paths
 from carvelwright.rules.values_schema import schema_problems
-from carvelwright.session import lone_search, open_sessions, store_of
+from carvelwright.session import lone_search, open_sessions
+from carvelwright.store import Store
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def check(root: Path, environment: Mapping[str, str], reporter: Reporter, names: Sequence[str] = ()) -> list[Problem]:
     """Return every problem of a workspace's packages, or of the named ones; without an error they can be built."""
     paths.require_project(root)
-    with store_of(root).in_use():
+    with Store(paths.workspace_root(root)).in_use():
         try:
             sessions = open_sessions(root, environment, reporter, names)
         except ConfigError as error:
@@ -37,7 +38,7 @@ def check(root: Path, environment: Mapping[str, str], reporter: Reporter, names:
 def _values_schemas_alone(root: Path, environment: Mapping[str, str]) -> list[Problem]:
     """Check the values schemas of packages that are wrong elsewhere, as far as they and the tools are there."""
     directories = [each for each in paths.directories(root) if (each / config.VALUES_SCHEMA).is_file()]
-    store = paths.find_root(root) or root
+    store = paths.workspace_root(root)
     try:
         tools = toolchain.find(lone_search(root, environment)) if directories else None
     except CarvelwrightError:

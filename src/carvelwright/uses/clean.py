@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.project import paths
-from carvelwright.session import store_of
 from carvelwright.steps import dist
-from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
+from carvelwright.store import PRODUCTS, REMEMBERED, SEALS, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ def clean(root: Path) -> list[str]:
     CarvelwrightError where a build, `serve` or another command is running.
     """
     paths.require_project(root)
-    store = store_of(root)
+    store = Store(paths.workspace_root(root))
     with store.locked(), store.unused(), files.reporting_file_errors("remove"):
         store.remove_leftovers()
         kept = [*_clean_dist(store.dist), *_clean_build(store.build)]

@@ -9,7 +9,7 @@ from carvelwright import files
 from carvelwright.errors import ConfigError, UsageError, did_you_mean
 from carvelwright.process import in_parallel
 from carvelwright.project.images import LOCK_FILE, lock_text
-from carvelwright.session import open_session
+from carvelwright.session import at_work
 from carvelwright.steps import existing
 from carvelwright.steps.render import renderings
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from carvelwright.project.images import LockedImage
     from carvelwright.report import Reporter
+    from carvelwright.session import Session
 
 _STEP = "look up images"
 
@@ -47,17 +48,14 @@ class Change:
 
 def listed(root: Path, environment: Mapping[str, str], reporter: Reporter, package: str | None = None) -> list[Listed]:
     """Return the images of a package: those that the project builds, then the existing ones by name."""
-    session = open_session(root, environment, reporter, package)
-    found = renderings(session, session.tools())
+    with at_work(root, environment, reporter, package) as session:
+        brought = existing.brought(session.project, renderings(session, session.tools()))
     locked = {image.name: image for image in session.project.locked_images}
-    used, brought = existing.used(session.project, found), existing.brought(session.project, found)
     built = [image.name for image in session.project.go_images]
+    others = sorted((brought.keys() - set(built)) | locked.keys())
     return [
         *(Listed(name, built=True, brought_by=brought.get(name), locked=None) for name in built),
-        *(
-            Listed(name, built=False, brought_by=used.get(name), locked=locked.get(name))
-            for name in sorted({*used, *locked})
-        ),
+        *(Listed(name, built=False, brought_by=brought.get(name), locked=locked.get(name)) for name in others),
     ]
 
 
@@ -74,8 +72,12 @@ def update(
 
     Without names: for every existing image that the package uses, and what it does not use is dropped.
     """
-    session = open_session(root, environment, reporter, package)
-    project, tools = session.project, session.tools()
+    with at_work(root, environment, reporter, package) as session:
+        return _update(session, names, timeout=timeout)
+
+
+def _update(session: Session, names: Sequence[str], *, timeout: float) -> list[Change]:
+    project, tools, reporter = session.project, session.tools(), session.reporter
     used = existing.used(project, renderings(session, tools))
     _refuse_unused(names, used)
     before = {image.name: image for image in project.locked_images}

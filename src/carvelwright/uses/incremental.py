@@ -41,7 +41,7 @@ def build(
     running in the workspace, `wait` for its end; otherwise that is a CarvelwrightError.
     """
     paths.require_project(root)
-    store = Store(paths.find_root(root) or root)
+    store = Store(paths.workspace_root(root))
     asked = freshness.Asked(root, tuple(names), options, environment)
     with store.locked(wait=wait):
         state = freshness.read_state(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.errors import FilesystemError
+from carvelwright.names import DNS_LABEL, is_dns_label, is_dns_subdomain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_REGISTRY = "127.0.0.1:5055/packages"
 _DOMAIN = "packages.example.com"
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SHORT = re.compile(_LABEL)
-# As build.json has it.
-_REF_NAME = re.compile(rf"{_LABEL}(\.{_LABEL}){{2,}}")
-# What a name must not be, since it is also a file's and an image's.
-_LONGEST = 63
+# Segments of a refName beside the first.
+_FURTHER = 2
 
 
 class Kind(StrEnum):
@@ -51,14 +47,14 @@ class Start:
 
 def ref_name(name: str) -> str:
     """Return the refName for a name: a whole one, or a first segment; ValueError for what is neither."""
-    if len(name.partition(".")[0]) <= _LONGEST:
-        if _REF_NAME.fullmatch(name):
-            return name
-        if _SHORT.fullmatch(name):
-            return f"{name}.{_DOMAIN}"
+    first, *others = name.split(".")
+    # The first segment is also a file's and an image's name.
+    if is_dns_label(first) and not others:
+        return f"{name}.{_DOMAIN}"
+    if is_dns_label(first) and is_dns_subdomain(name) and len(others) >= _FURTHER:
+        return name
     raise ValueError(
-        f"not a package's name: {name!r} (expected lower-case letters, digits and -, at most {_LONGEST}; "
-        "or a whole refName of three or more such segments)"
+        f"not a package's name: {name!r} (expected {DNS_LABEL}, or a whole refName of three or more segments)"
     )
 
 

@@ -35,7 +35,7 @@ def serve(root: Path, address: str | None, environment: Mapping[str, str], repor
     Everything is filled from the air-gap archive, under the paths and tags it was built with.
     """
     paths.require_project(root)
-    store = Store(paths.find_root(root) or root)
+    store = Store(paths.workspace_root(root))
     _require_release(store)
     with store.in_use(), contextlib.ExitStack() as running:
         with store.scratch("serve") as scratch:

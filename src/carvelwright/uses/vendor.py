@@ -16,7 +16,8 @@ from carvelwright.errors import CarvelwrightError, ConfigError, InputError, Loca
 from carvelwright.process import interrupts_wait
 from carvelwright.project import paths, vendored
 from carvelwright.project.vendored import Changes, Record
-from carvelwright.session import at_work, store_of
+from carvelwright.session import at_work
+from carvelwright.store import Store
 from carvelwright.tools import vendir
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def vendor(
     """
     paths.require_project(root)
     # A build must not read what is half there.
-    with store_of(root).locked(wait=True), at_work(root, environment, reporter, package) as session:
+    with Store(paths.workspace_root(root)).locked(wait=True), at_work(root, environment, reporter, package) as session:
         return _vendor(session, locked=locked, timeout=timeout)
 
 
