@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.errors import CarvelwrightError, ConfigError
+from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.project import validation
-from carvelwright.project.config import Release, load_package
+from carvelwright.project.config import Release, UpstreamModule, load_package
+from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
     from tests.conftest import PackageProject
@@ -90,3 +93,12 @@ def test_a_missing_key_says_what_it_is_for() -> None:
 def test_paths_are_written_as_people_write_them() -> None:
     assert validation.dotted(["images", 0, "modules", 1, "name"]) == "images[0].modules[1].name"
     assert validation.dotted([]) == ""
+
+
+def test_the_module_that_releases_are_compared_with_is_an_input_of_a_build(repository_root: Path) -> None:
+    package = load_package(repository_root / "examples/hello-package")
+    assert package.go_modules(package.release(None)) == ["payload"]
+    compared = replace(package, upstream=UpstreamModule("example.com/lib", "pins/v{upstream}"))
+    assert compared.go_modules(package.release(None)) == ["payload", "pins/v1.0.0"]
+    plan = make_plan([compared], BuildOptions(), {})
+    assert freshness.inputs_of(plan).modules == ("payload", "pins/v1.0.0")
