@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,15 @@ def test_in_a_workspace_it_becomes_a_member(desk: PackageProject) -> None:
     desk.run("check").ok()
     plan = json.loads(desk.run("build", "--dry-run", "--format", "json").ok().out)
     assert [package["package"].partition(".")[0] for package in plan["packages"]] == ["one", "two"]
+
+
+def test_outside_of_the_workspace_it_is_a_package_by_itself(desk: PackageProject) -> None:
+    workspace = replace(desk, root=desk.root / "workspace")
+    workspace.root.mkdir()
+    (workspace.root / "carvelwright.yaml").write_text(f"registry: {free_address()}/p\nmembers: [packages/one]\n")
+    outcome = workspace.run("new", "two", "--directory", "../two").ok()
+    assert outcome.out.splitlines()[-1].startswith("next: carvelwright -C ")
+    workspace.run("-C", "../two", "check").ok()
 
 
 def test_a_directory_that_cannot_be_written_is_told(desk: PackageProject) -> None:

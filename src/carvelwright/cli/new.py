@@ -46,9 +46,10 @@ def command(context: Context, name: str, kind: str, directory: Path | None, regi
     """
     today = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT00:00:00Z")
     workspace = (context.root / paths.WORKSPACE_FILE).is_file()
+    target = context.root / (directory or Path("packages" if workspace else "", name.partition(".")[0]))
+    # Only what lies below it can be a member.
+    workspace = workspace and target.resolve().is_relative_to(context.root.resolve())
     start = new.Start(name, new.Kind(kind), None if workspace else str(registry), today)
-    place = directory or Path("packages" if workspace else "", start.short_name)
-    target = context.root / place
     written = new.new(target, start)
     for file in written:
         click.echo(f"wrote {target / file}")
@@ -56,6 +57,7 @@ def command(context: Context, name: str, kind: str, directory: Path | None, regi
         return
     program = failures.program()
     if workspace:
-        click.echo(f"next: add {place.as_posix()} to `members` in {paths.WORKSPACE_FILE}, then {program} check")
+        place = target.resolve().relative_to(context.root.resolve()).as_posix()
+        click.echo(f"next: add {place} to `members` in {paths.WORKSPACE_FILE}, then {program} check")
     else:
         click.echo(f"next: {program} -C {target} check")
