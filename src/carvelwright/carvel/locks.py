@@ -89,10 +89,16 @@ def extended_lock(published: Iterable[Document], bundles: Iterable[Reference]) -
     Sorted by reference, so that equal images give equal bytes.
     """
     entries = list(published)
-    known = {text for entry in entries for text in (entry["image"], (entry.get("annotations") or {}).get(_KBLD_ID))}
+    known = {text for entry in entries for text in names_of(entry)}
     added = ImagesLock(tuple(LockEntry(bundle, str(bundle)) for bundle in bundles if str(bundle) not in known))
     document = added.document()
     return document | {"images": sorted([*entries, *document["images"]], key=_lock_order)}
+
+
+def names_of(entry: Document) -> set[str]:
+    """Return under what an entry of an ImagesLock is known: where the image lies, and what manifests write."""
+    identity = (entry.get("annotations") or {}).get(_KBLD_ID)
+    return {entry["image"], identity} if identity else {entry["image"]}
 
 
 def _lock_order(entry: Document) -> tuple[str, str]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _PACKAGING_API = "data.packaging.carvel.dev/v1alpha1"
 _INSTALL_API = "packaging.carvel.dev/v1alpha1"
+# On a Package that is not to be installed any more: the reason.
+DEPRECATED = "carvelwright/deprecated"
 
 Document = dict[str, Any]
 
@@ -117,3 +119,34 @@ def same_package(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _spec_but_fetch(document: Mapping[str, Any]) -> dict[str, Any]:
     spec = document["spec"]
     return {**spec, "template": {key: value for key, value in spec["template"]["spec"].items() if key != "fetch"}}
+
+
+def deprecated(package: Mapping[str, Any], reason: str) -> Document:
+    """Return a Package that says that it is deprecated: in an annotation, and at the start of its release notes."""
+    original = undeprecated(package)
+    metadata, spec = original["metadata"], original["spec"]
+    annotations = {**(metadata.get("annotations") or {}), DEPRECATED: reason}
+    notes = _deprecation(reason) + str(spec.get("releaseNotes") or "")
+    return {
+        **original,
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": {**spec, "releaseNotes": notes},
+    }
+
+
+def undeprecated(package: Mapping[str, Any]) -> Document:
+    """Return a Package as it was before it was deprecated; the same one where it never was."""
+    metadata = package.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    if not isinstance(annotations, dict) or DEPRECATED not in annotations:
+        return dict(package)
+    others = {key: value for key, value in annotations.items() if key != DEPRECATED}
+    kept = {key: value for key, value in metadata.items() if key != "annotations"} if isinstance(metadata, dict) else {}
+    spec = dict(package["spec"])
+    notes = str(spec.get("releaseNotes") or "").removeprefix(_deprecation(str(annotations[DEPRECATED])))
+    spec = {**spec, "releaseNotes": notes}
+    return {**package, "metadata": {**kept, **({"annotations": others} if others else {})}, "spec": spec}
+
+
+def _deprecation(reason: str) -> str:
+    return f"DEPRECATED: {reason}\n\n"

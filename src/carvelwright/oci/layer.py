@@ -50,8 +50,8 @@ class Layer:
     diff_id: Digest
 
 
-class _GzipSink:
-    """A write-only file: compresses into `target`, digests both sides."""
+class GzipSink:
+    """A write-only file: compresses into `target`, digests both sides, and counts the compressed bytes."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self._target = target
@@ -64,6 +64,7 @@ class _GzipSink:
         self._put(_GZIP_HEADER)
 
     def write(self, data: bytes) -> int:
+        """Take plain bytes."""
         self.plain.update(data)
         self._crc = zlib.crc32(data, self._crc)
         self._plain_size += len(data)
@@ -71,6 +72,7 @@ class _GzipSink:
         return len(data)
 
     def finish(self) -> None:
+        """End the stream; `target` stays open."""
         self._put(self._deflate.flush())
         self._put(self._crc.to_bytes(4, "little") + (self._plain_size % 2**32).to_bytes(4, "little"))
 
@@ -86,9 +88,9 @@ def write_layer(files: Iterable[LayerFile | LayerLink], target: IO[bytes]) -> La
     The compressed bytes depend on the zlib that Python was built with, the tar within does not.
     """
     entries = sorted(files, key=lambda file: file.path)
-    sink = _GzipSink(target)
+    sink = GzipSink(target)
     with tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w|", format=tarfile.USTAR_FORMAT, bufsize=_CHUNK) as tar:
-        for directory in _parents(entries):
+        for directory in parents_of(file.path for file in entries):
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
@@ -109,7 +111,8 @@ def _add(tar: tarfile.TarFile, file: LayerFile | LayerLink) -> None:
         tar.addfile(entry, content)
 
 
-def _parents(files: Iterable[LayerFile | LayerLink]) -> list[str]:
-    names = {file.path.strip("/") for file in files}
+def parents_of(paths: Iterable[str]) -> list[str]:
+    """Return every directory above some paths, sorted."""
+    names = {path.strip("/") for path in paths}
     parents = {name[:index] for name in names for index, character in enumerate(name) if character == "/"}
     return sorted(parents)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """A directory with an OCI image layout whose index.json names one index of this `digest`."""
+    """A directory with an OCI image layout whose index.json names one index, or one image, of this `digest`."""
 
     directory: Path
     digest: Digest
@@ -41,7 +41,7 @@ def add_blob(directory: Path, blob: Blob) -> None:
 
 
 def end_layout(directory: Path, index: Blob) -> None:
-    """Name the index that the layout holds."""
+    """Name the index, or the image, that the layout holds."""
     document = {"schemaVersion": 2, "manifests": [index.descriptor()]}
     (directory / "index.json").write_bytes(json.dumps(document, separators=(",", ":"), sort_keys=True).encode())
 

@@ -1,0 +1,212 @@
+"""The package repository in a registry, as a publisher meets it: others write to it at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from carvelwright.catalog import content, foreign
+from carvelwright.catalog.content import SIZE, Catalog
+from carvelwright.catalog.merge import joined, merged
+from carvelwright.catalog.records import Record
+from carvelwright.catalog.tags import LATEST, RecordTag, Revision
+from carvelwright.errors import RegistryError
+from carvelwright.oci import unpack
+from carvelwright.oci.bundle import write_bundle
+from carvelwright.tools import crane, tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from carvelwright.digest import Digest
+    from carvelwright.oci.layout import ImageLayout
+    from carvelwright.reference import Repository
+    from carvelwright.report import Reporter
+    from carvelwright.store import Store
+    from carvelwright.tools.tool import Tool
+
+# Of how many revisions it is asked which of two releases of a version was the first.
+_LOOK_BACK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a package repository at one moment.
+
+    `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what `latest`
+    holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, and `latest` that at `latest`.
+    `catalog` is the repository with the records that `base` does not account for. `listed` are the tags, None where the
+    registry does not list them; `digest` is then that at `latest`.
+    """
+
+    highest: Revision | None
+    digest: Digest | None
+    latest: Digest | None
+    base: Catalog
+    catalog: Catalog
+    listed: frozenset[str] | None
+
+    def next_mark(self, key: str) -> int:
+        """Return the number of the next mark of the version that `key` stands for."""
+        tags = filter(None, map(RecordTag.parse, (self.listed or frozenset()) | self.catalog.accounted))
+        return 1 + max((tag.number for tag in tags if tag.key == key), default=0)
+
+    @property
+    def is_current(self) -> bool:
+        """Tell whether the revision that clients follow holds everything."""
+        same = self.catalog.accounted == self.base.accounted and self.catalog.files == self.base.files
+        return same and (self.digest is not None or not self.catalog.files)
+
+
+@dataclass(slots=True)
+class Remote:
+    """A package repository in a registry.
+
+    `store` has the place for scratch files, `timeout` is in seconds for each exchange.
+    """
+
+    crane: Tool
+    repository: Repository
+    store: Store
+    timeout: float
+    reporter: Reporter
+    step: str = "read published repository"
+    _read: dict[Digest, dict[str, bytes]] = field(default_factory=dict)
+    _parsed: dict[Digest, Catalog] = field(default_factory=dict)
+    _records: dict[RecordTag, Record | None] = field(default_factory=dict)
+
+    def look(self, own: Mapping[RecordTag, Record] | None = None) -> Seen:
+        """Read what the repository holds now, `own` included: records that the caller has pushed.
+
+        RegistryError where it cannot be read, or not be carried on.
+        """
+        with self._naming():
+            listed = tags.list_tags(self.crane, self.repository, step=self.step, **self._how())
+            known = listed or frozenset()
+            highest = Revision.highest(known)
+            latest = self._digest(LATEST) if listed is None or LATEST in known else None
+            digest = self._digest(highest.tag) if highest else latest if listed is None else None
+            base = self._base(digest, latest)
+            records, broken = self._unknown(known, base)
+            records |= {tag: record for tag, record in (own or {}).items() if str(tag) not in base.accounted}
+            catalog = merged(base, records, broken)
+            if missing := {tag: each for tag, each in records.items() if str(tag) not in catalog.accounted}:
+                catalog = merged(self._with_first(catalog, missing, known), missing)
+        return Seen(highest, digest, latest, base, catalog, listed)
+
+    def push_record(self, record: Record) -> RecordTag:
+        """Push a record; equal content is there already, and is left as it is."""
+        with self.store.scratch("record") as scratch:
+            layout = write_bundle(record.files(), scratch / "layout")
+            tag = record.tag(layout.digest)
+            target = self.repository.tagged(str(tag))
+            crane.push_layout(self.crane, layout, target, step=self.step, **self._how())
+        self._records[tag] = record
+        return tag
+
+    def push_revision(self, catalog: Catalog, seen: Seen) -> Digest:
+        """Push what the repository is to hold, above what was seen; returns the digest of its bundle."""
+        with self.store.scratch("revision") as scratch:
+            revision, layout = self.would_be(catalog, seen, scratch / "layout")
+            target = self.repository.tagged(revision.tag)
+            crane.push_layout(self.crane, layout, target, step=self.step, **self._how())
+        return layout.digest
+
+    def would_be(self, catalog: Catalog, seen: Seen, directory: Path) -> tuple[Revision, ImageLayout]:
+        """Write the bundle of a repository into a directory; returns it and the revision that it is after what was seen."""
+        files = catalog.bundle_files()
+        layout = write_bundle(files, directory)
+        # Without a list no revision is known: the number of records is above that of fewer.
+        added = len(catalog.accounted) - (0 if seen.listed is None else len(seen.base.accounted))
+        self._read[layout.digest] = files
+        return Revision.after(seen.highest, added, layout.digest), layout
+
+    def move_latest(self, digest: Digest) -> None:
+        """Let `latest` name a bundle."""
+        crane.tag(self.crane, self.repository.at(digest), LATEST, step=self.step, **self._how())
+
+    def catalog_at(self, digest: Digest) -> Catalog:
+        """Read a revision by its digest."""
+        with self._naming():
+            if digest not in self._parsed:
+                self._parsed[digest] = content.read(self._files(digest))
+        return self._parsed[digest]
+
+    def _base(self, digest: Digest | None, latest: Digest | None) -> Catalog:
+        """Return what clients see: the highest revision, and what a publisher that knows only `latest` added there."""
+        if digest is None:
+            return self.catalog_at(latest) if latest else Catalog()
+        base = self.catalog_at(digest)
+        if latest is None or latest == digest:
+            return base
+        other = self.catalog_at(latest)
+        # With an index it is a revision of ours: all that it holds stands in records.
+        return base if other.ref_names else joined(base, other)
+
+    def _unknown(
+        self, listed: frozenset[str], base: Catalog
+    ) -> tuple[dict[RecordTag, Record], frozenset[str]]:
+        """Read the records that a state does not account for; those that are none are returned by their tags."""
+        found, broken = {}, set()
+        for name in sorted(listed - base.accounted):
+            if (tag := RecordTag.parse(name)) is None:
+                continue
+            if (record := self._record(tag)) is not None:
+                found[tag] = record
+            else:
+                broken.add(name)
+        return found, frozenset(broken)
+
+    def _record(self, tag: RecordTag) -> Record | None:
+        """Read a record; None where something else was pushed under its tag."""
+        if tag not in self._records:
+            try:
+                record = Record.parse(self._files(tag.content))
+                if record.tag(tag.content) != tag:
+                    raise ValueError(f"it is the record of {record.ref_name} {record.version}")
+                self._records[tag] = record
+            except ValueError as error:
+                self.reporter.note(f"{self.repository}:{tag} is no record and is left out: {error}")
+                self._records[tag] = None
+        return self._records[tag]
+
+    def _with_first(
+        self, catalog: Catalog, missing: Mapping[RecordTag, Record], listed: frozenset[str]
+    ) -> Catalog:
+        """Add of each version that several claim the release that any revision holds: it was seen, and so it stands."""
+        revisions = sorted(filter(None, map(Revision.parse, listed)), reverse=True)[:_LOOK_BACK]
+        for revision in revisions:
+            digest = self._digest(revision.tag)
+            held = self.catalog_at(digest).records if digest else frozenset()
+            first = {tag: record for tag, record in missing.items() if str(tag) in held}
+            catalog = merged(catalog, first)
+        return catalog
+
+    def _files(self, digest: Digest) -> dict[str, bytes]:
+        if digest not in self._read:
+            reference = self.repository.at(digest)
+            try:
+                layer = crane.pull_only_layer(self.crane, reference, SIZE, step=self.step, **self._how())
+                if layer is None:
+                    raise ValueError("it is not there")
+                self._read[digest] = unpack.files_of(layer, SIZE)
+            except ValueError as error:
+                raise foreign.unfit(f"{reference}: {error}") from None
+        return self._read[digest]
+
+    def _digest(self, tag: str) -> Digest | None:
+        return crane.digest(self.crane, self.repository.tagged(tag), step=self.step, **self._how())
+
+    def _how(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "note": self.reporter.note}
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Add to an error what it is about, which those who only read the content do not know."""
+        try:
+            yield
+        except RegistryError as error:
+            error.registry, error.reference = self.repository.registry, str(self.repository)
+            raise
