@@ -134,11 +134,11 @@ class _Scope:
     def __init__(self) -> None:
         self._running: set[_Child] = set()
         self._lock = threading.Lock()
-        self._closed = False
+        self.closed = False
 
     def start(self, argv: Sequence[str], **options: Any) -> _Child:
         with self._lock, interrupts_wait():
-            if self._closed:
+            if self.closed:
                 raise KeyboardInterrupt
             child = _Child(argv, **options)
             self._running.add(child)
@@ -151,7 +151,7 @@ class _Scope:
     def close(self) -> None:
         """Stop all, and start none any more."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             running = list(self._running)
         for child in running:
             child.stop()
@@ -462,6 +462,15 @@ def with_home(environment: Mapping[str, str]) -> dict[str, str]:
     with contextlib.suppress(OSError, KeyError):
         settled["HOME"] = str(Path(home).absolute()) if home else pwd.getpwuid(os.getuid()).pw_dir
     return settled
+
+
+def pause(seconds: float) -> None:
+    """Wait. Raises KeyboardInterrupt in a thread of `in_parallel` that was interrupted, as a program's end would."""
+    scope, waited = _scope.get(), stopwatch()
+    while (left := seconds - waited()) > 0:
+        if scope is not None and scope.closed:
+            raise KeyboardInterrupt
+        time.sleep(min(left, _LOOK_SECONDS))
 
 
 def stopwatch() -> Callable[[], float]:

@@ -11,6 +11,8 @@ import io
 import tarfile
 import zlib
 
+from carvelwright.digest import Digest
+
 _ENTRIES = 50_000
 # By a file of this name a layer removes one of a lower layer: those who unpack it remove what has the rest of the name.
 _WHITEOUT = ".wh."
@@ -18,13 +20,15 @@ _WHITEOUT = ".wh."
 _NO_ARCHIVE = (tarfile.TarError, ValueError, EOFError, LookupError, OverflowError, RecursionError, TypeError)
 
 
-def files_of(layer: bytes, limit: int) -> dict[str, bytes]:
+def files_of(layer: bytes, limit: int, *, diff_id: Digest | None = None) -> dict[str, bytes]:
     """Return the files of a gzip-compressed layer by their names, at most `limit` bytes unpacked.
 
-    ValueError says why it cannot be read as it stands: it is no archive, too large, or holds something other than
-    files and directories below its own root.
+    ValueError says why it cannot be read as it stands: it is no archive, too large, not what the image's configuration
+    says (`diff_id`), or holds something other than files and directories below its own root.
     """
     plain = _inflated(layer, limit)
+    if diff_id is not None and Digest.of_bytes(plain) != diff_id:
+        raise ValueError(f"its layer unpacks to {Digest.of_bytes(plain)}, and its configuration says {diff_id}")
     try:
         with tarfile.open(fileobj=io.BytesIO(plain), mode="r:", errors="surrogateescape") as tar:
             return _read(tar)

@@ -9,7 +9,6 @@ from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog import LOCK, PACKAGES, SIZE, Catalog, OwnFiles, read, unfit
 from carvelwright.errors import RegistryError, ReleasedError
-from carvelwright.oci import unpack
 from carvelwright.plan import LATEST
 from carvelwright.steps import bundle
 from carvelwright.store import Store
@@ -36,17 +35,16 @@ def published(plan: WorkspacePlan, *, tools: Toolchain, reporter: Reporter) -> C
     step = "read published repository"
     with reporter.step(step), _naming(plan.latest):
         try:
-            layer = crane.pull_only_layer(
+            pulled = crane.pull_verified_bundle(
                 tools.crane, plan.latest, SIZE, step=step, timeout=plan.registry_timeout, note=reporter.note
             )
-            contents = None if layer is None else unpack.files_of(layer, SIZE)
         except ValueError as error:
             raise unfit(str(error)) from None
-        if contents is None:
+        if pulled is None:
             return Catalog()
-        if LOCK not in contents:
+        if LOCK not in pulled.files:
             raise unfit(f"it is no bundle: it has no {LOCK}")
-        return read(contents, [own_files(package) for package in plan.packages])
+        return read(pulled.files, [own_files(package) for package in plan.packages])
 
 
 @contextlib.contextmanager
@@ -124,4 +122,4 @@ def release(plan: WorkspacePlan, repository: Reference, *, tools: Toolchain, rep
 def _tag(
     plan: WorkspacePlan, repository: Reference, name: str, step: str, tools: Toolchain, reporter: Reporter
 ) -> None:
-    crane.tag(tools.crane, repository, name, step=step, timeout=plan.registry_timeout, note=reporter.note)
+    crane.put_tag(tools.crane, repository, name, step=step, timeout=plan.registry_timeout, note=reporter.note)

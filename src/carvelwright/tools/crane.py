@@ -6,17 +6,20 @@ import contextlib
 import errno
 import socket
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import jsondoc, process
+from carvelwright.bounds import FILE
 from carvelwright.digest import Digest
 from carvelwright.errors import RegistryError
+from carvelwright.oci import unpack
 from carvelwright.reference import Reference
 from carvelwright.tools import registry
 from carvelwright.tools.registry import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from carvelwright.oci.layout import ImageLayout
@@ -50,10 +53,16 @@ def push_layout(
 
 
 def digest(
-    tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+    tool: Tool,
+    reference: Reference,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    expected: bool = False,
 ) -> Digest | None:
     """Return the digest a registry has for a reference; None where it does not have it."""
-    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
     output = registry.run_if_there(tool, ["digest", "--", str(reference)], exchange)
     if output is None:
         return None
@@ -70,44 +79,98 @@ def digest(
         ) from None
 
 
-def pull_only_layer(
-    tool: Tool, reference: Reference, limit: int, *, step: str, timeout: float, note: Callable[[str], None]
-) -> bytes | None:
-    """Return the one layer of a bundle, packed, with the digest that its manifest says; None where it is not there.
+@dataclass(frozen=True, slots=True)
+class PulledBundle:
+    """A bundle as a registry has it, verified to the last byte: by digest, its manifest, its files by their names."""
 
-    ValueError where what is there is no bundle, which has exactly one layer, or is larger than `limit` bytes.
+    digest: Digest
+    manifest: bytes
+    files: Mapping[str, bytes]
+
+
+def pull_verified_bundle(
+    tool: Tool,
+    reference: Reference,
+    limit: int,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    expected: bool = False,
+) -> PulledBundle | None:
+    """Return a bundle, of which nothing is written to disk; None where it is not there.
+
+    Its manifest is that of the digest that was asked for, its configuration and its layer those that the manifest
+    names, and the layer's content that of the configuration. ValueError where it is not, where it is no bundle, which
+    has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked. `expected`: see Exchange.
     """
-    found = manifest(tool, reference, step=step, timeout=timeout, note=note)
+    found = manifest(tool, reference, step=step, timeout=timeout, note=note, expected=expected)
     if found is None:
         return None
-    wanted, size = _only_layer(found)
-    if size > limit:
+    digest = Digest.of_bytes(found)
+    if reference.digest not in (None, digest):
+        raise ValueError(f"the registry returned something other than {reference.digest}: its digest is {digest}")
+    config, layer = _parts(found)
+    if layer.size > limit:
         raise ValueError(f"its layer is larger than {limit} bytes")
-    layer = Reference(reference.repository, digest=wanted)
-    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
-    content = registry.run(tool, ["blob", "--", str(layer)], exchange).stdout
-    if Digest.of_bytes(content) != wanted:
-        raise ValueError(f"the registry returned something other than its layer {wanted}")
-    return content
+
+    def blob(part: _Part) -> bytes:
+        place = Reference(reference.repository, digest=part.digest)
+        exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
+        content = registry.run(tool, ["blob", "--", str(place)], exchange).stdout
+        if (len(content), Digest.of_bytes(content)) != (part.size, part.digest):
+            raise ValueError(f"the registry returned something other than its {part.name} {part.digest}")
+        return content
+
+    diff_id = _diff_id(blob(config))
+    return PulledBundle(digest, found, unpack.files_of(blob(layer), limit, diff_id=diff_id))
 
 
-def _only_layer(manifest: bytes) -> tuple[Digest, int]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a manifest names, with its size in bytes."""
+
+    name: str
+    digest: Digest
+    size: int
+
+
+def _parts(manifest: bytes) -> tuple[_Part, _Part]:
+    """Return the configuration and the only layer of a bundle's manifest."""
     try:
         document = jsondoc.parse(manifest)
         (layer,) = document["layers"]
-        wanted, size = Digest.parse(layer["digest"]), layer["size"]
+        named = [("configuration", document["config"]), ("layer", layer)]
+        config, only = (_Part(name, Digest.parse(part["digest"]), part["size"]) for name, part in named)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"it is no bundle, whose manifest has one layer: {error!r}") from None
-    if type(size) is not int:
-        raise ValueError(f"it is no bundle: the size of its layer is {size!r}")
-    return wanted, size
+    for part in (config, only):
+        if type(part.size) is not int or part.size < 0:
+            raise ValueError(f"it is no bundle: the size of its {part.name} is {part.size!r}")
+    if config.size > FILE.size:
+        raise ValueError(f"its configuration is larger than {FILE.size} bytes")
+    return config, only
+
+
+def _diff_id(config: bytes) -> Digest:
+    try:
+        (diff_id,) = jsondoc.parse(config)["rootfs"]["diff_ids"]
+        return Digest.parse(diff_id)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it is no bundle, whose configuration names one layer: {error!r}") from None
 
 
 def manifest(
-    tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]
+    tool: Tool,
+    reference: Reference,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    expected: bool = False,
 ) -> bytes | None:
     """Return the manifest or index that a registry has for a reference, byte for byte; None where it has none."""
-    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
     output = registry.run_if_there(tool, ["manifest", "--", str(reference)], exchange)
     return output.stdout if output else None
 
@@ -118,10 +181,22 @@ def configuration(tool: Tool, reference: Reference, *, step: str, timeout: float
     return registry.run(tool, ["config", "--", str(reference)], exchange).stdout
 
 
-def tag(tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]) -> None:
-    """Give an image that is in a registry one more tag."""
-    exchange = Exchange(reference.repository, "push to", step, timeout, note)
+def put_tag(
+    tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]
+) -> bool:
+    """Give an image that is in a registry, by digest, one more tag; False where it has it already.
+
+    What is equal is not written again: registries with immutable tags refuse even that. RegistryError, with the hint
+    that tags there are immutable, where the registry refuses to move a tag.
+    """
+    target = reference.repository.tagged(name)
+    found = digest(tool, target, step=step, timeout=timeout, note=note)
+    if found is not None and found == reference.digest:
+        return False
+    # It was just pushed, or the caller has seen it.
+    exchange = Exchange(reference.repository, "push to", step, timeout, note, expected=True)
     registry.run(tool, ["tag", "--", str(reference), name], exchange)
+    return True
 
 
 @contextlib.contextmanager
@@ -182,4 +257,4 @@ def copy(
 ) -> None:
     """Copy an image, all platforms, from one repository to another."""
     exchange = Exchange(target.repository, "push to", step, timeout, note)
-    registry.run(tool, ["copy", "--", str(source), str(target)], exchange)
+    registry.run(tool, ["copy", "--", str(source), str(target)], exchange, slowly=("--jobs", "1"))

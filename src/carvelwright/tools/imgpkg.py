@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 _QUIET = ("--tty=false", "--color=false")
+_SLOWLY = ("--concurrency", "1")
 
 
 def push_bundle(
@@ -40,7 +41,7 @@ def copy_to_tar(
 ) -> None:
     """Copy a bundle, the bundles within and all their images into one tar file."""
     arguments = ["copy", "-b", str(source), "--to-tar", str(archive), *_QUIET]
-    registry.run(tool, arguments, Exchange(source.repository, "pull from", step, timeout, note))
+    registry.run(tool, arguments, Exchange(source.repository, "pull from", step, timeout, note), slowly=_SLOWLY)
 
 
 def copy_from_tar(
@@ -55,5 +56,5 @@ def copy_from_tar(
 ) -> BundleLock:
     """Copy everything of an archive into a repository; returns where the outer bundle now lies."""
     arguments = ["copy", "--tar", str(archive), "--to-repo", str(target), "--lock-output", str(lock), *_QUIET]
-    registry.run(tool, arguments, Exchange(target, "push to", step, timeout, note))
+    registry.run(tool, arguments, Exchange(target, "push to", step, timeout, note), slowly=_SLOWLY)
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from carvelwright import process
 from carvelwright.errors import FilesystemError, RegistryError, ToolFailedError
+from carvelwright.tools import retries
+from carvelwright.tools.retries import Failure, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,28 +24,54 @@ _NOTES_GROW = 4
 # What a registry answered, in the words of go-containerregistry: the method, the address, and a code of the OCI
 # distribution specification or, where there is none, the status and the whole body. A body is not looked into.
 _ANSWER = re.compile(
-    r"\b(?:GET|HEAD|PUT|POST|PATCH) (?P<url>https?://\S+): "
-    r"(?:unexpected status code (?P<status>\d{3}) (?P<rest>.*)$|(?P<code>[A-Z][A-Z_]+): )",
+    r"\b(?P<method>GET|HEAD|PUT|POST|PATCH) (?P<url>https?://\S+): "
+    r"(?:unexpected status code (?P<status>\d{3}) (?P<rest>.*)$"
+    r"|(?:multiple errors returned: )?(?P<code>[A-Z][A-Z_]+): )",
     re.MULTILINE,
 )
 _MANIFEST_URL = re.compile(r"https?://[^/]+/v2/\S+/manifests/\S+")
 # Harbor says NOT_FOUND.
 _ABSENT = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND")
 _STATUS_CODES = {"401": "UNAUTHORIZED", "403": "DENIED", "429": "TOOMANYREQUESTS"}
+_STATUS_CODES |= dict.fromkeys(("408", "500", "502", "503", "504"), "UNAVAILABLE")
+# What is another answer a moment later. An upload that a registry lost begins again with the next attempt.
+_FAULTS = {
+    "UNAUTHORIZED": Fault.UNAUTHORIZED,
+    "TOOMANYREQUESTS": Fault.THROTTLED,
+    "UNAVAILABLE": Fault.UNAVAILABLE,
+    "UNKNOWN": Fault.UNAVAILABLE,
+    "BLOB_UPLOAD_UNKNOWN": Fault.UNAVAILABLE,
+    "BLOB_UPLOAD_INVALID": Fault.UNAVAILABLE,
+    # The tool has just pushed the blob, or made sure that it is there.
+    "MANIFEST_BLOB_UNKNOWN": Fault.ABSENT,
+}
+_CUT = re.compile(
+    r"connection reset|\bEOF\b|broken pipe|use of closed network connection|server closed idle connection"
+    r"|stream error|GOAWAY|TLS handshake timeout|i/o timeout|timeout awaiting response headers"
+)
+# Harbor, ECR, Quay and Artifactory each have their own words for a tag that is not overwritten.
+_IMMUTABLE = re.compile(r"immutab|cannot be overwrit|permission[s]? to overwrite", re.IGNORECASE)
+_IMMUTABLE_HINT = (
+    "push under a tag that {repository} does not have yet, or exempt the tag `latest` from immutability there: "
+    "the registry refuses to overwrite a tag"
+)
 _ANSWER_HINTS = {
     "UNAUTHORIZED": "log in first: docker login {registry} (the tools use docker's own credentials)",
     "DENIED": "use credentials that may {access} {repository}, or another repository",
     "TOOMANYREQUESTS": "wait, then run the same command again: the registry limits requests",
 }
 _WORD_HINTS = (
-    (re.compile(r"connection refused|no such host"), "start the registry {registry}, or check its host and port"),
+    (
+        re.compile(r"[Cc]onnection refused|no such host|Name or service not known|name resolution"),
+        "start the registry {registry}, or check its host and port",
+    ),
     (
         re.compile(r"http: server gave HTTP response to HTTPS client"),
         "use HTTPS: the registry speaks plain HTTP, which is allowed only on loopback and private addresses",
     ),
     (
-        re.compile(r"x509:|tls: .*certificate"),
-        "add the registry's CA to the trusted CAs of this machine: its certificate is not trusted",
+        re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED"),
+        "name the CA that signed the registry's certificate: --registry-ca-cert FILE",
     ),
 )
 _OTHER_HINT = "see the tool's output above; run the same command again once the registry has recovered"
@@ -65,19 +93,33 @@ _FILE_HINT = "create what is missing, or grant permission, then run the same com
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a call is for: the repository, what is done to it, the step, the time limit in seconds, whom to tell."""
+    """What a call is for: the repository, what is done to it, the step, the time limit in seconds, whom to tell.
+
+    The limit is for all attempts together. `expected` says that what is asked for was just pushed: a registry that does
+    not have it yet is asked again for some seconds.
+    """
 
     repository: Repository
     access: Access
     step: str
     timeout: float
     note: Callable[[str], None]
+    expected: bool = False
 
 
-def run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output:
-    """Run a tool; RegistryError says what the registry did and what to do about it."""
+def with_timeout(exchange: Exchange, seconds: float) -> Exchange:
+    """Return an exchange with another limit: what is left of it."""
+    return replace(exchange, timeout=max(seconds, 0))
+
+
+def run(tool: Tool, arguments: Sequence[str], exchange: Exchange, *, slowly: Sequence[str] = ()) -> process.Output:
+    """Run a tool; RegistryError says what the registry did and what to do about it.
+
+    What fails for a while is repeated, see `retries`: nothing that a tool is run for does harm a second time. `slowly`
+    are the options by which the tool sends one request at a time, once the registry has limited them.
+    """
     try:
-        return _run(tool, arguments, exchange)
+        return _persist(tool, arguments, exchange, slowly)
     except ToolFailedError as error:
         raise _explained(error, exchange) from error
 
@@ -85,20 +127,46 @@ def run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Out
 def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output | None:
     """Run a tool as `run` does; None where the registry answered that it does not have the manifest."""
     try:
-        return _run(tool, arguments, exchange)
+        return _persist(tool, arguments, exchange)
     except ToolFailedError as error:
         if _is_absent(error.stderr):
             return None
         raise _explained(error, exchange) from error
 
 
-def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output:
+def _persist(tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = ()) -> process.Output:
+    def attempt(timeout: float) -> process.Output:
+        careful = slowly if retries.is_throttled(exchange) else ()
+        return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
+
+    return retries.persist(attempt, lambda error: _failure(error, exchange), exchange, tool.retries)
+
+
+def _failure(error: Exception, exchange: Exchange) -> Failure | None:
+    """Say what failed, where the same call may succeed a moment later."""
+    if not isinstance(error, ToolFailedError) or error.exceeded or not error.code or error.code < 0:
+        return None
+    text = _joined(error.stderr)
+    answers = list(_ANSWER.finditer(text))
+    # crane reports each answer after which it tries again: only what comes last says why it gave up.
+    first, _, rest = text[answers[-1].start() :].partition("\n") if answers else ("", "", text)
+    if cut := _CUT.search(rest):
+        return Failure(Fault.CUT, rest[: cut.end()].rpartition("\n")[2].strip())
+    if not answers:
+        return None
+    if exchange.expected and _is_absent(error.stderr):
+        return Failure(Fault.ABSENT, first)
+    code = answers[-1]["code"] or _STATUS_CODES.get(answers[-1]["status"], "")
+    return Failure(_FAULTS[code], first) if code in _FAULTS else None
+
+
+def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange, timeout: float) -> process.Output:
     patience = _Patience(exchange)
     return process.run(
         tool.argv(*arguments),
         step=exchange.step,
         env=tool.environment,
-        timeout=exchange.timeout,
+        timeout=timeout,
         memory=process.MEMORY,
         watch=patience.watch,
         waiting=patience.waiting,
@@ -138,8 +206,12 @@ def _is_absent(stderr: str) -> bool:
 
 
 def _answers(stderr: str) -> list[re.Match[str]]:
+    return list(_ANSWER.finditer(_joined(stderr)))
+
+
+def _joined(stderr: str) -> str:
     # imgpkg breaks a line where it likes, and indents what goes on.
-    return list(_ANSWER.finditer(re.sub(r"\n\s+", " ", stderr)))
+    return re.sub(r"\n\s+", " ", stderr)
 
 
 def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | RegistryError:
@@ -150,7 +222,7 @@ def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | 
         f"{error.message} at registry {repository.registry}",
         registry=repository.registry,
         reference=str(repository),
-        details=error.details,
+        details="\n".join(filter(None, [error.details, *getattr(error, "__notes__", ())])),
         hint=_hint(error).format(registry=repository.registry, repository=repository, access=exchange.access),
         step=error.step,
     )
@@ -159,11 +231,23 @@ def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | 
 def _hint(error: ToolFailedError) -> str:
     if error.exceeded:
         return _TIME_HINT if error.late else _CONTENT_HINT
-    for answer in reversed(_answers(error.stderr)):
+    answers = _answers(error.stderr)
+    if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(error.stderr)[answers[-1].start() :]):
+        return _IMMUTABLE_HINT
+    for answer in reversed(answers):
         code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
         if code in _ANSWER_HINTS:
             return _ANSWER_HINTS[code]
-    for pattern, hint in _WORD_HINTS:
-        if pattern.search(error.stderr):
-            return hint
-    return _OTHER_HINT if _answers(error.stderr) or _NETWORK.search(error.stderr) else _CONTENT_HINT
+    if hint := _word_hint(error.stderr):
+        return hint
+    return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else _CONTENT_HINT
+
+
+def _word_hint(words: str) -> str | None:
+    return next((hint for pattern, hint in _WORD_HINTS if pattern.search(words)), None)
+
+
+def hint_for_words(words: str, repository: Repository) -> str:
+    """Return what to do about a failure of our own requests."""
+    hint = _word_hint(words) or "run the same command again once the registry has recovered"
+    return hint.format(registry=repository.registry, repository=repository)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from carvelwright.tools.retries import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +22,15 @@ def list_item(path: str | os.PathLike[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An executable that was found and whose version was checked; `environment` is all it will see."""
+    """An executable that was found and whose version was checked; `environment` is all it will see.
+
+    `retries` bounds how calls that talk to a registry are repeated.
+    """
 
     path: Path
     version: str
     environment: Mapping[str, str]
+    retries: Policy = field(default=Policy(), repr=False)
 
     def argv(self, *arguments: str | os.PathLike[str]) -> list[str]:
         """Return the command line of one call."""

@@ -92,7 +92,7 @@ def _load(
         crane.copy(tools.crane, source, target, step=_STEP, timeout=_SECONDS, note=note)
 
     in_parallel(*[lambda reference=reference: put(reference) for reference in [*others, *tagged]])
-    crane.tag(tools.crane, repository, LATEST, step=_STEP, timeout=_SECONDS, note=note)
+    crane.put_tag(tools.crane, repository, LATEST, step=_STEP, timeout=_SECONDS, note=note)
     return Reference(repository.repository, digest=repository.digest)
 
 

@@ -1,0 +1,131 @@
+"""How a failed exchange with a registry is repeated: what may be repeated, how often, after how long."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeVar
+
+from carvelwright.process import pause, stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carvelwright.tools.registry import Exchange
+
+_Result = TypeVar("_Result")
+_LONGEST_REASON = 200
+
+
+class Fault(Enum):
+    """Why an exchange failed, as far as that decides whether it is repeated."""
+
+    THROTTLED = auto()
+    UNAVAILABLE = auto()
+    CUT = auto()
+    UNAUTHORIZED = auto()
+    ABSENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault, the reason in one line, and the seconds that the registry asked to wait (None: it did not)."""
+
+    fault: Fault
+    reason: str
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The bounds of repetition: attempts, and seconds to wait before the second one and at most before another.
+
+    Waits double. `after_push` is for how many seconds a registry may not yet have what was just pushed.
+    """
+
+    attempts: int = 7
+    first_wait: float = 0.5
+    longest_wait: float = 16.0
+    after_push: float = 10.0
+
+    def wait(self, number: int, failure: Failure) -> float:
+        """Return the seconds to wait after attempt `number`, which counts from 1."""
+        grown = min(self.first_wait * 2.0 ** (number - 1), self.longest_wait)
+        # Those who were refused together must not come back together.
+        waited = grown * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        return max(waited, min(failure.wait or 0.0, 2 * self.longest_wait))
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process has seen of registries: who let it in, and who limits requests."""
+
+    let_in: set[tuple[str, str]] = field(default_factory=set)
+    throttled: set[str] = field(default_factory=set)
+
+
+_known = _Known()
+
+
+def is_throttled(exchange: Exchange) -> bool:
+    """Tell whether this registry has limited requests before: one at a time is asked of it from then on."""
+    return exchange.repository.registry in _known.throttled
+
+
+def persist(
+    attempt: Callable[[float], _Result],
+    understand: Callable[[Exception], Failure | None],
+    exchange: Exchange,
+    policy: Policy,
+) -> _Result:
+    """Call `attempt` with the seconds that are left until it succeeds, and return what it returns.
+
+    `understand` says of an exception what failed; None where that is final. What is repeated must be safe to repeat.
+    The last exception is raised as it is, with a note of the attempts where there were several.
+    """
+    seconds, reasons = stopwatch(), list[str]()
+    done = (str(exchange.repository), exchange.access)
+    for number in itertools.count(1):
+        try:
+            result = attempt(exchange.timeout - seconds())
+        except Exception as error:
+            failure = understand(error)
+            wait = _wait(failure, number, seconds(), exchange, policy) if failure else None
+            if failure is None or wait is None:
+                if reasons:
+                    error.add_note(f"attempts: {number}; the one before ended with: {reasons[-1]}")
+                raise
+            reasons.append(failure.reason[:_LONGEST_REASON])
+            _tell(failure, wait, number, exchange, policy)
+            pause(wait)
+        else:
+            _known.let_in.add(done)
+            return result
+    raise AssertionError
+
+
+def _wait(failure: Failure, number: int, seconds: float, exchange: Exchange, policy: Policy) -> float | None:
+    """Return how long to wait before the next attempt; None where there is none."""
+    wait = policy.wait(number, failure)
+    last = exchange.timeout
+    if failure.fault is Fault.ABSENT:
+        last = min(last, policy.after_push)
+    if failure.fault is Fault.UNAUTHORIZED:
+        # A token that ran out: whoever was let in before is let in again with a new one, at once or not at all.
+        known = (str(exchange.repository), exchange.access)
+        if known not in _known.let_in:
+            return None
+        _known.let_in.discard(known)
+    if failure.fault is Fault.THROTTLED:
+        _known.throttled.add(exchange.repository.registry)
+    return wait if number < policy.attempts and seconds + wait < last else None
+
+
+def _tell(failure: Failure, wait: float, number: int, exchange: Exchange, policy: Policy) -> None:
+    what = "the registry does not have it yet: " if failure.fault is Fault.ABSENT else ""
+    exchange.note(
+        f"step {exchange.step}: registry {exchange.repository.registry}: {what}{failure.reason[:_LONGEST_REASON]}; "
+        f"trying again in {wait:.1f} s (attempt {number + 1} of {policy.attempts})"
+    )
