@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.digest import Digest
+from carvelwright.catalog.places import full_tag
 from carvelwright.errors import InputError, UsageError, did_you_mean
 from carvelwright.project.clashes import REPOSITORY_NAME
 from carvelwright.project.paths import BUILD_FILE
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from carvelwright.project.workspace import Workspace
     from carvelwright.reference import Reference, Repository
 
-LATEST = "latest"
-# The OCI distribution specification's limit.
-_LONGEST_TAG = 128
-_TAG_DIGITS = 24
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LAST_SECOND = 253_402_300_799
 
@@ -33,8 +29,8 @@ _LAST_SECOND = 253_402_300_799
 class BuildOptions:
     """What a build is asked for; None and () stand for what the project says.
 
-    `release` is a version that the package has a release file for, `platforms` are some of the package's, `to` is the
-    registry to push to instead of the embedded one, `registry_timeout` the limit of each exchange in seconds.
+    `release` is a version that the package has a release file for, `platforms` are some of the package's, `to` is where
+    to publish what was built, `registry_timeout` the limit of each exchange with a registry in seconds.
     """
 
     release: str | None = None
@@ -56,7 +52,7 @@ class BuildPlan:
     """Everything that the build of one package needs to know.
 
     `created` is UTC text for image configurations; `directory` is where in dist/ the package's own files go, "" or
-    NAME/; `embedded` says that the target is the registry which the build starts itself.
+    NAME/; `target` is the embedded registry, in which bundle and archive are made.
     """
 
     project: Package
@@ -64,7 +60,6 @@ class BuildPlan:
     created: str
     platforms: tuple[Platform, ...]
     target: Repository
-    embedded: bool
     images: tuple[ImagePlan, ...]
     bundle: Reference
     directory: str
@@ -115,20 +110,16 @@ class BuildPlan:
 class WorkspacePlan:
     """The build of some packages of a workspace, and of the one package repository that holds them.
 
-    `repository` is the reference of the package repository's bundle, once for each tag that it gets.
+    `target` is the embedded registry, `repository` the reference of the package repository's bundle there, once for
+    each tag that it gets. `to` is where the result is published, None where it is not.
     """
 
     workspace: Workspace
     target: Repository
-    embedded: bool
     packages: tuple[BuildPlan, ...]
     repository: tuple[Reference, ...]
+    to: Repository | None
     registry_timeout: float
-
-    @property
-    def latest(self) -> Reference:
-        """The reference under which clusters follow the package repository."""
-        return self.repository[0].repository.tagged(LATEST)
 
     @property
     def archive_name(self) -> str:
@@ -145,7 +136,8 @@ class WorkspacePlan:
     def document(self) -> dict[str, Any]:
         """Return the plan as plain data, for --dry-run."""
         return {
-            "registry": {"address": str(self.target), "embedded": self.embedded},
+            "registry": str(self.target),
+            "to": str(self.to) if self.to else None,
             "packages": [plan.document() for plan in self.packages],
             "repository": [str(reference) for reference in self.repository],
             "archive": f"dist/{self.archive_name}",
@@ -154,15 +146,15 @@ class WorkspacePlan:
 
     def steps(self) -> list[str]:
         """Return what will be done, in order, a line each."""
-        repository = self.latest.repository
         own = [f"copy {plan.bundle} into dist/{plan.archive_name}" for plan in self.packages if plan.directory]
         return [
-            *(["start the embedded registry"] if self.embedded else [f"read what {self.latest} already holds"]),
+            "start the embedded registry",
             *(step for plan in self.packages for step in plan.steps()),
-            f"push the package repository to {repository} and tag it {LATEST}",
+            f"push the package repository to {self.repository[0].repository}",
             *own,
             f"copy everything into dist/{self.archive_name} and verify its digests",
             "move everything into dist/",
+            *([f"publish it to {self.to}, where it is not there yet"] if self.to else []),
         ]
 
 
@@ -178,15 +170,15 @@ def make_plan(packages: Sequence[Package], options: BuildOptions, environment: M
             hint=f"name the package: carvelwright build {packages[0].short_name} --release {options.release}",
         )
     workspace = packages[0].workspace
-    target = options.to or workspace.registry
+    target = workspace.registry
     plans = tuple(_plan(package, target, options, environment) for package in packages)
     repository = target.child(REPOSITORY_NAME)
     return WorkspacePlan(
         workspace=workspace,
         target=target,
-        embedded=options.to is None,
         packages=plans,
-        repository=tuple(repository.tagged(_repository_tag(plan)) for plan in plans),
+        repository=tuple(repository.tagged(full_tag(plan.project.ref_name, plan.release.version)) for plan in plans),
+        to=options.to,
         registry_timeout=options.registry_timeout,
     )
 
@@ -203,14 +195,13 @@ def _plan(project: Package, target: Repository, options: BuildOptions, environme
                 hint=f"add it to `platforms` in {project.root / BUILD_FILE}, or use one of these",
             )
     tag = release.version.tag
-    _refuse_long_names(target, project, embedded=options.to is None)
+    _refuse_long_names(target, options.to, project)
     return BuildPlan(
         project=project,
         release=release,
         created=_created(release, environment),
         platforms=tuple(dict.fromkeys(platforms)),
         target=target,
-        embedded=options.to is None,
         images=tuple(ImagePlan(image, target.child(image.name).tagged(tag)) for image in project.go_images),
         bundle=target.child(project.ref_name).tagged(tag),
         directory="" if len(project.workspace.members) == 1 else f"{project.short_name}/",
@@ -218,22 +209,15 @@ def _plan(project: Package, target: Repository, options: BuildOptions, environme
     )
 
 
-def _repository_tag(plan: BuildPlan) -> str:
-    """Return a tag that no other package's release has: the version alone would be the tag of several."""
-    tag = f"{plan.project.ref_name}.{plan.release.version.tag}"
-    if len(tag) <= _LONGEST_TAG:
-        return tag
-    digest = Digest.of_bytes(tag.encode()).hex[:_TAG_DIGITS]
-    return f"{tag[: _LONGEST_TAG - _TAG_DIGITS - 1]}-{digest}"
-
-
-def _refuse_long_names(target: Repository, project: Package, *, embedded: bool) -> None:
+def _refuse_long_names(target: Repository, to: Repository | None, project: Package) -> None:
     for name in (project.ref_name, REPOSITORY_NAME, *(image.name for image in project.go_images)):
         try:
             target.child(name)
         except ValueError as error:
-            if embedded:
-                raise InputError(str(error), hint=f"shorten `registry` in {project.workspace.file}") from None
+            raise InputError(str(error), hint=f"shorten `registry` in {project.workspace.file}") from None
+        try:
+            _ = to and to.child(name)
+        except ValueError as error:
             raise UsageError(str(error), hint="shorten --to") from None
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Raised when a reader of an older release.json could take it for something else.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SHAPE = {
     "schemaVersion": int,
-    "registry": {"address": str, "embedded": bool},
+    "registry": str,
     "repository": [str],
     "archive": str,
     "packages": [
@@ -127,12 +127,11 @@ class FileRecord:
 class ReleaseRecord:
     """dist/release.json: what was built, without times, so that equal inputs give equal bytes.
 
-    `registry` is what was pushed to (`embedded`: the build's own), `repository` the package repository by digest, once
-    for each tag it got; `archive` is the file in dist/ that carries all of it.
+    `registry` is the embedded one, of which all references are, `repository` the package repository by digest, once for
+    each tag it got; `archive` is the file in dist/ that carries all of it.
     """
 
     registry: Repository
-    embedded: bool
     repository: tuple[Reference, ...]
     archive: str
     packages: tuple[PackageRecord, ...]
@@ -143,7 +142,7 @@ class ReleaseRecord:
         """Return it as JSON has it."""
         return {
             "schemaVersion": SCHEMA_VERSION,
-            "registry": {"address": str(self.registry), "embedded": self.embedded},
+            "registry": str(self.registry),
             "repository": [str(reference) for reference in self.repository],
             "archive": self.archive,
             "packages": [package.document() for package in self.packages],
@@ -166,8 +165,7 @@ class ReleaseRecord:
             if name not in {file.name for file in files}:
                 raise ValueError(f"release.archive is no file of dist/: {name!r}")
         return cls(
-            registry=Repository.parse(document["registry"]["address"]),
-            embedded=document["registry"]["embedded"],
+            registry=Repository.parse(document["registry"]),
             repository=tuple(_pinned(text) for text in document["repository"]),
             archive=document["archive"],
             packages=packages,

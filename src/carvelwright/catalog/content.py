@@ -179,5 +179,8 @@ def _entry_lines(entry: Document) -> list[str]:
     lines = [f"- image: {json.dumps(entry['image'])}"]
     others = {key: value for key, value in entry.items() if key not in ("image", "annotations")}
     if annotations := entry.get("annotations"):
-        lines += ["  annotations:", *(f"    {json.dumps(key)}: {json.dumps(text)}" for key, text in annotations.items())]
+        lines += [
+            "  annotations:",
+            *(f"    {json.dumps(key)}: {json.dumps(text)}" for key, text in annotations.items()),
+        ]
     return lines + [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in others.items()]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright.digest import Digest
+from carvelwright.project.clashes import REPOSITORY_NAME
 
 if TYPE_CHECKING:
     from carvelwright.carvel.version import PackageVersion
     from carvelwright.reference import Reference, Repository
 
-PACKAGE_REPOSITORY = "package-repository"
 # The OCI distribution specification's limit.
 _LONGEST_TAG = 128
 _TAG_DIGITS = 24
@@ -31,7 +31,7 @@ class Places:
     @property
     def packages(self) -> Repository:
         """Where the package repository lies."""
-        return self.target if self.single else self.target.child(PACKAGE_REPOSITORY)
+        return self.target if self.single else self.target.child(REPOSITORY_NAME)
 
     def content(self, ref_name: str) -> Repository:
         """Where a package's bundle lies, with all of its images."""

@@ -6,15 +6,19 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc, yamldoc
 from carvelwright.carvel import locks
 from carvelwright.carvel.locks import ImagesLock, LockEntry
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.catalog.tags import RecordTag, key_of
-from carvelwright.digest import Digest
 from carvelwright.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carvelwright.digest import Digest
 
 # Beside packages/, which is all that kapp-controller reads of a repository.
 INDEX = "carvelwright.json"
@@ -100,7 +104,7 @@ class Record:
         return files
 
     @classmethod
-    def parse(cls, files: dict[str, bytes]) -> Record:
+    def parse(cls, files: Mapping[str, bytes]) -> Record:
         """Read the content of a record's bundle; ValueError says what is wrong in it."""
         document = _object(jsondoc.parse(files.get(INDEX, b"null")), INDEX)
         if document.get("schemaVersion") != _SCHEMA_VERSION:
@@ -143,14 +147,12 @@ def _place(ref_name: str, version: str, action: Action) -> str:
 
 def _object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is no object")
+        raise ValueError(f"{name} is no object")  # noqa: TRY004 - the file's, not the caller's
     return value
 
 
 def _text(document: dict[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}")
+        raise ValueError(f"{name} is {value!r}")  # noqa: TRY004 - the file's, not the caller's
     return value
-
-

@@ -25,6 +25,7 @@ _COMMANDS = {
     "check": "Check the project and report every problem with its place.",
     "render": "Print the manifests as the server renders them, with your values files.",
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
+    "publish": "Publish what was built to a package repository.",
     "serve": "Serve dist/ from a registry on loopback.",
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",

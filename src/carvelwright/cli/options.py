@@ -16,6 +16,7 @@ from carvelwright import __version__
 from carvelwright.cli import completion
 from carvelwright.names import INSTALL_NAMESPACE
 from carvelwright.process import with_home
+from carvelwright.reference import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -192,6 +193,12 @@ values_files = option(
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A data values file, as for `tanzu package install --values-file`; may be repeated, later files override.",
+)
+target = click.argument("target", metavar="REGISTRY/PATH", type=Parsed("REGISTRY/PATH", Repository.parse))
+single = option(
+    "--single",
+    is_flag=True,
+    help="Put everything into the one OCI repository REGISTRY/PATH, for registries without nested names.",
 )
 packages = click.argument("names", metavar="[PACKAGE]...", nargs=-1, shell_complete=completion.packages)
 package = option(

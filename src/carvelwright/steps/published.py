@@ -12,7 +12,6 @@ from carvelwright.catalog.merge import joined, merged
 from carvelwright.catalog.records import Record
 from carvelwright.catalog.tags import LATEST, RecordTag, Revision
 from carvelwright.errors import RegistryError
-from carvelwright.oci import unpack
 from carvelwright.oci.bundle import write_bundle
 from carvelwright.tools import crane, tags
 
@@ -35,8 +34,8 @@ _LOOK_BACK = 64
 class Seen:
     """What was seen of a package repository at one moment.
 
-    `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what `latest`
-    holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, and `latest` that at `latest`.
+    `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what
+    `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at `latest`.
     `catalog` is the repository with the records that `base` does not account for. `listed` are the tags, None where the
     registry does not list them; `digest` is then that at `latest`.
     """
@@ -73,7 +72,7 @@ class Remote:
     timeout: float
     reporter: Reporter
     step: str = "read published repository"
-    _read: dict[Digest, dict[str, bytes]] = field(default_factory=dict)
+    _read: dict[Digest, Mapping[str, bytes]] = field(default_factory=dict)
     _parsed: dict[Digest, Catalog] = field(default_factory=dict)
     _records: dict[RecordTag, Record | None] = field(default_factory=dict)
 
@@ -115,7 +114,7 @@ class Remote:
         return layout.digest
 
     def would_be(self, catalog: Catalog, seen: Seen, directory: Path) -> tuple[Revision, ImageLayout]:
-        """Write the bundle of a repository into a directory; returns it and the revision that it is after what was seen."""
+        """Write the bundle of a repository into a directory; returns its revision after what was seen, and the layout."""
         files = catalog.bundle_files()
         layout = write_bundle(files, directory)
         # Without a list no revision is known: the number of records is above that of fewer.
@@ -125,7 +124,7 @@ class Remote:
 
     def move_latest(self, digest: Digest) -> None:
         """Let `latest` name a bundle."""
-        crane.tag(self.crane, self.repository.at(digest), LATEST, step=self.step, **self._how())
+        crane.put_tag(self.crane, self.repository.at(digest), LATEST, step=self.step, **self._how())
 
     def catalog_at(self, digest: Digest) -> Catalog:
         """Read a revision by its digest."""
@@ -145,9 +144,7 @@ class Remote:
         # With an index it is a revision of ours: all that it holds stands in records.
         return base if other.ref_names else joined(base, other)
 
-    def _unknown(
-        self, listed: frozenset[str], base: Catalog
-    ) -> tuple[dict[RecordTag, Record], frozenset[str]]:
+    def _unknown(self, listed: frozenset[str], base: Catalog) -> tuple[dict[RecordTag, Record], frozenset[str]]:
         """Read the records that a state does not account for; those that are none are returned by their tags."""
         found, broken = {}, set()
         for name in sorted(listed - base.accounted):
@@ -162,19 +159,15 @@ class Remote:
     def _record(self, tag: RecordTag) -> Record | None:
         """Read a record; None where something else was pushed under its tag."""
         if tag not in self._records:
+            files = self._files(tag.content)
             try:
-                record = Record.parse(self._files(tag.content))
-                if record.tag(tag.content) != tag:
-                    raise ValueError(f"it is the record of {record.ref_name} {record.version}")
-                self._records[tag] = record
+                self._records[tag] = _parse(tag, files)
             except ValueError as error:
                 self.reporter.note(f"{self.repository}:{tag} is no record and is left out: {error}")
                 self._records[tag] = None
         return self._records[tag]
 
-    def _with_first(
-        self, catalog: Catalog, missing: Mapping[RecordTag, Record], listed: frozenset[str]
-    ) -> Catalog:
+    def _with_first(self, catalog: Catalog, missing: Mapping[RecordTag, Record], listed: frozenset[str]) -> Catalog:
         """Add of each version that several claim the release that any revision holds: it was seen, and so it stands."""
         revisions = sorted(filter(None, map(Revision.parse, listed)), reverse=True)[:_LOOK_BACK]
         for revision in revisions:
@@ -184,16 +177,18 @@ class Remote:
             catalog = merged(catalog, first)
         return catalog
 
-    def _files(self, digest: Digest) -> dict[str, bytes]:
+    def _files(self, digest: Digest) -> Mapping[str, bytes]:
         if digest not in self._read:
             reference = self.repository.at(digest)
             try:
-                layer = crane.pull_only_layer(self.crane, reference, SIZE, step=self.step, **self._how())
-                if layer is None:
-                    raise ValueError("it is not there")
-                self._read[digest] = unpack.files_of(layer, SIZE)
+                found = crane.pull_verified_bundle(
+                    self.crane, reference, SIZE, step=self.step, expected=True, **self._how()
+                )
             except ValueError as error:
                 raise foreign.unfit(f"{reference}: {error}") from None
+            if found is None:
+                raise foreign.unfit(f"{reference}: the registry lists it, but does not have it")
+            self._read[digest] = found.files
         return self._read[digest]
 
     def _digest(self, tag: str) -> Digest | None:
@@ -210,3 +205,10 @@ class Remote:
         except RegistryError as error:
             error.registry, error.reference = self.repository.registry, str(self.repository)
             raise
+
+
+def _parse(tag: RecordTag, files: Mapping[str, bytes]) -> Record:
+    record = Record.parse(files)
+    if record.tag(tag.content) != tag:
+        raise ValueError(f"it is the record of {record.ref_name} {record.version}")
+    return record

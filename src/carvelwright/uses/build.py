@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import files, rules
 from carvelwright.carvel import app
-from carvelwright.carvel.locks import BundleLock
-from carvelwright.catalog import Catalog
 from carvelwright.digest import Digest
 from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
@@ -19,7 +15,6 @@ from carvelwright.plan import make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
-from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
 from carvelwright.session import open_sessions
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
@@ -29,12 +24,14 @@ from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from carvelwright.carvel.locks import BundleLock
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
     from carvelwright.record import FileRecord
+    from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.session import Session
     from carvelwright.steps.package import PackageDocuments
@@ -43,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRecord:
-    """Make dist/ and what its registry holds. The caller holds the lock."""
+    """Make dist/. The caller holds the lock."""
     seconds = stopwatch()
     sessions = open_sessions(asked.root, asked.environment, reporter, asked.names)
     plan = make_plan([session.project for session in sessions], asked.options, asked.environment)
@@ -55,17 +52,19 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     tools = sessions[0].tools()
     for session in sessions:
         _keep_rules(session, tools, state.key, project_key)
-    before = Catalog() if plan.embedded else repository.published(plan, tools=tools, reporter=reporter)
     works = [_make_images(session, each) for session, each in zip(sessions, plan.packages, strict=True)]
     seen = dist.look(store.dist)
-    with _registry(plan, tools), files.new_directory(store.dist) as target:
-        made = _publish(plan, works, before, target, tools=tools)
+    storage = store.build / "registry"
+    with (
+        crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"),
+        files.new_directory(store.dist) as target,
+    ):
+        made = _make_rest(plan, works, target, tools=tools)
         listed, *_ = in_parallel(lambda: dist.list_files(target), *_verifications(plan, made, target))
         release = _record(plan, made, tools, listed)
         dist.write_release(release, target)
         if dist.look(store.dist) != seen:
             dist.require_own(store.dist)
-        repository.release(plan, made.repository, tools=tools, reporter=reporter)
     freshness.remember(store, state)
     freshness.remember_run(store, reporter.records, seconds())
     return release
@@ -143,17 +142,15 @@ def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageL
     return image.assemble(plan, planned, modules, reporter=session.reporter)
 
 
-def _publish(plan: WorkspacePlan, works: Sequence[_Work], before: Catalog, target: Path, *, tools: Toolchain) -> _Made:
+def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, tools: Toolchain) -> _Made:
     """Do all that comes after the images: stage, lock, push, describe, archive."""
     store, reporter = Store(plan.workspace.root), works[0].session.reporter
     with store.scratch("bundle") as scratch:
         # All that can fail here fails before anything is pushed.
         ready = [_prepare(work, scratch / work.plan.project.ref_name, target, tools=tools) for work in works]
-        for each in ready:
-            _refuse_other_content(each, before, tools=tools)
         locks = [_push(each, tools=tools) for each in ready]
         built = [(each.work.plan, each.documents(lock)) for each, lock in zip(ready, locks, strict=True)]
-        packages = repository.assemble(before, built, scratch / repository.DIRECTORY)
+        packages = repository.assemble(built, scratch / repository.DIRECTORY)
         pushed = repository.push(plan, scratch / repository.DIRECTORY, tools=tools, reporter=reporter)
         made = _Made(tuple(zip(ready, [lock.image for lock in locks], strict=True)), pushed)
         in_parallel(
@@ -182,13 +179,6 @@ def _prepare(work: _Work, scratch: Path, target: Path, *, tools: Toolchain) -> _
     return _Ready(work, staged, schema)
 
 
-def _refuse_other_content(ready: _Ready, before: Catalog, *, tools: Toolchain) -> None:
-    plan = ready.work.plan
-    if repository.own_files(plan).package_name in before.packages:
-        would_be = _try_push(ready, tools=tools)
-        repository.refuse_other_content(plan, before, ready.documents(would_be).package)
-
-
 def _push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
     work = ready.work
     lock: BundleLock
@@ -207,19 +197,6 @@ def _push_images(work: _Work, *, tools: Toolchain) -> None:
             step.describe(readable_size(sum(entry.compressed_bytes for entry in _platforms(layout))))
             timeout = work.plan.registry_timeout
             crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=timeout, note=reporter.note)
-
-
-def _try_push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
-    """Learn a bundle's digest from a registry of our own, so that a refused release leaves the target untouched."""
-    session, plan, step = ready.work.session, ready.work.plan, "compare with released"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with session.store.scratch("try") as scratch:
-        target = Repository(address, plan.bundle.repository.path).tagged("try")
-        with crane.serve(tools.crane, address, scratch / "registry", step=step):
-            how = bundle.Pushing(session.store, plan.registry_timeout, tools, session.reporter)
-            lock = bundle.push_to(target, ready.staged.directory, step, how)
-    return BundleLock(Reference(plan.bundle.repository, digest=lock.image.digest), lock.tag)
 
 
 def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
@@ -244,21 +221,10 @@ def _verifications(plan: WorkspacePlan, made: _Made, target: Path) -> list[Calla
     return [lambda name=name: airgap.verify(target / name, expected[name]) for name in expected]  # type: ignore[misc]
 
 
-@contextlib.contextmanager
-def _registry(plan: WorkspacePlan, tools: Toolchain) -> Iterator[None]:
-    if not plan.embedded:
-        yield
-        return
-    storage = Store(plan.workspace.root).build / "registry"
-    with crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"):
-        yield
-
-
 def _record(plan: WorkspacePlan, made: _Made, tools: Toolchain, listed: tuple[FileRecord, ...]) -> ReleaseRecord:
     digest = _digest(made.repository)
     return ReleaseRecord(
         registry=plan.target,
-        embedded=plan.embedded,
         repository=tuple(reference.with_digest(digest) for reference in plan.repository),
         archive=plan.archive_name,
         packages=tuple(_package_record(ready, reference) for ready, reference in made.bundles),

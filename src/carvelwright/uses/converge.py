@@ -1,8 +1,8 @@
 """Makes a package repository hold all of its records, whoever else is writing to it.
 
-No registry offers compare-and-swap for tags. So a publisher writes what cannot be lost first: a record, under a tag that
-is the digest of its content. Then it makes the union of all records the highest revision, and looks again until that
-holds. A publisher that was killed or stalled in between saw fewer records, and so its revision has a lower number.
+No registry offers compare-and-swap for tags. So a publisher first writes what cannot be lost: a record, under a tag
+that is the digest of its content. Then it makes the union of all records the highest revision, and looks again until
+that holds. A publisher that was killed or stalled in between saw fewer records, so its revision has a lower number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The end of it: the revision that clients follow, by tag and digest, what it holds, whether anything was pushed."""
+    """The end of it: the revision that clients follow, by tag and digest, its content, whether anything was pushed."""
 
     repository: Reference
     catalog: Catalog

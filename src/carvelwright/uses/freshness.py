@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError
-from carvelwright.plan import LATEST
 from carvelwright.project import loads, paths
 from carvelwright.record import BuildState, ReleaseRecord
 from carvelwright.steps import dist
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carvelwright.plan import BuildOptions, WorkspacePlan
-    from carvelwright.report import Reporter, StepRecord
+    from carvelwright.report import StepRecord
     from carvelwright.store import Store
 
 _STATE = "state.json"
@@ -45,7 +44,7 @@ def read_state(store: Store) -> BuildState | None:
         return None
 
 
-def former(store: Store, state: BuildState, asked: Asked, reporter: Reporter) -> ReleaseRecord | None:
+def former(store: Store, state: BuildState, asked: Asked) -> ReleaseRecord | None:
     """Return the former build's record when inputs and dist/ are what they were; None when there is work to do."""
     try:
         release = ReleaseRecord.parse(files.read_bytes(store.dist / dist.RELEASE_FILE))
@@ -55,28 +54,7 @@ def former(store: Store, state: BuildState, asked: Asked, reporter: Reporter) ->
         return None
     if not dist.is_whole(store.dist):
         return None
-    if asked.options.to is not None and not _still_published(release, asked, reporter):
-        return None
     return release
-
-
-def _still_published(release: ReleaseRecord, asked: Asked, reporter: Reporter) -> bool:
-    # Imported only where a registry is asked: a run without changes is mostly imports.
-    from carvelwright.session import open_sessions  # noqa: PLC0415
-    from carvelwright.tools import crane  # noqa: PLC0415
-
-    (session, *_) = open_sessions(asked.root, asked.environment, reporter, asked.names)
-    published = release.repository[0]
-    with reporter.step("query the registry") as step:
-        found = crane.digest(
-            session.tools().crane,
-            published.repository.tagged(LATEST),
-            step="query the registry",
-            timeout=asked.options.registry_timeout,
-            note=reporter.note,
-        )
-        step.reuse()
-    return found == published.digest
 
 
 def inputs_of(plan: WorkspacePlan) -> BuildState:
@@ -100,7 +78,7 @@ def inputs_of(plan: WorkspacePlan) -> BuildState:
 def key(root: Path, state: BuildState, asked: Asked, project_key: str) -> str:
     """Name everything that the result of a build in this workspace depends on; `project_key` is that of the state."""
     options = asked.options
-    wanted = [asked.names, options.release, [str(platform) for platform in options.platforms], str(options.to)]
+    wanted = [asked.names, options.release, [str(platform) for platform in options.platforms]]
     here = asked.root.resolve() == root.resolve()
     epoch = asked.environment.get("SOURCE_DATE_EPOCH", "")
     manifests = paths.digests(root, [f"{package}/{paths.BUNDLE_CONFIG}" for package in state.packages])

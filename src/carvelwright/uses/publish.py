@@ -1,10 +1,10 @@
-"""Publishes what a build made: content first, then the records of its versions, then the revision that clients follow."""
+"""Publishes what a build made: content, then the records of its versions, then the revision that clients follow."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carvelwright import session as sessions
 from carvelwright.carvel import resources
@@ -12,14 +12,12 @@ from carvelwright.carvel.version import PackageVersion
 from carvelwright.catalog.foreign import documents_of
 from carvelwright.catalog.merge import merged
 from carvelwright.catalog.places import Places
-from carvelwright.catalog.records import Action, Record, metadata_file, package_file
-from carvelwright.catalog.tags import RecordTag
+from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import CarvelwrightError, FilesystemError, ReleasedError, UsageError, did_you_mean
 from carvelwright.files import read_bytes
 from carvelwright.oci.bundle import write_bundle
 from carvelwright.process import in_parallel
 from carvelwright.project import paths
-from carvelwright.reference import Reference
 from carvelwright.report import readable_size
 from carvelwright.steps import published
 from carvelwright.store import Store
@@ -31,9 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carvelwright.catalog.content import Held
+    from carvelwright.catalog.tags import RecordTag
     from carvelwright.digest import Digest
     from carvelwright.record import PackageRecord
-    from carvelwright.reference import Repository
+    from carvelwright.reference import Reference, Repository
     from carvelwright.report import Reporter
     from carvelwright.steps.published import Remote, Seen
     from carvelwright.tools.toolchain import Toolchain
@@ -115,7 +114,9 @@ class _Job:
     def result(self, places: Places) -> PublishedPackage:
         """Return where it lies."""
         version = PackageVersion.parse(self.package.version)
-        images = [places.image(image.name, version).with_digest(_digest(image.reference)) for image in self.package.images]
+        images = [
+            places.image(image.name, version).with_digest(_digest(image.reference)) for image in self.package.images
+        ]
         bundle = places.bundle(self.package.ref_name, version).with_digest(_digest(self.package.bundle))
         return PublishedPackage(self.package.ref_name, self.package.version, bundle, tuple(images), not self.present)
 
@@ -203,15 +204,11 @@ class _Publication:
         in_parallel(*[lambda source=source, target=target: self._name(source, target) for source, target in wanted])
 
     def _name(self, source: Repository, target: Reference) -> None:
-        how = {"step": "tag versions", "timeout": self.remote.timeout, "note": self.reporter.note}
+        how: dict[str, Any] = {"step": "tag versions", "timeout": self.remote.timeout, "note": self.reporter.note}
         digest = _digest(target)
-        tagged = Reference(target.repository, target.tag)
-        if crane.digest(self.tools.crane, tagged, **how) == digest:
-            return
-        if source == target.repository:
-            crane.tag(self.tools.crane, source.at(digest), str(target.tag), **how)
-        else:
-            crane.copy(self.tools.crane, source.at(digest), tagged, **how)
+        if source != target.repository:
+            crane.copy(self.tools.crane, source.at(digest), target.repository.at(digest), **how)
+        crane.put_tag(self.tools.crane, target.repository.at(digest), str(target.tag), **how)
 
 
 def _select(packages: Sequence[PackageRecord], names: Sequence[str]) -> list[PackageRecord]:
@@ -235,9 +232,9 @@ def _job(package: PackageRecord, scratch: Path, seen: Seen, places: Places) -> _
     after = merged(seen.catalog, {tag: record})
     held = after.versions.get((package.ref_name, package.version))
     if held is None:
-        raise converge.contested(record, package.bundle)
+        raise converge.contested(record)
     if str(tag) in after.rejected:
-        raise released(package, held, after.files.get(held.file or ""), record)
+        raise released(held, after.files.get(held.file or ""), record)
     present = held.file in seen.catalog.files or str(tag) in seen.catalog.records
     records = _metadata(record, after.files, seen) if present else (record,)
     return _Job(package, scratch / "dist" / package.archive, present, records)
@@ -258,7 +255,9 @@ def _record(package: PackageRecord, dist: Path, places: Places) -> Record:
     digest = _digest(package.bundle)
     old, new = package.bundle.repository.at(digest), places.content(package.ref_name).at(digest)
     content = read_bytes(dist / package.file)
-    moved, count = re.subn(rb"(?m)^(\s+image: )" + re.escape(str(old).encode()) + rb"$", rb"\g<1>" + str(new).encode(), content)
+    moved, count = re.subn(
+        rb"(?m)^(\s+image: )" + re.escape(str(old).encode()) + rb"$", rb"\g<1>" + str(new).encode(), content
+    )
     if count != 1:
         raise FilesystemError(
             f"dist/{package.file} does not fetch {old}",
@@ -269,10 +268,15 @@ def _record(package: PackageRecord, dist: Path, places: Places) -> Record:
     return Record(package.ref_name, package.version, Action.RELEASE, 0, moved, metadata, new, "")
 
 
-def released(package: PackageRecord, held: Held, content: bytes | None, record: Record) -> CarvelwrightError:
+def released(held: Held, content: bytes | None, record: Record) -> CarvelwrightError:
     """Return the error for a version that the repository has with other content, or has withdrawn."""
     name = f"{held.ref_name} {held.version}"
-    common = {"package": held.ref_name, "version": held.version, "published": held.bundle, "new": str(record.bundle)}
+    common: dict[str, Any] = {
+        "package": held.ref_name,
+        "version": held.version,
+        "published": held.bundle,
+        "new": str(record.bundle),
+    }
     hint = f"release the change as a new revision, in a new file beside package/releases/{held.version}.yaml"
     if held.file is None:
         return ReleasedError(f"{name} was withdrawn: {held.reason}", hint=hint, **common)
