@@ -45,6 +45,7 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
     "carvelwright.yaml or package/build.yaml]",
 )
 @options.registry_timeout
+@options.registry_ca_cert
 @options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")
 @options.option("--dry-run", is_flag=True, help="Print the plan without building.")
 @options.output_format
