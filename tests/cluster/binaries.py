@@ -165,11 +165,20 @@ def ensure_set(tools: ToolSet) -> Path:
             (scratch / name).symlink_to(target)
         for name, module, path in tools.files:
             _copy_source(tools, module, path, scratch / name)
-        scratch.rename(directory)
+        _move(scratch, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     say(f"built {tools.name}")
     return directory
+
+
+def _move(scratch: Path, directory: Path) -> None:
+    try:
+        scratch.rename(directory)
+    except OSError:
+        # Another process built the same in the meantime.
+        if not directory.is_dir():
+            raise
 
 
 def _key(tools: ToolSet) -> str:

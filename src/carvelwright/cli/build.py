@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     help="Publish what was built to this registry, as `carvelwright publish` does.",
 )
 @options.registry_timeout
+@options.registry_ca_cert
 @options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")
 @options.option("--dry-run", is_flag=True, help="Print the plan without building.")
 @options.output_format

@@ -44,6 +44,7 @@ def listing(context: Context, package: str | None, form: str) -> None:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @options.package
 @options.registry_timeout
+@options.registry_ca_cert
 @options.output_format
 @click.pass_obj
 def update(context: Context, names: tuple[str, ...], package: str | None, registry_timeout: float, form: str) -> None:

@@ -221,6 +221,31 @@ registry_timeout = option(
     show_default=True,
     help="Fail if one registry operation takes longer.",
 )
+
+
+def _trust(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Let the tools of this command trust the CAs of a file; everything is checked before any work."""
+    if value is None or ctx.resilient_parsing:
+        return
+    from carvelwright.tools import authorities  # noqa: PLC0415 - seldom needed
+
+    try:
+        certificates = authorities.read(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    context = current(ctx)
+    environment = ctx.with_resource(authorities.trusting(context.environment, certificates))
+    ctx.obj = replace(context, environment=environment)
+
+
+registry_ca_cert = option(
+    "--registry-ca-cert",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    expose_value=False,
+    callback=_trust,
+    help="Trust the CAs in this PEM file as well: for a registry whose certificate a private CA signed.",
+)
 namespace = option(
     "-n", "--namespace", default=INSTALL_NAMESPACE, show_default=True, help="The PackageInstall's namespace."
 )

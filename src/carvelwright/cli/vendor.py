@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Fail if vendir takes longer.",
 )
+@options.registry_ca_cert
 @options.output_format
 @click.pass_obj
 def command(context: Context, package: str | None, timeout: float, form: str, *, locked: bool) -> None:

@@ -7,6 +7,7 @@ redirects that Go's client has.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import ipaddress
 import json
@@ -27,6 +28,7 @@ _CHUNK = 1 << 16
 # Nobody waits longer for one piece of an answer; an interrupt in another thread waits for as long.
 _SILENCE_SECONDS = 30.0
 _PRIVATE = [ipaddress.ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LOCAL = re.compile(r"localhost:.*|(?:.*\.localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 
@@ -105,7 +107,9 @@ class Client:
         for handler in (
             urllib.request.ProxyHandler(self._proxies()),
             urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(context=_trust(environment)),
+            urllib.request.HTTPSHandler(
+                context=_trust(environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR"))
+            ),
             _Redirects(),
             _Answers(),
         ):
@@ -156,19 +160,23 @@ class Client:
         return {} if local or bypassed else {key: proxies[key] for key in ("http", "https") if key in proxies}
 
 
-def _trust(environment: Mapping[str, str]) -> ssl.SSLContext:
+@functools.cache
+def _trust(file: str | None, directories: str | None) -> ssl.SSLContext:
     """Trust what the tools trust: the CAs of SSL_CERT_FILE and SSL_CERT_DIR, or else the system's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    file, directories = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
     named = [Path(file)] if file else []
     for directory in filter(None, (directories or "").split(":")):
-        # Go reads every file, OpenSSL only those that are named by a hash.
         with contextlib.suppress(OSError):
-            named += sorted(Path(directory).iterdir())
+            inside = sorted(Path(directory).iterdir())
+            # OpenSSL finds those that are named by a hash when it needs them; Go reads every file.
+            if any(_HASHED.fullmatch(path.name) for path in inside):
+                context.load_verify_locations(capath=directory)
+            else:
+                named += inside
     for path in named:
         with contextlib.suppress(OSError):
             context.load_verify_locations(path)
-    if not named:
+    if not file and not directories:
         context.load_default_certs()
     return context
 
