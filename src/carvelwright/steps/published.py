@@ -35,8 +35,8 @@ class Seen:
     """What was seen of a package repository at one moment.
 
     `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what
-    `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at `latest`.
-    `catalog` is the repository with the records that `base` does not account for. `listed` are the tags, None where the
+    `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at
+    `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags, None where the
     registry does not list them; `digest` is then that at `latest`.
     """
 
@@ -114,7 +114,7 @@ class Remote:
         return layout.digest
 
     def would_be(self, catalog: Catalog, seen: Seen, directory: Path) -> tuple[Revision, ImageLayout]:
-        """Write the bundle of a repository into a directory; returns its revision after what was seen, and the layout."""
+        """Write the bundle of a repository into a directory; returns the revision that it is, and the layout."""
         files = catalog.bundle_files()
         layout = write_bundle(files, directory)
         # Without a list no revision is known: the number of records is above that of fewer.
