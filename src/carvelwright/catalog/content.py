@@ -38,6 +38,7 @@ class Held:
     release: str | None = None
     mark: str | None = None
     action: Action = Action.RELEASE
+    released_at: str = ""
     reason: str = ""
 
 
@@ -144,6 +145,7 @@ def _held(document: dict[str, Any]) -> Held:
         str(document["refName"]),
         str(document["version"]),
         action=Action(document["action"]),
+        released_at=str(document["releasedAt"]),
         reason=str(document["reason"]),
         **texts,
     )
@@ -158,6 +160,7 @@ def _version_document(held: Held) -> dict[str, Any]:
         "release": held.release,
         "mark": held.mark,
         "action": str(held.action),
+        "releasedAt": held.released_at,
         "reason": held.reason,
     }
 

@@ -88,7 +88,8 @@ class _Draft:
         found, metadata = foreign.packages_and_metadata(ref_name, {name: unknown[name] for name in digests})
         for version, each in found.items():
             bundle = resources.bundle_or_none(each.document)
-            held = Held(ref_name, version, each.file, str(bundle) if bundle else None)
+            date = str((each.document.get("spec") or {}).get("releasedAt") or "")
+            held = Held(ref_name, version, each.file, str(bundle) if bundle else None, released_at=date)
             self._versions.setdefault((ref_name, version), held)
         for each in metadata:
             content = self._files.pop(each.file)
@@ -204,7 +205,8 @@ def _document(held: Held, content: bytes) -> Document | None:
 def _held(record: Record, release: str | None = None, mark: str | None = None) -> Held:
     file = None if record.action is Action.WITHDRAW else package_file(record.ref_name, record.version)
     bundle = str(record.bundle) if record.bundle else None
-    return Held(record.ref_name, record.version, file, bundle, release, mark, record.action, record.reason)
+    about = (record.action, record.released_at, record.reason)
+    return Held(record.ref_name, record.version, file, bundle, release, mark, *about)
 
 
 def _mark_order(tag: RecordTag) -> tuple[int, str]:

@@ -45,7 +45,8 @@ class Record:
 
     `package` is the file of the Package as it is from now on, of a withdrawal as it was; `metadata` that of the
     PackageMetadata. `bundle` is what the Package fetches by digest, None where it does not. `number` is 0 for a
-    release, and counts the marks of the version from 1. `reason` is for people.
+    release, and counts the marks of the version from 1. `released_at` is the Package's releasedAt, `reason` why the
+    record was made; both are for people.
     """
 
     ref_name: str
@@ -55,7 +56,8 @@ class Record:
     package: bytes | None
     metadata: bytes | None
     bundle: Reference | None
-    reason: str
+    released_at: str = ""
+    reason: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what is no record: ValueError says why."""
@@ -89,6 +91,7 @@ class Record:
                 "action": str(self.action),
                 "number": self.number,
                 "bundle": bundle,
+                "releasedAt": self.released_at,
                 "reason": self.reason,
             },
         }
@@ -122,6 +125,7 @@ class Record:
             files.get(_place(ref_name, version, action)),
             files.get(metadata_file(ref_name)),
             None if said.get("bundle") is None else Reference.parse(_text(said, "bundle")),
+            _text(said, "releasedAt"),
             reason,
         )
         if record.files().keys() != files.keys():

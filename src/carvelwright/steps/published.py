@@ -36,8 +36,8 @@ class Seen:
 
     `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what
     `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at
-    `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags, None where the
-    registry does not list them; `digest` is then that at `latest`.
+    `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags,
+    None where the registry does not list them; `digest` is then that at `latest`.
     """
 
     highest: Revision | None

@@ -247,7 +247,7 @@ def _metadata(record: Record, files: Mapping[str, bytes], seen: Seen) -> tuple[R
     if files.get(metadata_file(record.ref_name)) == record.metadata or any(other > version for other in others):
         return ()
     number = seen.next_mark(record.key)
-    return (Record(record.ref_name, record.version, Action.METADATA, number, None, record.metadata, None, ""),)
+    return (Record(record.ref_name, record.version, Action.METADATA, number, None, record.metadata, None),)
 
 
 def _record(package: PackageRecord, dist: Path, places: Places) -> Record:
@@ -265,7 +265,7 @@ def _record(package: PackageRecord, dist: Path, places: Places) -> Record:
             hint="remove dist/, then run `carvelwright build`",
         )
     metadata = read_bytes(dist / metadata_file(package.ref_name))
-    return Record(package.ref_name, package.version, Action.RELEASE, 0, moved, metadata, new, "")
+    return Record(package.ref_name, package.version, Action.RELEASE, 0, moved, metadata, new, package.released_at)
 
 
 def released(held: Held, content: bytes | None, record: Record) -> CarvelwrightError:
