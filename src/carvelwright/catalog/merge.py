@@ -18,7 +18,7 @@ from carvelwright.errors import CarvelwrightError, ReleasedError
 from carvelwright.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from carvelwright.carvel.resources import Document
     from carvelwright.catalog.records import Record
@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     _Group = dict[RecordTag, Record]
 
 
-def merged(base: Catalog, records: Mapping[RecordTag, Record], broken: frozenset[str] = frozenset()) -> Catalog:
+def merged(
+    base: Catalog,
+    records: Mapping[RecordTag, Record],
+    broken: frozenset[str] = frozenset(),
+    adopt: Collection[str] = (),
+) -> Catalog:
     """Add records to a repository; `broken` are tags of records that cannot be read, which are rejected.
+
+    What others published is found of the packages of the records, and of those that are to be adopted, by refName.
 
     The first release of a version stands: another one with other content is rejected. Of several that come at once for
     a version that is not held, with different content, none is taken, and none accounted for: the repository is then
@@ -38,7 +45,7 @@ def merged(base: Catalog, records: Mapping[RecordTag, Record], broken: frozenset
     groups: dict[tuple[str, str], _Group] = defaultdict(dict)
     for tag, record in sorted(records.items(), key=lambda item: str(item[0])):
         groups[record.ref_name, record.version][tag] = record
-    for ref_name in sorted({ref_name for ref_name, _ in groups}):
+    for ref_name in sorted({ref_name for ref_name, _ in groups} | set(adopt)):
         draft.adopt(ref_name)
     for (ref_name, version), group in sorted(groups.items()):
         draft.release(ref_name, version, {tag: each for tag, each in group.items() if not tag.number})
@@ -158,7 +165,7 @@ class _Draft:
                 return
         elif metadata_file(name) in self._files:
             others = [version for ref_name, version in self._versions if ref_name == name]
-            if any(_version_order(version) > _version_order(record.version) for version in others):
+            if any(version_order(version) > version_order(record.version) for version in others):
                 return
         self._files[metadata_file(name)] = record.metadata
         self._metadata[name] = new
@@ -214,10 +221,10 @@ def _mark_order(tag: RecordTag) -> tuple[int, str]:
 
 
 def _metadata_order(of: MetadataOf) -> tuple[PackageVersion, int, str]:
-    return _version_order(of.version), of.number, of.record
+    return version_order(of.version), of.number, of.record
 
 
-def _version_order(version: str) -> PackageVersion:
+def version_order(version: str) -> PackageVersion:
     """Return a version to compare; others may publish what is none, which counts as the lowest."""
     try:
         return PackageVersion.read(version)

@@ -26,6 +26,7 @@ _COMMANDS = {
     "render": "Print the manifests as the server renders them, with your values files.",
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "publish": "Publish what was built to a package repository.",
+    "repository": "Look at a published package repository, verify and repair it, mark versions in it.",
     "serve": "Serve dist/ from a registry on loopback.",
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",

@@ -150,13 +150,13 @@ class Remote:
         for name in sorted(listed - base.accounted):
             if (tag := RecordTag.parse(name)) is None:
                 continue
-            if (record := self._record(tag)) is not None:
+            if (record := self.record(tag)) is not None:
                 found[tag] = record
             else:
                 broken.add(name)
         return found, frozenset(broken)
 
-    def _record(self, tag: RecordTag) -> Record | None:
+    def record(self, tag: RecordTag) -> Record | None:
         """Read a record; None where something else was pushed under its tag."""
         if tag not in self._records:
             files = self._files(tag.content)

@@ -181,6 +181,12 @@ def configuration(tool: Tool, reference: Reference, *, step: str, timeout: float
     return registry.run(tool, ["config", "--", str(reference)], exchange).stdout
 
 
+def validate(tool: Tool, reference: Reference, *, step: str, timeout: float, note: Callable[[str], None]) -> None:
+    """Read an image or an index to the last byte, and compare every digest. RegistryError says what is wrong."""
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    registry.run(tool, ["validate", "--remote", str(reference)], exchange)
+
+
 def put_tag(
     tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]
 ) -> bool:

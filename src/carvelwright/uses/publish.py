@@ -233,7 +233,7 @@ def _job(package: PackageRecord, scratch: Path, seen: Seen, places: Places) -> _
     held = after.versions.get((package.ref_name, package.version))
     if held is None:
         raise converge.contested(record)
-    if str(tag) in after.rejected:
+    if str(tag) in after.rejected or held.file is None:
         raise released(held, after.files.get(held.file or ""), record)
     present = held.file in seen.catalog.files or str(tag) in seen.catalog.records
     records = _metadata(record, after.files, seen) if present else (record,)
@@ -279,7 +279,8 @@ def released(held: Held, content: bytes | None, record: Record) -> CarvelwrightE
     }
     hint = f"release the change as a new revision, in a new file beside package/releases/{held.version}.yaml"
     if held.file is None:
-        return ReleasedError(f"{name} was withdrawn: {held.reason}", hint=hint, **common)
+        back = "carvelwright repository withdraw --undo brings it back, with the content that it had"
+        return ReleasedError(f"{name} was withdrawn: {held.reason}", details=back, hint=hint, **common)
     old, new = (_spec(held, each) for each in (content or b"", record.package or b""))
     differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     details = [

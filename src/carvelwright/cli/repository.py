@@ -1,0 +1,219 @@
+"""carvelwright repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carvelwright.catalog.places import Places
+from carvelwright.cli import options, progress, tables
+from carvelwright.errors import ExitCode, UsageError
+from carvelwright.uses import remote, repository, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from carvelwright.cli.options import Context
+    from carvelwright.reference import Repository
+    from carvelwright.uses.converge import Settled
+    from carvelwright.uses.remote import Opened
+
+_reason = options.option("--reason", required=True, help="Why, for those who read it in the repository.")
+_undo = options.option("--undo", is_flag=True, help="Take it back.")
+_named = click.argument("named", metavar="REFNAME/VERSION")
+_ref_names = click.argument("ref_names", metavar="[REFNAME]...", nargs=-1)
+
+
+@options.group("repository")
+def command() -> None:
+    """Look at a published package repository, verify and repair it, and mark versions in it."""
+
+
+def _about(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every one of these commands takes."""
+    for add in (click.pass_obj, options.output_format, options.registry_timeout, options.single, options.target):
+        function = add(function)
+    return function
+
+
+def _open(context: Context, target: Repository, timeout: float, *, single: bool) -> AbstractContextManager[Opened]:
+    around = remote.Surroundings(context.root, context.environment, progress.reporter(context))
+    return remote.opened(around, Places(target, single), timeout, "package repository")
+
+
+@command.command("list")
+@_about
+@_ref_names
+def listing(
+    context: Context,
+    target: Repository,
+    ref_names: tuple[str, ...],
+    registry_timeout: float,
+    *,
+    single: bool,
+    form: str,
+) -> None:
+    """List the versions in a package repository: their states, dates and digests."""
+    with _open(context, target, registry_timeout, single=single) as opened:
+        found = repository.listing(opened, ref_names)
+    if form == "json":
+        click.echo(json.dumps(found.document(), indent=2))
+        return
+    click.echo(f"{found.revision or 'no revision yet'}")
+    for each in found.versions:
+        digest = (each.bundle or "not fetched by digest").rpartition("@")[2]
+        reason = f"  {each.reason}" if each.reason else ""
+        click.echo(f"{each.ref_name}  {each.version}  {each.state}  {each.released_at or 'no date'}  {digest}{reason}")
+    for name in found.pending:
+        click.echo(f"{name}  recorded, not in the revision yet: run `carvelwright repository repair {target}`")
+    for name in found.contested:
+        click.echo(f"{name}  contested: choose it with `carvelwright repository repair {target} --keep {name}`")
+
+
+@command.command("show")
+@_about
+@_named
+def show(context: Context, target: Repository, named: str, registry_timeout: float, *, single: bool, form: str) -> None:
+    """Show one version: its state, its records, its bundle and the images that the bundle locks."""
+    ref_name, version = _split(named)
+    with _open(context, target, registry_timeout, single=single) as opened:
+        found = repository.show(opened, ref_name, version)
+    if form == "json":
+        click.echo(json.dumps(found.document(), indent=2))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo("\n".join(tables.lay_out([(name, text, "") for name, text in found.rows()], width)))
+
+
+@command.command("verify")
+@_about
+@_ref_names
+def verification(
+    context: Context,
+    target: Repository,
+    ref_names: tuple[str, ...],
+    registry_timeout: float,
+    *,
+    single: bool,
+    form: str,
+) -> int:
+    """Read every digest of a package repository down to the layers, and every Package against its bundle.
+
+    One line for each thing that is wrong; the exit code is 6 then.
+    """
+    with _open(context, target, registry_timeout, single=single) as opened:
+        found = verify.verify(opened, ref_names)
+    if form == "json":
+        click.echo(json.dumps(found.document(), indent=2))
+    else:
+        for finding in found.findings:
+            click.echo(str(finding))
+        if not context.quiet:
+            click.echo(
+                f"{found.versions} versions, {found.images} bundles and images read: {len(found.findings)} wrong"
+            )
+    return int(ExitCode.REGISTRY if found.findings else ExitCode.OK)
+
+
+@command.command("repair")
+@_about
+@options.option("--keep", metavar="RECORD", help="Of records that contest one version, the one that is to stand.")
+def repair(
+    context: Context, target: Repository, keep: str | None, registry_timeout: float, *, single: bool, form: str
+) -> None:
+    """Finish what crashed publishers left: the highest revision holds every record, and `latest` names it."""
+    with _open(context, target, registry_timeout, single=single) as opened:
+        settled, contested = repository.repair(opened, keep)
+    _report(settled, form, {"contested": list(contested)})
+    if form != "json":
+        for name in contested:
+            click.echo(f"contested: {name}; choose one with --keep")
+
+
+@command.command("deprecate")
+@_about
+@_named
+@_reason
+@_undo
+def deprecate(
+    context: Context,
+    target: Repository,
+    named: str,
+    reason: str,
+    registry_timeout: float,
+    *,
+    undo: bool,
+    single: bool,
+    form: str,
+) -> None:
+    """Mark a version as deprecated, in an annotation of its Package and in its release notes. It stays available."""
+    ref_name, version = _split(named)
+    act = repository.restore if undo else repository.deprecate
+    with _open(context, target, registry_timeout, single=single) as opened:
+        _report(act(opened, ref_name, version, reason), form, {})
+
+
+@command.command("withdraw")
+@_about
+@_named
+@_reason
+@_undo
+@options.option("--yes", is_flag=True, help="Do it: what has the version installed stops being reconciled.")
+def withdraw(  # noqa: PLR0913 - click hands over each option
+    context: Context,
+    target: Repository,
+    named: str,
+    reason: str,
+    registry_timeout: float,
+    *,
+    undo: bool,
+    yes: bool,
+    single: bool,
+    form: str,
+) -> None:
+    """Remove a version from the repository. Its content stays in the registry, and --undo brings it back.
+
+    A PackageInstall that only this version satisfies has nothing to select then, and is not reconciled until its
+    constraints admit another one.
+    """
+    ref_name, version = _split(named)
+    if not yes and not undo:
+        raise UsageError(
+            f"withdrawing {named} needs --yes",
+            details="it breaks every PackageInstall that only this version satisfies; list those of the package, with "
+            f"their constraints, in each cluster that follows the repository:\n{_pinned(ref_name)}",
+            hint="deprecate it instead, or repeat the command with --yes",
+        )
+    act = repository.restore if undo else repository.withdraw
+    with _open(context, target, registry_timeout, single=single) as opened:
+        _report(act(opened, ref_name, version, reason), form, {})
+
+
+def _pinned(ref_name: str) -> str:
+    path = f'{{range .items[?(@.spec.packageRef.refName=="{ref_name}")]}}'
+    fields = '{.metadata.namespace}/{.metadata.name} {.spec.packageRef.versionSelection.constraints}{"\\n"}{end}'
+    return f"kubectl get packageinstalls -A -o jsonpath='{path}{fields}'"
+
+
+def _split(named: str) -> tuple[str, str]:
+    ref_name, slash, version = named.partition("/")
+    if not (ref_name and slash and version):
+        raise UsageError(
+            f"not a version of a package: {named!r}",
+            details="expected: REFNAME/VERSION such as whereabouts.tanzu.vmware.com/0.9.4+vmware.1-tkg.1",
+            hint="list the versions: carvelwright repository list REGISTRY/PATH",
+        )
+    return ref_name, version
+
+
+def _report(settled: Settled, form: str, more: dict[str, Any]) -> None:
+    if form == "json":
+        document = {"repository": str(settled.repository), "changed": settled.changed, **more}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(f"{'changed' if settled.changed else 'unchanged'}: {settled.repository}")

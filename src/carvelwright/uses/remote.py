@@ -1,0 +1,55 @@
+"""Opens a package repository in a registry, for commands that need no project."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carvelwright import files
+from carvelwright import session as sessions
+from carvelwright.steps import published
+from carvelwright.store import Store
+from carvelwright.tools import toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from carvelwright.catalog.places import Places
+    from carvelwright.report import Reporter
+    from carvelwright.steps.published import Remote
+    from carvelwright.tools.toolchain import Toolchain
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a command is run in: the directory (a project there gives its tools), the environment, whom to tell."""
+
+    root: Path
+    environment: Mapping[str, str]
+    reporter: Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A package repository, the tools, and a scratch directory that is gone in the end."""
+
+    remote: Remote
+    places: Places
+    tools: Toolchain
+    scratch: Path
+    reporter: Reporter
+
+
+@contextlib.contextmanager
+def opened(around: Surroundings, places: Places, timeout: float, step: str) -> Iterator[Opened]:
+    """Open a package repository; `timeout` is in seconds for each exchange, `step` names what is done there."""
+    search = sessions.lone_search(around.root, around.environment)
+    toolchain.install(search, around.reporter)
+    tools = toolchain.find(search)
+    parent = Path(around.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a directory of our own is made there
+    with files.temporary_directory(parent, "carvelwright.") as scratch:
+        store = Store(scratch)
+        remote = published.Remote(tools.crane, places.packages, store, timeout, around.reporter, step)
+        yield Opened(remote, places, tools, scratch, around.reporter)
