@@ -67,13 +67,19 @@ def package_metadata(ref_name: str, spec: Mapping[str, Any]) -> Document:
     }
 
 
-def package_repository(name: str, repository: Reference) -> Document:
-    """Return the PackageRepository resource that points at a repository bundle by digest."""
+def package_repository(name: str, repository: Reference, *, follow: bool = False) -> Document:
+    """Return the PackageRepository resource that points at a repository bundle by digest.
+
+    With `follow` it names no tag, and takes the highest one that is a semantic version: what is published later, too.
+    """
+    fetch: Document = {"image": str(repository)}
+    if follow:
+        fetch = {"image": str(repository.repository), "tagSelection": {"semver": {}}}
     return {
         "apiVersion": _INSTALL_API,
         "kind": "PackageRepository",
         "metadata": {"name": name},
-        "spec": {"fetch": {"imgpkgBundle": {"image": str(repository)}}},
+        "spec": {"fetch": {"imgpkgBundle": fetch}},
     }
 
 
@@ -95,6 +101,13 @@ def bundle_or_none(document: Mapping[str, Any]) -> Reference | None:
         return package_bundle(document)
     except ValueError:
         return None
+
+
+def with_bundle(document: Mapping[str, Any], bundle: Reference) -> Document:
+    """Return a Package that fetches one bundle, fetching it from another place."""
+    spec = document["spec"]
+    inner = {**spec["template"]["spec"], "fetch": [{"imgpkgBundle": {"image": str(bundle)}}]}
+    return {**document, "spec": {**spec, "template": {**spec["template"], "spec": inner}}}
 
 
 def name_of(document: Mapping[str, Any]) -> str | None:

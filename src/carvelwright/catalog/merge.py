@@ -201,7 +201,11 @@ def same_release(held: Held, published: bytes, package: bytes) -> bool:
         one, other = (_document(held, content) for content in (published, package))
     except CarvelwrightError:
         return False
-    return one is not None and other is not None and resources.same_package(resources.undeprecated(one), other)
+    return (
+        one is not None
+        and other is not None
+        and resources.same_package(*(resources.undeprecated(each) for each in (one, other)))
+    )
 
 
 def _document(held: Held, content: bytes) -> Document | None:

@@ -44,9 +44,9 @@ class Record:
     """What is added for one version of a package.
 
     `package` is the file of the Package as it is from now on, of a withdrawal as it was; `metadata` that of the
-    PackageMetadata. `bundle` is what the Package fetches by digest, None where it does not. `number` is 0 for a
-    release, and counts the marks of the version from 1. `released_at` is the Package's releasedAt, `reason` why the
-    record was made; both are for people.
+    PackageMetadata, where there is one. `bundle` is what the Package fetches by digest, None where it does not.
+    `number` is 0 for a release, and counts the marks of the version from 1. `released_at` is the Package's releasedAt,
+    `reason` why the record was made; both are for people.
     """
 
     ref_name: str
@@ -68,8 +68,11 @@ class Record:
             raise ValueError(f"{self.action} has the number {self.number}")
         if (self.package is None) != (self.action is Action.METADATA):
             raise ValueError(f"{self.action} {'without a' if self.package is None else 'with a'} Package")
-        if (self.metadata is None) == (self.action in (Action.RELEASE, Action.METADATA)):
-            raise ValueError(f"{self.action} {'without' if self.metadata is None else 'with'} metadata")
+        # Others publish Packages without metadata, and they are relocated as they are.
+        if self.metadata is None and self.action is Action.METADATA:
+            raise ValueError("metadata without metadata")
+        if self.metadata is not None and self.action not in (Action.RELEASE, Action.METADATA):
+            raise ValueError(f"{self.action} with metadata")
 
     @property
     def key(self) -> str:

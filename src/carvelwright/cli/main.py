@@ -27,6 +27,8 @@ _COMMANDS = {
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "publish": "Publish what was built to a package repository.",
     "repository": "Look at a published package repository, verify and repair it, mark versions in it.",
+    "archive": "Write published versions, with all of their images, into one file.",
+    "relocate": "Publish what an archive holds to another registry.",
     "serve": "Serve dist/ from a registry on loopback.",
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",

@@ -15,7 +15,7 @@ from carvelwright.uses.publish import PublishOptions, publish
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
     from carvelwright.reference import Repository
-    from carvelwright.uses.publish import Published
+    from carvelwright.uses.commit import Published
 
 
 @options.command("publish")

@@ -9,7 +9,7 @@ from carvelwright.cli import tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from carvelwright.uses.publish import Published, PublishedPackage
+    from carvelwright.uses.commit import Published, PublishedPackage
 
 
 def summary(published: Published, width: int | None) -> list[str]:

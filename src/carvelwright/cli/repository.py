@@ -12,6 +12,7 @@ import click
 from carvelwright.catalog.places import Places
 from carvelwright.cli import options, progress, tables
 from carvelwright.errors import ExitCode, UsageError
+from carvelwright.names import DNS_SUBDOMAIN, is_dns_subdomain
 from carvelwright.uses import remote, repository, verify
 
 if TYPE_CHECKING:
@@ -88,6 +89,27 @@ def show(context: Context, target: Repository, named: str, registry_timeout: flo
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     click.echo("\n".join(tables.lay_out([(name, text, "") for name, text in found.rows()], width)))
+
+
+@command.command("resource")
+@options.target
+@options.option("--name", default="package-repository", show_default=True, help="The resource's name.")
+@options.option("--follow", is_flag=True, help="Follow the repository: take what is published later, too.")
+@options.single
+@options.registry_timeout
+@click.pass_obj
+def resource(
+    context: Context, target: Repository, name: str, registry_timeout: float, *, follow: bool, single: bool
+) -> None:
+    """Print the PackageRepository resource for kubectl: at today's revision by digest, or one that follows."""
+    if not is_dns_subdomain(name):
+        raise UsageError(
+            f"not a name of a resource: {name!r}",
+            details=f"expected: {DNS_SUBDOMAIN}",
+            hint="give another one with --name",
+        )
+    with _open(context, target, registry_timeout, single=single) as opened:
+        click.echo(repository.resource(opened, name, follow=follow), nl=False)
 
 
 @command.command("verify")

@@ -8,8 +8,7 @@ import tarfile
 from typing import IO, TYPE_CHECKING, cast
 
 from carvelwright.oci import layout as layouts
-from carvelwright.oci.image import CONFIG_TYPE, MANIFEST_TYPE, Blob
-from carvelwright.oci.layer import MEDIA_TYPE as LAYER_TYPE
+from carvelwright.oci.image import Blob
 from carvelwright.oci.layer import GzipSink, parents_of
 from carvelwright.oci.layout import ImageLayout
 
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# Docker's, as imgpkg itself pushes bundles: `imgpkg copy` refuses a bundle whose layer is of the OCI type.
+_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _LABEL = "dev.carvel.imgpkg.bundle"
 _NO_TIME = "0001-01-01T00:00:00Z"
 
@@ -38,9 +41,9 @@ def write_bundle(files: Mapping[str, bytes], directory: Path) -> ImageLayout:
             entry.mode, entry.size = 0o644, len(content)
             tar.addfile(entry, io.BytesIO(content))
     sink.finish()
-    layer = Blob(LAYER_TYPE, packed.getvalue())
-    config = Blob(CONFIG_TYPE, _json(_config(sink.plain.hexdigest())))
-    manifest = Blob(MANIFEST_TYPE, _json(_manifest(config, layer)))
+    layer = Blob(_LAYER_TYPE, packed.getvalue())
+    config = Blob(_CONFIG_TYPE, _json(_config(sink.plain.hexdigest())))
+    manifest = Blob(_MANIFEST_TYPE, _json(_manifest(config, layer)))
     layouts.begin_layout(directory)
     for blob in (layer, config, manifest):
         layouts.add_blob(directory, blob)
@@ -62,7 +65,7 @@ def _config(plain: str) -> dict[str, object]:
 def _manifest(config: Blob, layer: Blob) -> dict[str, object]:
     return {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": _MANIFEST_TYPE,
         "config": config.descriptor(),
         "layers": [layer.descriptor()],
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 # Numeric, since a FROM scratch image has no passwd file; a pod that writes to the host says runAsUser: 0 itself.
 _USER = "65532:65532"
 
@@ -65,7 +65,7 @@ def config_blob(spec: ImageSpec, platform: Platform, layers: Sequence[Layer]) ->
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
         "history": [{"created": spec.created, "created_by": "carvelwright"} for _ in layers],
     }
-    return Blob(CONFIG_TYPE, _json(document))
+    return Blob(_CONFIG_TYPE, _json(document))
 
 
 def manifest_blob(spec: ImageSpec, config: Blob, layers: Sequence[Layer]) -> Blob:

@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from carvelwright import files
 from carvelwright.digest import Digest
-from carvelwright.errors import ToolError
+from carvelwright.errors import InputError, ToolError
+from carvelwright.oci import unpack
 from carvelwright.report import readable_size
 from carvelwright.tools import imgpkg
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _MANIFEST = "manifest.json"
+# Labels: on a bundle, and on the one that imgpkg was told to copy.
+_BUNDLE, _ROOT = "dev.carvel.imgpkg.bundle", "dev.carvel.imgpkg.copy.root-bundle"
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
 # Layers of these types stay where their owner publishes them; imgpkg leaves them out.
 _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
@@ -39,6 +42,55 @@ def archive(
         target.parent.mkdir(parents=True, exist_ok=True)
         imgpkg.copy_to_tar(tools.imgpkg, bundle, target, step=name, timeout=plan.registry_timeout, note=reporter.note)
         step.describe(readable_size(target.stat().st_size))
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The outermost bundle of an archive: its digest, and its files by their names."""
+
+    digest: Digest
+    files: Mapping[str, bytes]
+
+
+def read_bundles(archive: Path, limit: int) -> tuple[Root, dict[Digest, Mapping[str, bytes]]]:
+    """Return the outermost bundle of an archive, and the files of every bundle in it by its digest.
+
+    InputError where it is no archive that imgpkg made, or a bundle in it is larger than `limit` bytes or corrupt.
+    """
+    try:
+        with tarfile.open(archive, mode="r:") as tar, files.reporting_file_errors("read", archive):
+            document = tar.extractfile(_MANIFEST)
+            entries = json.loads(document.read()) if document else []
+            images = [entry["Image"] for entry in entries if entry["Image"]]
+            found = {
+                Digest.parse(image["Manifest"]["Digest"]): unpack.files_of(_blob(tar, image), limit)
+                for image in images
+                if _is_bundle(image)
+            }
+            roots = [image for image in images if _ROOT in (image["Labels"] or {})]
+            root = Digest.parse(roots[0]["Manifest"]["Digest"])
+            return Root(root, found[root]), dict(found)
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{archive} is no air-gap archive, or a corrupt one",
+            details=f"{type(error).__name__}: {error}",
+            hint="copy the archive again; `carvelwright build` and `carvelwright archive` make them",
+        ) from None
+
+
+def _is_bundle(image: Mapping[str, Any]) -> bool:
+    labels = json.loads(image["Config"]["Raw"]).get("config", {}).get("Labels") or {}
+    return _BUNDLE in labels
+
+
+def _blob(tar: tarfile.TarFile, image: Mapping[str, Any]) -> bytes:
+    (layer,) = image["Layers"]
+    wanted = Digest.parse(layer["Digest"])
+    content = tar.extractfile(f"sha256-{wanted.hex}.tar.gz")
+    data = content.read() if content else b""
+    if Digest.of_bytes(data) != wanted:
+        raise ValueError(f"{wanted} is damaged")
+    return data
 
 
 def verify(target: Path, expected: Iterable[Digest]) -> None:

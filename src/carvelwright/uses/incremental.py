@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildOptions
     from carvelwright.record import ReleaseRecord
     from carvelwright.report import Reporter
-    from carvelwright.uses.publish import Published
+    from carvelwright.uses.commit import Published
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def listing(opened: Opened, ref_names: Sequence[str] = ()) -> Listing:
     """List the versions, highest first; with names only of these packages."""
     with opened.reporter.step(_READ):
         seen = opened.remote.look()
-    base = _adopted(seen.base)
+    base = adopted(seen.base)
     found = [_listed(held) for held in base.versions.values() if not ref_names or held.ref_name in ref_names]
     known = {held.ref_name for held in base.versions.values()}
     for name in ref_names:
@@ -169,6 +169,19 @@ def _images(opened: Opened, held: Held) -> tuple[str, ...]:
     return tuple(str(bundle.repository.at(digest)) for digest in digests if digest)
 
 
+def resource(opened: Opened, name: str, *, follow: bool) -> str:
+    """Return the PackageRepository resource of a repository: of its highest revision by digest, or one that follows."""
+    with opened.reporter.step(_READ):
+        revision = _revision(opened, opened.remote.look())
+    if revision is None:
+        raise UsageError(
+            f"{opened.remote.repository} has no revision to point at",
+            hint="publish to it first: carvelwright publish REGISTRY/PATH; where something is published, run "
+            "carvelwright repository repair REGISTRY/PATH",
+        )
+    return yamldoc.dump(resources.package_repository(name, revision, follow=follow))
+
+
 def contested(seen: Seen) -> list[str]:
     """Return the tags of the records that claim one version with different contents, none of which is visible."""
     names = seen.listed or frozenset()
@@ -237,7 +250,7 @@ def _mark(opened: Opened, seen: Seen, held: Held, action: Action, package: bytes
 def _find(opened: Opened, ref_name: str, version: str) -> tuple[Seen, Held]:
     with opened.reporter.step(_READ):
         seen = opened.remote.look()
-    catalog = _adopted(seen.catalog)
+    catalog = adopted(seen.catalog)
     if held := catalog.versions.get((ref_name, version)):
         return replace(seen, catalog=catalog), held
     names = {name for name, _ in catalog.versions}
@@ -274,7 +287,7 @@ def _contested_record(opened: Opened, seen: Seen, keep: str) -> Record:
     return record
 
 
-def _adopted(catalog: Catalog) -> Catalog:
+def adopted(catalog: Catalog) -> Catalog:
     """Return a repository in which the versions of others are known as well."""
     known = {held.file for held in catalog.versions.values()} | set(catalog.looked_at)
     names: set[str] = set()

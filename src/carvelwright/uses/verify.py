@@ -15,6 +15,7 @@ from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
 from carvelwright.steps import render
 from carvelwright.tools import crane, tags
+from carvelwright.uses import repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,8 +56,10 @@ class Verified:
         return {"versions": self.versions, "images": self.images, "findings": found}
 
 
-def verify(opened: Opened, ref_names: Sequence[str] = ()) -> Verified:
-    """Verify what clients of a repository get, of all packages or of some.
+def verify(
+    opened: Opened, ref_names: Sequence[str] = (), versions: Sequence[tuple[str, str]] | None = None
+) -> Verified:
+    """Verify what clients of a repository get, of all packages, of some, or of some versions (refName and version).
 
     Every bundle, and every image that it locks, is read and compared with its digest down to the layers; every Package
     of a recorded version has the values schema of its bundle; every digest has a tag, so that it lasts; every record
@@ -64,13 +67,17 @@ def verify(opened: Opened, ref_names: Sequence[str] = ()) -> Verified:
     """
     with opened.reporter.step("read published repository"):
         seen = opened.remote.look()
-    held = [each for each in seen.base.versions.values() if each.file and (not ref_names or each.ref_name in ref_names)]
+    held = [
+        each
+        for key, each in repository.adopted(seen.base).versions.items()
+        if each.file and (not ref_names or each.ref_name in ref_names) and (versions is None or key in versions)
+    ]
     work = _Work(opened, seen)
     with opened.reporter.step("verify") as step:
         for start in range(0, len(held), _WORKERS):
             in_parallel(*[lambda each=each: work.version(each) for each in held[start : start + _WORKERS]])
             step.count_packages(min(start + _WORKERS, len(held)), len(held))
-        work.repository(with_records=not ref_names)
+        work.repository(with_records=not ref_names and versions is None)
     return Verified(len(held), len(work.read), tuple(sorted(work.findings, key=str)))
 
 
@@ -162,7 +169,7 @@ class _Work:
 
     def _schema(self, about: str, held: Held, content: Mapping[str, bytes]) -> None:
         """Compare the values schema of a Package with that of its bundle, as ytt exports it."""
-        document = foreign.documents_of(held.file or "", self.seen.base.files[held.file or ""])[0]
+        (document, *_) = foreign.documents_of(held.file or "", self.seen.base.files[held.file or ""])
         said = document["spec"].get("valuesSchema", {}).get("openAPIv3")
         scratch = self.opened.scratch / f"{held.ref_name}-{held.version}"
         for name, text in content.items():

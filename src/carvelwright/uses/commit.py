@@ -1,0 +1,205 @@
+"""Decides what versions need to be in a package repository, records them there, and gives them names for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carvelwright.carvel import resources
+from carvelwright.catalog.foreign import documents_of
+from carvelwright.catalog.merge import merged, version_order
+from carvelwright.catalog.records import Action, Record, metadata_file
+from carvelwright.errors import CarvelwrightError, ReleasedError
+from carvelwright.oci.bundle import write_bundle
+from carvelwright.process import in_parallel
+from carvelwright.tools import crane
+from carvelwright.uses import converge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from carvelwright.catalog.content import Held
+    from carvelwright.catalog.tags import RecordTag
+    from carvelwright.reference import Reference, Repository
+    from carvelwright.steps.published import Remote, Seen
+    from carvelwright.tools.toolchain import Toolchain
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPackage:
+    """A version in a registry: its bundle and the images that its build made, by tag and digest.
+
+    `added` tells whether the version is new there; `bundle` is None where the Package fetches no bundle by digest.
+    """
+
+    ref_name: str
+    version: str
+    bundle: Reference | None
+    images: tuple[Reference, ...]
+    added: bool
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "refName": self.ref_name,
+            "version": self.version,
+            "bundle": str(self.bundle) if self.bundle else None,
+            "images": [str(image) for image in self.images],
+            "added": self.added,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication made, or, of a dry run, would make.
+
+    `repository` is the revision of the package repository that holds the packages, by tag and digest; `changed` tells
+    whether anything was pushed that clients see; `records` are the tags of what was added there.
+    """
+
+    packages: tuple[PublishedPackage, ...]
+    repository: Reference
+    records: tuple[str, ...]
+    changed: bool
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "repository": str(self.repository),
+            "changed": self.changed,
+            "records": list(self.records),
+            "packages": [package.document() for package in self.packages],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version to publish: its record, and the names that its bundle and its images get, by tag and digest.
+
+    `content` is the OCI repository that has all of them.
+    """
+
+    record: Record
+    content: Repository
+    bundle: Reference | None
+    images: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done for a version: `present` tells that the repository holds it, `records` are to be pushed."""
+
+    version: Version
+    present: bool
+    records: tuple[Record, ...]
+
+    def result(self) -> PublishedPackage:
+        """Return where the version lies in the end."""
+        record, version = self.version.record, self.version
+        return PublishedPackage(record.ref_name, record.version, version.bundle, version.images, not self.present)
+
+
+def job(version: Version, seen: Seen, scratch: Path) -> Job:
+    """Decide what to do about a version; ReleasedError where it is not what is published."""
+    record = version.record
+    layout = write_bundle(record.files(), scratch / f"record-{record.ref_name}-{record.version}")
+    tag = record.tag(layout.digest)
+    after = merged(seen.catalog, {tag: record})
+    held = after.versions.get((record.ref_name, record.version))
+    if held is None:
+        raise converge.contested(record)
+    if str(tag) in after.rejected or held.file is None:
+        raise _released(held, after.files.get(held.file or ""), record)
+    if held.file not in seen.catalog.files and str(tag) not in seen.catalog.records:
+        return Job(version, present=False, records=(record,))
+    if held.bundle != str(record.bundle):
+        # The same content, published by others to a place of theirs.
+        version = Version(record, version.content, None)
+    return Job(version, present=True, records=_metadata(record, after.files, seen))
+
+
+def _metadata(record: Record, files: Mapping[str, bytes], seen: Seen) -> tuple[Record, ...]:
+    """Return a record of the metadata where they were changed since the version was published."""
+    others = [version_order(other) for name, other in seen.catalog.versions if name == record.ref_name]
+    same = record.metadata in (None, files.get(metadata_file(record.ref_name)))
+    if same or any(other > version_order(record.version) for other in others):
+        return ()
+    number = seen.next_mark(record.key)
+    return (Record(record.ref_name, record.version, Action.METADATA, number, None, record.metadata, None),)
+
+
+def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
+    """Record the versions whose content is pushed, then name them. Killed at any point, the next run goes on."""
+    with remote.reporter.step("push repository") as step:
+        records = {remote.push_record(record): record for job in jobs for record in job.records}
+        settled = converge.converge(remote, records)
+        step.describe(settled.repository.tag or "")
+    with remote.reporter.step("tag versions"):
+        wanted = [
+            (job.version.content, reference)
+            for job in jobs
+            for reference in (job.version.bundle, *job.version.images)
+            if reference is not None
+        ]
+        in_parallel(*[lambda source=source, name=name: _name(remote, tools, source, name) for source, name in wanted])
+    return Published(tuple(job.result() for job in jobs), settled.repository, tuple(map(str, records)), settled.changed)
+
+
+def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference) -> None:
+    """Give content its name for people, now that it is certain whose the name is."""
+    how: dict[str, Any] = {"step": "tag versions", "timeout": remote.timeout, "note": remote.reporter.note}
+    if name.digest is None or name.tag is None:
+        raise AssertionError(f"a name without tag or digest: {name}")
+    if source != name.repository:
+        crane.copy(tools.crane, source.at(name.digest), name.repository.at(name.digest), **how)
+    crane.put_tag(tools.crane, name.repository.at(name.digest), name.tag, **how)
+
+
+def would_be(jobs: Sequence[Job], seen: Seen, remote: Remote) -> Published:
+    """Return what `commit` would make, without pushing anything."""
+    results = tuple(job.result() for job in jobs)
+    with remote.store.scratch("dry-run") as scratch:
+        records: dict[RecordTag, Record] = {}
+        for number, record in enumerate(record for job in jobs for record in job.records):
+            records[record.tag(write_bundle(record.files(), scratch / f"record-{number}").digest)] = record
+        if not records and seen.is_current and seen.highest and seen.digest:
+            repository = remote.repository.tagged(seen.highest.tag).with_digest(seen.digest)
+            return Published(results, repository, (), changed=False)
+        revision, layout = remote.would_be(merged(seen.catalog, records), seen, scratch / "revision")
+    repository = remote.repository.tagged(revision.tag).with_digest(layout.digest)
+    return Published(results, repository, tuple(map(str, records)), changed=True)
+
+
+def _released(held: Held, content: bytes | None, record: Record) -> CarvelwrightError:
+    """Return the error for a version that the repository has with other content, or has withdrawn."""
+    name = f"{held.ref_name} {held.version}"
+    common: dict[str, Any] = {
+        "package": held.ref_name,
+        "version": held.version,
+        "published": held.bundle,
+        "new": str(record.bundle),
+        "step": "push repository",
+    }
+    hint = f"release the change as a new revision, in a new file beside package/releases/{held.version}.yaml"
+    if held.file is None:
+        back = "carvelwright repository withdraw --undo brings it back, with the content that it had"
+        return ReleasedError(f"{name} was withdrawn: {held.reason}", details=back, hint=hint, **common)
+    old, new = (_spec(held, each) for each in (content or b"", record.package or b""))
+    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    details = [
+        f"published bundle: {held.bundle or 'none by digest'}",
+        f"this bundle:      {record.bundle}",
+        f"differs in spec:  {', '.join(differing)}",
+    ]
+    return ReleasedError(
+        f"{name} is already released with different content", details="\n".join(details), hint=hint, **common
+    )
+
+
+def _spec(held: Held, content: bytes) -> Mapping[str, object]:
+    for document in documents_of(held.file or "", content):
+        if resources.name_of(document) == f"{held.ref_name}.{held.version}":
+            spec: Mapping[str, object] = resources.undeprecated(document)["spec"]
+            return spec
+    return {}
