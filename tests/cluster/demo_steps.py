@@ -91,17 +91,22 @@ PUBLISH = Chapter(
             for version in (walk.RELEASED, walk.NEXT)
         ),
         Step(
-            "Add the repository that the build describes in `dist/`.",
+            "Add the repository. Its resource names no tag, so that the cluster follows what is published later.",
             f"kubectl create namespace {walk.NAMESPACE}\n"
-            f"kubectl apply -n {walk.NAMESPACE} -f dist/package-repository.yml\n"
-            f"kubectl wait -n {walk.NAMESPACE} packagerepository/whereabouts-repository {RECONCILED}",
-            "tanzu package repository add whereabouts-repository --url …",
+            f"carvelwright repository resource {REGISTRY}/packages --follow --name {walk.REPOSITORY} > follow.yml\n"
+            f"kubectl apply -n {walk.NAMESPACE} -f follow.yml\n"
+            f"kubectl wait -n {walk.NAMESPACE} packagerepository/{walk.REPOSITORY} {RECONCILED}",
+            f"tanzu package repository add {walk.REPOSITORY} --url {REGISTRY}/packages/package-repository",
         ),
         Step(
             "What is there.",
             f"kubectl get packages -n {walk.NAMESPACE} "
             "-o custom-columns=NAME:.spec.refName,VERSION:.spec.version,RELEASED-AT:.spec.releasedAt",
             f"tanzu package available list {walk.REF_NAME}",
+        ),
+        Step(
+            "One file with all of it, for sites without a network.",
+            f"carvelwright archive {REGISTRY}/packages --all --output packages.tar",
         ),
     ),
 )
@@ -394,22 +399,15 @@ GAP = Chapter(
     f"{air_gap.SITE} is an empty registry: the site's own.",
     (
         Step(
-            "What was carried over is whole.",
-            "cd dist\nsha256sum -c --ignore-missing SHA256SUMS",
-        ),
-        Step(
-            "Into the site's registry.",
-            f"imgpkg copy --tar dist/{walk.REF_NAME}-{walk.NEXT}.tar "
-            f"--to-repo {air_gap.SITE}/site/packages --lock-output copied.lock.yml\n"
-            "cat copied.lock.yml",
+            "Publish the file to the site's registry. It is verified before, and again where it lies then.",
+            f"carvelwright relocate packages.tar {air_gap.SITE}/site/packages",
         ),
         Step(
             "The repository, by its new place.",
-            f"kubectl delete -n {walk.NAMESPACE} packagerepository/whereabouts-repository\n"
-            "image=$(sed -n 's/^ *image: //p' copied.lock.yml)\n"
-            'sed "s|image: .*|image: $image|" dist/package-repository.yml > package-repository.yml\n'
-            f"kubectl apply -n {walk.NAMESPACE} -f package-repository.yml\n"
-            f"kubectl wait -n {walk.NAMESPACE} packagerepository/whereabouts-repository {RECONCILED}\n"
+            f"kubectl delete -n {walk.NAMESPACE} packagerepository/{walk.REPOSITORY}\n"
+            f"carvelwright repository resource {air_gap.SITE}/site/packages --name {walk.REPOSITORY} > site.yml\n"
+            f"kubectl apply -n {walk.NAMESPACE} -f site.yml\n"
+            f"kubectl wait -n {walk.NAMESPACE} packagerepository/{walk.REPOSITORY} {RECONCILED}\n"
             f"kubectl get packages -n {walk.NAMESPACE}",
         ),
         Step(

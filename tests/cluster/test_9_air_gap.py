@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def test_the_archive_is_enough_without_the_registry_it_came_from(
     cluster: Cluster, package: walk.Package, tmp_path: Path
 ) -> None:
+    archive = package.project.archive(cluster)
     values = {version: package.default_values(version) for version in (walk.RELEASED, walk.NEXT)}
     # Copied in the gap already: what the site has comes out of the archive alone.
     with (
@@ -26,7 +28,7 @@ def test_the_archive_is_enough_without_the_registry_it_came_from(
         _no_package(cluster, package),
         air_gap.first_registry_gone(cluster),
     ):
-        package.add_repository(_carry_over(cluster, package, site, tmp_path))
+        package.add_repository(_carry_over(cluster, archive, site, tmp_path))
         listed = cluster.api.list("packages", namespace=walk.NAMESPACE)
         assert [each["spec"]["version"] for each in listed] == list(values)
         for version, text in values.items():
@@ -64,13 +66,14 @@ def _added(package: walk.Package) -> bool:
     return True
 
 
-def _carry_over(cluster: Cluster, package: walk.Package, site: str, directory: Path) -> walk.Document:
-    """Copy the archive into the site's registry as documented; return the PackageRepository that names it there."""
-    archive = package.project.dist(walk.NEXT) / f"{walk.REF_NAME}-{walk.NEXT}.tar"
-    lock = directory / "copied.lock.yml"
-    argv = ["imgpkg", "copy", "--tar", str(archive), "--to-repo", f"{site}/site/packages", "--lock-output", str(lock)]
-    cluster.run_on_network(argv)
-    repository = package.project.repository(walk.NEXT)
-    (copied,) = walk.documents(lock.read_text())
-    repository["spec"]["fetch"]["imgpkgBundle"]["image"] = copied["bundle"]["image"]
-    return repository
+def _carry_over(cluster: Cluster, archive: Path, site: str, directory: Path) -> walk.Document:
+    """Publish the archive to the site's registry, from a directory that holds nothing else.
+
+    Returns the PackageRepository that follows it there.
+    """
+    target = f"{site}/site/packages"
+    carvelwright = [sys.executable, "-m", "carvelwright", "--project", str(directory)]
+    cluster.run_on_network([*carvelwright, "relocate", str(archive), target])
+    argv = [*carvelwright, "repository", "resource", target, "--follow", "--name", walk.REPOSITORY]
+    (document,) = walk.documents(cluster.run_on_network(argv))
+    return document

@@ -33,6 +33,7 @@ EXAMPLES = layout.ROOT / "examples" / "whereabouts"
 REF_NAME = "whereabouts.tanzu.vmware.com"
 RELEASED = "0.9.4+vmware.2-tkg.1"
 NEXT = "0.9.4+vmware.3-tkg.1"
+REPOSITORY = "whereabouts-repository"
 NAMESPACE = "my-packages"
 COMPONENTS = "kube-system"
 DAEMON_SET = "whereabouts"
@@ -83,8 +84,8 @@ class Project:
         return self.root / f"dist-{version}"
 
     def repository(self, version: str) -> Document:
-        """Return the PackageRepository that the build of a version wrote."""
-        (document,) = documents((self.dist(version) / "package-repository.yml").read_text())
+        """Return the PackageRepository, by digest, of what was published when a version had joined it."""
+        (document,) = documents((self.root / f"repository-{version}.yml").read_text())
         return document
 
     def run(self, *arguments: str) -> str:
@@ -96,6 +97,20 @@ class Project:
         argv = self._command("build", "--release", version, "--to", f"{cluster.registry}/packages")
         cluster.run_on_network(argv, timeout=BUILD_SECONDS)
         (self.root / "dist").rename(self.dist(version))
+        resource = self.resource(cluster, f"{cluster.registry}/packages")
+        (self.root / f"repository-{version}.yml").write_text(resource)
+
+    def resource(self, cluster: Cluster, target: str, *options: str) -> str:
+        """Return the PackageRepository of what is published at a target, as YAML."""
+        argv = self._command("repository", "resource", target, "--name", REPOSITORY, *options)
+        return cluster.run_on_network(argv)
+
+    def archive(self, cluster: Cluster) -> Path:
+        """Write all that is published into one file."""
+        file = self.root / "packages.tar"
+        argv = self._command("archive", f"{cluster.registry}/packages", "--all", "--output", str(file))
+        cluster.run_on_network(argv)
+        return file
 
     def rights(self, version: str, values: str, *, replacing: str = "") -> list[Document]:
         """Return what `carvelwright rbac` says that the installing service account needs.
