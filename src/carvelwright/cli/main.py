@@ -33,6 +33,7 @@ _COMMANDS = {
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
+    "ci": "Write a CI configuration for GitHub or GitLab.",
     "rbac": "Print the least rights that a service account needs to install the package.",
     "doctor": "List the tools and their versions; --install builds the missing ones.",
     "clean": "Remove what builds made in build/ and dist/.",
