@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-Kind = Literal["reset", "delay", "cut", "flip", "truncate", "401", "404", "429", "500", "502", "503", "504"]
+Kind = Literal[
+    "reset", "delay", "cut", "flip", "truncate", "400", "401", "403", "413", "404", "429", "500", "502", "503", "504"
+]
 USER, PASSWORD = "user", "secret"
 
 _CODES = {
+    400: "MANIFEST_INVALID",
     401: "UNAUTHORIZED",
     403: "DENIED",
     404: "MANIFEST_UNKNOWN",
@@ -103,7 +106,7 @@ class _Reply:
 
 
 class Proxy:
-    """Serves at `address`, HOST:PORT of loopback, what `upstream` has; `log` is every request in order of its end."""
+    """Serves at `address`, HOST:PORT of loopback, what `upstream` has; `log` has every request, as answered."""
 
     def __init__(
         self,
@@ -243,8 +246,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault and kind == "delay":
             time.sleep(fault.seconds)
         if kind in ("reset", "cut"):
-            self._reset(half=kind == "cut")
             self._note(None, kind)
+            self._reset(half=kind == "cut")
             return
         body = self._body()
         if fault and kind and kind.isdigit():
@@ -255,8 +258,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             reply = self._answer(path, body)
         if kind == "flip":
             reply = _Reply(reply.status, reply.headers, self.proxy.flipped(reply.body))
-        self._send(reply, half=kind == "truncate")
+        # Before the client can know of it.
         self._note(reply.status, kind)
+        self._send(reply, half=kind == "truncate")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - names that it calls
 

@@ -49,6 +49,7 @@ _CUT = re.compile(
     r"connection reset|\bEOF\b|broken pipe|use of closed network connection|server closed idle connection"
     r"|stream error|GOAWAY|TLS handshake timeout|i/o timeout|timeout awaiting response headers"
 )
+_UNTRUSTED = re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED")
 # Harbor, ECR, Quay and Artifactory each have their own words for a tag that is not overwritten.
 _IMMUTABLE = re.compile(r"immutab|cannot be overwrit|permission[s]? to overwrite", re.IGNORECASE)
 _IMMUTABLE_HINT = (
@@ -70,7 +71,7 @@ _WORD_HINTS = (
         "use HTTPS: the registry speaks plain HTTP, which is allowed only on loopback and private addresses",
     ),
     (
-        re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED"),
+        _UNTRUSTED,
         "name the CA that signed the registry's certificate: --registry-ca-cert FILE",
     ),
 )
@@ -112,16 +113,24 @@ def with_timeout(exchange: Exchange, seconds: float) -> Exchange:
     return replace(exchange, timeout=max(seconds, 0))
 
 
-def run(tool: Tool, arguments: Sequence[str], exchange: Exchange, *, slowly: Sequence[str] = ()) -> process.Output:
+def run(
+    tool: Tool,
+    arguments: Sequence[str],
+    exchange: Exchange,
+    *,
+    slowly: Sequence[str] = (),
+    otherwise: str = _CONTENT_HINT,
+) -> process.Output:
     """Run a tool; RegistryError says what the registry did and what to do about it.
 
     What fails for a while is repeated, see `retries`: nothing that a tool is run for does harm a second time. `slowly`
-    are the options by which the tool sends one request at a time, once the registry has limited them.
+    are the options by which the tool sends one request at a time, once the registry has limited them; `otherwise` is
+    the hint where neither the network nor the registry failed.
     """
     try:
         return _persist(tool, arguments, exchange, slowly)
     except ToolFailedError as error:
-        raise _explained(error, exchange) from error
+        raise _explained(error, exchange, otherwise) from error
 
 
 def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output | None:
@@ -150,6 +159,8 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
     answers = list(_ANSWER.finditer(text))
     # crane reports each answer after which it tries again: only what comes last says why it gave up.
     first, _, rest = text[answers[-1].start() :].partition("\n") if answers else ("", "", text)
+    if _UNTRUSTED.search(rest):
+        return None
     if cut := _CUT.search(rest):
         return Failure(Fault.CUT, rest[: cut.end()].rpartition("\n")[2].strip())
     if not answers:
@@ -214,7 +225,9 @@ def _joined(stderr: str) -> str:
     return re.sub(r"\n\s+", " ", stderr)
 
 
-def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | RegistryError:
+def _explained(
+    error: ToolFailedError, exchange: Exchange, otherwise: str = _CONTENT_HINT
+) -> FilesystemError | RegistryError:
     if not _answers(error.stderr) and _FILE.search(error.stderr):
         return FilesystemError(error.message, details=error.details, hint=_FILE_HINT, step=error.step)
     repository = exchange.repository
@@ -223,14 +236,15 @@ def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | 
         registry=repository.registry,
         reference=str(repository),
         details="\n".join(filter(None, [error.details, *getattr(error, "__notes__", ())])),
-        hint=_hint(error).format(registry=repository.registry, repository=repository, access=exchange.access),
+        hint=filled(_hint(error) or otherwise, exchange),
         step=error.step,
     )
 
 
-def _hint(error: ToolFailedError) -> str:
+def _hint(error: ToolFailedError) -> str | None:
+    """Return what to do, None where neither the network nor the registry failed."""
     if error.exceeded:
-        return _TIME_HINT if error.late else _CONTENT_HINT
+        return _TIME_HINT if error.late else None
     answers = _answers(error.stderr)
     if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(error.stderr)[answers[-1].start() :]):
         return _IMMUTABLE_HINT
@@ -238,16 +252,17 @@ def _hint(error: ToolFailedError) -> str:
         code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
         if code in _ANSWER_HINTS:
             return _ANSWER_HINTS[code]
-    if hint := _word_hint(error.stderr):
+    if hint := word_hint(error.stderr):
         return hint
-    return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else _CONTENT_HINT
+    return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else None
 
 
-def _word_hint(words: str) -> str | None:
+def word_hint(words: str) -> str | None:
+    """Return what to do about a failure of the network, by its words; None for others."""
     return next((hint for pattern, hint in _WORD_HINTS if pattern.search(words)), None)
 
 
-def hint_for_words(words: str, repository: Repository) -> str:
-    """Return what to do about a failure of our own requests."""
-    hint = _word_hint(words) or "run the same command again once the registry has recovered"
-    return hint.format(registry=repository.registry, repository=repository)
+def filled(hint: str, exchange: Exchange) -> str:
+    """Return a hint with the names that it leaves open."""
+    repository = exchange.repository
+    return hint.format(registry=repository.registry, repository=repository, access=exchange.access)
