@@ -327,6 +327,23 @@ def test_missing_credentials_are_reported_with_the_login(
     assert "docker login" in str(error.hint) or "credentials" in f"{error.message} {error.details}", error.lines()
 
 
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_credentials_that_do_not_suffice_are_a_refusal_to_list(
+    filled: str, quick: Toolchain, tmp_path: Path, auth: str
+) -> None:
+    with Proxy(filled, [Fault("401", path="/tags/", times=None, skip=1)], Manners(auth=auth)) as proxy:  # type: ignore[arg-type]
+        tools = with_environment(quick, DOCKER_CONFIG=str(docker_config(tmp_path, proxy.address)))
+        assert listed(tools, proxy.address) is None
+        assert len(proxy.requests("GET", "/tags/")) == 2
+
+
+@pytest.mark.parametrize(("kind", "link"), [("401", True), ("403", True), ("401", False)])
+def test_a_refusal_in_the_middle_is_no_end_of_the_list(filled: str, quick: Toolchain, kind: str, link: bool) -> None:
+    fault = Fault(kind, path="last=", times=None)  # type: ignore[arg-type]
+    with Proxy(filled, [fault], Manners(page=2, link=link, auth=None)) as proxy, pytest.raises(RegistryError):
+        listed(quick, proxy.address)
+
+
 def test_a_token_that_runs_out_while_pages_are_read_is_renewed(filled: str, quick: Toolchain, tmp_path: Path) -> None:
     with Proxy(filled, manners=Manners(auth="bearer", token_uses=2, page=1)) as proxy:
         tools = with_environment(quick, DOCKER_CONFIG=str(docker_config(tmp_path, proxy.address)))

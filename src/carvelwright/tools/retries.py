@@ -92,7 +92,7 @@ def persist(
     done = (str(exchange.repository), exchange.access)
     for number in itertools.count(1):
         try:
-            result = attempt(exchange.timeout - seconds())
+            result = attempt(round(exchange.timeout - seconds(), 1) if reasons else exchange.timeout)
         except Exception as error:
             failure = understand(error)
             wait = _wait(failure, number, seconds(), exchange, policy) if failure else None

@@ -55,8 +55,9 @@ def list_tags(
 ) -> frozenset[str] | None:
     """Return every tag of a repository, none where it does not exist; None where the registry refuses to list.
 
-    `tool` is crane, which is asked for credentials as docker has them, and only where the registry wants some. At most
-    200,000 tags within `timeout` seconds. RegistryError for other failures, for lists that do not end and for nonsense.
+    It may list nothing at all, or not for these credentials: the next pull shows which. `tool` is crane, which is asked
+    for credentials as docker has them, and only where the registry wants some. At most 200,000 tags within `timeout`
+    seconds. RegistryError for other failures, missing credentials, lists that do not end, and nonsense.
     """
     exchange = Exchange(repository, "pull from", step, timeout, note)
     listing = _Listing(tool, exchange)
@@ -69,7 +70,7 @@ def list_tags(
             # Quay says so where it is asked for more than it likes; it then says itself where to go on.
             path = listing.path()
         elif listing.found:
-            if listing.linked:
+            if listing.linked or listing.full or answer.status == _UNAUTHORIZED:
                 raise listing.error(f"answered {answer.words()} in the middle of its list of tags")
             # Nothing said that there is more.
             path = None
@@ -88,19 +89,23 @@ def _refuses(answer: Answer) -> bool:
         or "UNSUPPORTED" in answer.codes()
         # No word of the distribution specification: there is nothing at this address.
         or (answer.status == _ABSENT and not answer.codes())
-        # Let in, but not for this.
-        or (answer.status == _UNAUTHORIZED and "insufficient_scope" in answer.headers.get("www-authenticate", ""))
+        # Credentials were sent, and do for other things at best; Harbor says so to robots that may only pull.
+        or answer.status == _UNAUTHORIZED
     )
 
 
 class _Listing:
-    """A list of tags that is read page by page: `found` so far, and whether pages are `linked`."""
+    """A list of tags that is read page by page.
+
+    `found` are those so far; `linked` says that the registry links its pages, `full` that the last page was full.
+    """
 
     def __init__(self, tool: Tool, exchange: Exchange) -> None:
         self.tool = tool
         self.exchange = exchange
         self.found: dict[str, None] = {}
         self.linked = False
+        self.full = False
         # Docker Hub has another name for itself and for names without a slash.
         self._repository = Reference.of_image(str(exchange.repository)).repository
         self._client = Client(self._repository.registry, tool.environment)
@@ -130,13 +135,12 @@ class _Listing:
         except TransportError as error:
             self._attempts = getattr(error, "__notes__", [])
             raise self.error(f"did not send its tags: {error.reason}") from error
-        if answer.status == _UNAUTHORIZED and not _refuses(answer):
-            raise self.error(f"answered {answer.words()}", hint=registry.filled(_CREDENTIALS_HINT, self.exchange))
         return answer
 
     def take(self, path: str, answer: Answer) -> str | None:
         """Add the tags of a page; return the path of the next one, None where this was the last."""
         before, tags = len(self.found), self._parse(answer)
+        self.full = len(tags) >= _PAGE
         self.found |= dict.fromkeys(tags)
         if len(self.found) > _TAGS:
             raise self.error(f"has more than {_TAGS} tags")
@@ -191,6 +195,9 @@ class _Listing:
         scheme = _SCHEME.search(answer.headers.get("www-authenticate", ""))
         if scheme is not None and scheme[1].lower() == "basic":
             found = self._ask_crane("get", self._repository.registry)
+            if not found.get("Secret"):
+                hint = registry.filled(_CREDENTIALS_HINT, self.exchange)
+                raise self.error("wants credentials, and docker has none", hint=hint)
             pair = f"{found.get('Username', '')}:{found.get('Secret', '')}"
             return f"Basic {base64.b64encode(pair.encode()).decode()}"
         found = self._ask_crane("token", "--", str(self._repository))
