@@ -286,6 +286,23 @@ def push_bundle_of(toolset: Toolchain, reference: str, scratch: Path) -> str:
     return str(found)
 
 
+@pytest.mark.parametrize("kind", ["harbor", "ecr"])
+def test_a_bundle_is_pushed_again_where_tags_are_immutable_and_another_is_refused(
+    any_registry: str, quick: Toolchain, tmp_path: Path, kind: str
+) -> None:
+    with Proxy(any_registry, manners=Manners(immutable=kind)) as proxy:  # type: ignore[arg-type]
+        work = Work(quick, proxy.address, tmp_path)
+        assert work.push_bundle() == work.push_bundle() == work.digest()
+        (tmp_path / "bundle/file").write_text("something else")
+        lock = tmp_path / "lock.yml"
+        with pytest.raises(RegistryError) as caught:
+            imgpkg.push_bundle(
+                quick.imgpkg, tmp_path / "bundle", work.target, lock, step="push", timeout=60, note=print
+            )
+    assert "immutable" in str(caught.value.details)
+    assert str(caught.value.hint).startswith(f"push under a tag that {proxy.address}/t/p does not have yet")
+
+
 def test_an_image_is_pushed_again_where_tags_are_immutable(registry: str, quick: Toolchain, tmp_path: Path) -> None:
     make_image(quick, tmp_path)
     with Proxy(registry, manners=Manners(immutable="harbor")) as proxy:

@@ -241,13 +241,25 @@ def _explained(
     )
 
 
+def refused_tag(error: RegistryError) -> str | None:
+    """Return the tag that a registry refused to write because it exists and is immutable; None for other errors."""
+    return _refused_tag(error.__cause__.stderr) if isinstance(error.__cause__, ToolFailedError) else None
+
+
+def _refused_tag(stderr: str) -> str | None:
+    answers = _answers(stderr)
+    if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(stderr)[answers[-1].start() :]):
+        return answers[-1]["url"].rpartition("/")[2]
+    return None
+
+
 def _hint(error: ToolFailedError) -> str | None:
     """Return what to do, None where neither the network nor the registry failed."""
     if error.exceeded:
         return _TIME_HINT if error.late else None
-    answers = _answers(error.stderr)
-    if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(error.stderr)[answers[-1].start() :]):
+    if _refused_tag(error.stderr):
         return _IMMUTABLE_HINT
+    answers = _answers(error.stderr)
     for answer in reversed(answers):
         code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
         if code in _ANSWER_HINTS:
