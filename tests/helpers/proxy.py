@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Kind = Literal[
     "reset", "delay", "cut", "flip", "truncate", "400", "401", "403", "413", "404", "429", "500", "502", "503", "504"
@@ -141,6 +141,20 @@ class Proxy:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def also(self, fault: Fault) -> Iterator[None]:
+        """Have one more fault, from now on and while the block runs."""
+        with self._lock:
+            self.faults.append(fault)
+            self._met.append(0)
+            self._hit.append(0)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for each in (self.faults, self._met, self._hit):
+                    each.pop()
 
     def hits(self, kind: str | None = None) -> list[Entry]:
         """Return the requests that a fault was done to, or one of this kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from carvelwright.oci.layout import ImageLayout
 from carvelwright.reference import Reference
 from carvelwright.tools import crane, imgpkg
 from tests.conftest import free_address, registry_at
-from tests.helpers.images import push_image
+from tests.helpers.builds import release_of
+from tests.helpers.images import deployment, push_image, yaml_package
 from tests.helpers.proxy import Fault, Manners, Proxy
 from tests.helpers.registries import any_registry as any_registry  # noqa: PLC0414 - a fixture
 from tests.helpers.registries import bundle_directory, impatient, push_bundle
@@ -198,6 +200,21 @@ def test_a_401_that_stays_is_asked_for_twice_and_no_more(registry: str, quick: T
     assert len(work.notes) == 1
 
 
+@pytest.mark.parametrize("first", [Work.push_bundle, Work.digest], ids=["pushed", "asked for what is not there"])
+def test_whoever_was_let_in_before_is_asked_again_once(
+    registry: str, quick: Toolchain, tmp_path: Path, first: Callable[[Work], object]
+) -> None:
+    with Proxy(registry) as proxy:
+        work = Work(quick, proxy.address, tmp_path)
+        first(work)
+        # crane asks with HEAD, then with GET.
+        with proxy.also(Fault("401", path="/manifests/", times=2)):
+            work.digest()
+            assert len(proxy.hits()) == 2
+    assert len(work.notes) == 1
+    assert "UNAUTHORIZED" in work.notes[0]
+
+
 def test_after_a_429_requests_are_sent_one_at_a_time(registry: str, quick: Toolchain, tmp_path: Path) -> None:
     push_bundle(quick, f"{registry}/t/p", tmp_path, "new")
     log = tmp_path / "log"
@@ -210,6 +227,8 @@ def test_after_a_429_requests_are_sent_one_at_a_time(registry: str, quick: Toolc
         work = Work(tools, proxy.address, tmp_path)
         work.copy_to_tar()
         work.copy_to_tar()
+        copied = work.target.repository.tagged("copied")
+        crane.copy(tools.crane, work.target, copied, step="copy", timeout=60, note=print)
     first, *others = log.read_text().splitlines()
     assert "--concurrency" not in first
     assert others
@@ -308,6 +327,23 @@ def test_an_image_is_pushed_again_where_tags_are_immutable(registry: str, quick:
     with Proxy(registry, manners=Manners(immutable="harbor")) as proxy:
         work = Work(quick, proxy.address, tmp_path)
         assert work.push_layout() == work.push_layout()
+
+
+def test_a_build_is_repeated_where_tags_are_immutable(
+    registry: str, toolset: Toolchain, tool_environment: dict[str, str], tmp_path: Path
+) -> None:
+    push_image(toolset.crane.path, tmp_path, f"{registry}/up/nginx:1")
+    package = yaml_package(tmp_path / "package", tool_environment, deployment("a", f"{registry}/up/nginx:1"))
+    package.run("images", "update").ok()
+    with Proxy(registry, manners=Manners(immutable="harbor", exempt=frozenset(["latest"]))) as proxy:
+        digests = []
+        for _ in range(2):
+            package.run("build", "--to", f"{proxy.address}/p").ok()
+            digests.append(release_of(package)["repository"])
+            shutil.rmtree(package.root / "dist")
+            shutil.rmtree(package.root / "build")
+        assert digests[0] == digests[1]
+        assert [entry.status for entry in proxy.requests("PUT", "/manifests/latest")] == [201]
 
 
 # Verified reads

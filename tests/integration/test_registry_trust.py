@@ -197,15 +197,13 @@ def test_a_failing_registry_leaves_no_certificates_behind(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    secure.faults.append(Fault("403", times=None))
-    secure._met.append(0)
-    secure._hit.append(0)
     arguments = ["--to", f"{secure.address}/p", "--registry-ca-cert", str(authority.crt())]
-    assert hello.run("build", *arguments, environment={"TMPDIR": str(scratch)}).code == 6
+    with secure.also(Fault("403", times=None)):
+        assert hello.run("build", *arguments, environment={"TMPDIR": str(scratch)}).code == 6
     assert list(scratch.iterdir()) == []
 
 
-def test_the_bundle_is_there_for_plain_http_as_before(
+def test_plain_http_works_beside_a_ca_as_before(
     registry: str, authority: Authority, toolset: Toolchain, tmp_path: Path
 ) -> None:
     push_bundle(toolset, f"{registry}/t/x", tmp_path)

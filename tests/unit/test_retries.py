@@ -73,7 +73,7 @@ def test_whoever_was_never_let_in_is_not_let_in_by_asking_again() -> None:
     with pytest.raises(BrokenError):
         persist(attempt, lambda _error: Failure(Fault.UNAUTHORIZED, "expired"), asked, QUICK)
     assert len(notes) == 2
-    # To be let in to read says nothing of writing.
+    # Whoever may pull may not push.
     with pytest.raises(BrokenError):
         persist(
             lambda _timeout: (_ for _ in ()).throw(BrokenError()),

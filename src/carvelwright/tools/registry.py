@@ -21,6 +21,7 @@ Access = Literal["pull from", "push to"]
 
 _FIRST_NOTE_SECONDS = 5.0
 _NOTES_GROW = 4
+_LONGEST_CHAIN = 160
 # What a registry answered, in the words of go-containerregistry: the method, the address, and a code of the OCI
 # distribution specification or, where there is none, the status and the whole body. A body is not looked into.
 _ANSWER = re.compile(
@@ -128,25 +129,34 @@ def run(
     the hint where neither the network nor the registry failed.
     """
     try:
-        return _persist(tool, arguments, exchange, slowly)
+        output = _persist(tool, arguments, exchange, slowly)
     except ToolFailedError as error:
         raise _explained(error, exchange, otherwise) from error
+    assert output is not None  # noqa: S101 - only what may lack gives none
+    return output
 
 
 def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output | None:
     """Run a tool as `run` does; None where the registry answered that it does not have the manifest."""
     try:
-        return _persist(tool, arguments, exchange)
+        return _persist(tool, arguments, exchange, may_lack=True)
     except ToolFailedError as error:
         if _is_absent(error.stderr):
             return None
         raise _explained(error, exchange) from error
 
 
-def _persist(tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = ()) -> process.Output:
-    def attempt(timeout: float) -> process.Output:
+def _persist(
+    tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = (), *, may_lack: bool = False
+) -> process.Output | None:
+    def attempt(timeout: float) -> process.Output | None:
         careful = slowly if retries.is_throttled(exchange) else ()
-        return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
+        try:
+            return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
+        except ToolFailedError as error:
+            if may_lack and not exchange.expected and _is_absent(error.stderr):
+                return None
+            raise
 
     return retries.persist(attempt, lambda error: _failure(error, exchange), exchange, tool.retries)
 
@@ -159,16 +169,22 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
     answers = list(_ANSWER.finditer(text))
     # crane reports each answer after which it tries again: only what comes last says why it gave up.
     first, _, rest = text[answers[-1].start() :].partition("\n") if answers else ("", "", text)
+    first = first.partition(" (HEAD responses")[0].strip()
     if _UNTRUSTED.search(rest):
         return None
     if cut := _CUT.search(rest):
-        return Failure(Fault.CUT, rest[: cut.end()].rpartition("\n")[2].strip())
+        return Failure(Fault.CUT, _end_of(rest[: cut.end()].rpartition("\n")[2].strip()))
     if not answers:
         return None
     if exchange.expected and _is_absent(error.stderr):
         return Failure(Fault.ABSENT, first)
     code = answers[-1]["code"] or _STATUS_CODES.get(answers[-1]["status"], "")
     return Failure(_FAULTS[code], first) if code in _FAULTS else None
+
+
+def _end_of(line: str) -> str:
+    # A chain of errors in Go says at its end what happened.
+    return line if len(line) <= _LONGEST_CHAIN else f"…{line[-_LONGEST_CHAIN:]}"
 
 
 def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange, timeout: float) -> process.Output:

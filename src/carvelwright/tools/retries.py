@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.registry import Exchange
 
 _Result = TypeVar("_Result")
-_LONGEST_REASON = 200
+_LONGEST_REASON = 320
 _THROTTLED = 4
 
 
@@ -89,7 +89,6 @@ def persist(
     The last exception is raised as it is, with a note of the attempts where there were several.
     """
     seconds, reasons = stopwatch(), list[str]()
-    done = (str(exchange.repository), exchange.access)
     for number in itertools.count(1):
         try:
             result = attempt(round(exchange.timeout - seconds(), 1) if reasons else exchange.timeout)
@@ -104,7 +103,9 @@ def persist(
             _tell(failure, wait, number, exchange, policy)
             pause(wait)
         else:
-            _known.let_in.add(done)
+            # Whoever may push may pull.
+            accesses = ("push to", "pull from") if exchange.access == "push to" else ("pull from",)
+            _known.let_in.update((str(exchange.repository), access) for access in accesses)
             return result
     raise AssertionError
 
