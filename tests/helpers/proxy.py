@@ -26,12 +26,15 @@ from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-Kind = Literal["reset", "delay", "cut", "flip", "truncate", "401", "404", "429", "500", "502", "503", "504"]
+Kind = Literal[
+    "reset", "delay", "cut", "flip", "truncate", "400", "401", "403", "413", "404", "429", "500", "502", "503", "504"
+]
 USER, PASSWORD = "user", "secret"
 
 _CODES = {
+    400: "MANIFEST_INVALID",
     401: "UNAUTHORIZED",
     403: "DENIED",
     404: "MANIFEST_UNKNOWN",
@@ -103,7 +106,7 @@ class _Reply:
 
 
 class Proxy:
-    """Serves at `address`, HOST:PORT of loopback, what `upstream` has; `log` is every request in order of its end."""
+    """Serves at `address`, HOST:PORT of loopback, what `upstream` has; `log` has every request, as answered."""
 
     def __init__(
         self,
@@ -138,6 +141,20 @@ class Proxy:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def also(self, fault: Fault) -> Iterator[None]:
+        """Have one more fault, from now on and while the block runs."""
+        with self._lock:
+            self.faults.append(fault)
+            self._met.append(0)
+            self._hit.append(0)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for each in (self.faults, self._met, self._hit):
+                    each.pop()
 
     def hits(self, kind: str | None = None) -> list[Entry]:
         """Return the requests that a fault was done to, or one of this kind."""
@@ -243,8 +260,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault and kind == "delay":
             time.sleep(fault.seconds)
         if kind in ("reset", "cut"):
-            self._reset(half=kind == "cut")
             self._note(None, kind)
+            self._reset(half=kind == "cut")
             return
         body = self._body()
         if fault and kind and kind.isdigit():
@@ -255,8 +272,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             reply = self._answer(path, body)
         if kind == "flip":
             reply = _Reply(reply.status, reply.headers, self.proxy.flipped(reply.body))
-        self._send(reply, half=kind == "truncate")
+        # Before the client can know of it.
         self._note(reply.status, kind)
+        self._send(reply, half=kind == "truncate")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - names that it calls
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 
+from carvelwright import yamldoc
+from carvelwright.carvel.locks import ImagesLock
 from carvelwright.tools import crane
+from carvelwright.tools.retries import Policy
 from tests.cluster import binaries
 from tests.conftest import free_address, registry_at
+from tests.helpers.builds import call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from carvelwright.tools.toolchain import Toolchain
@@ -70,3 +77,54 @@ def any_registry(request: pytest.FixtureRequest, toolset: Toolchain, tmp_path: P
     """Each of the real registries in turn: HOST:PORT."""
     with serve(request.param, toolset, tmp_path) as address:
         yield address
+
+
+def impatient(toolset: Toolchain, attempts: int = 4) -> Toolchain:
+    """Return the tools with a policy of repetition that waits for milliseconds."""
+    policy = Policy(attempts=attempts, first_wait=0.01, longest_wait=0.05, after_push=3.0)
+    return replace(
+        toolset,
+        crane=replace(toolset.crane, retries=policy),
+        imgpkg=replace(toolset.imgpkg, retries=policy),
+    )
+
+
+def with_environment(toolset: Toolchain, **variables: str) -> Toolchain:
+    """Return the tools with more in their environment."""
+    return replace(
+        toolset,
+        crane=replace(toolset.crane, environment={**toolset.crane.environment, **variables}),
+        imgpkg=replace(toolset.imgpkg, environment={**toolset.imgpkg.environment, **variables}),
+    )
+
+
+def bundle_directory(scratch: Path, content: str = "content") -> Path:
+    """Write a bundle's content."""
+    directory = scratch / "bundle"
+    (directory / ".imgpkg").mkdir(parents=True, exist_ok=True)
+    (directory / ".imgpkg/images.yml").write_text(yamldoc.dump(ImagesLock(()).document()))
+    (directory / "file").write_text(content)
+    return directory
+
+
+def push_bundle(toolset: Toolchain, repository: str, scratch: Path, tag: str = "a") -> str:
+    """Push a small bundle straight to a registry; returns its digest."""
+    call(toolset.imgpkg.path, "push", "-b", f"{repository}:{tag}", "-f", bundle_directory(scratch), "--tty=false")
+    return call(toolset.crane.path, "digest", f"{repository}:{tag}").decode().strip()
+
+
+def put_tags(address: str, path: str, tags: Sequence[str], manifest: bytes) -> None:
+    """Give a manifest that is there many tags, without a process for each."""
+
+    def put(some: Sequence[str]) -> None:
+        connection = http.client.HTTPConnection(address, timeout=30)
+        with contextlib.closing(connection):
+            for tag in some:
+                kind = {"Content-Type": "application/vnd.docker.distribution.manifest.v2+json"}
+                connection.request("PUT", f"/v2/{path}/manifests/{tag}", body=manifest, headers=kind)
+                response = connection.getresponse()
+                assert response.status == http.client.CREATED, response.read()
+                response.read()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, [tags[number::16] for number in range(16)]))

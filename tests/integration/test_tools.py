@@ -15,7 +15,6 @@ from carvelwright import process, yamldoc
 from carvelwright.carvel.locks import ImagesLock
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, RegistryError
-from carvelwright.oci import unpack
 from carvelwright.oci.layout import ImageLayout
 from carvelwright.project import config
 from carvelwright.project.workspace import DEFAULT_GO
@@ -23,9 +22,12 @@ from carvelwright.reference import Reference
 from carvelwright.tools import crane, go, imgpkg, toolchain, ytt
 from carvelwright.tools.toolchain import Search
 from tests.conftest import ROOT, free_address, registry_at
+from tests.helpers.proxy import Fault, Proxy
+from tests.helpers.registries import impatient, push_bundle
 from tests.integration.test_faults import answer, error_body, reset, server
 
 if TYPE_CHECKING:
+    from carvelwright.tools.crane import PulledBundle
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
@@ -86,9 +88,10 @@ def only_manifests(handle: Handle) -> Handle:
     return select
 
 
-def pull(toolset: Toolchain, address: str, notes: list[str], timeout: float = 60) -> bytes | None:
+def pull(toolset: Toolchain, address: str, notes: list[str], timeout: float = 60) -> PulledBundle | None:
     source = Reference.parse(f"{address}/p/x:latest")
-    return crane.pull_only_layer(toolset.crane, source, 1 << 20, step="read", timeout=timeout, note=notes.append)
+    tool = impatient(toolset, 2).crane
+    return crane.pull_verified_bundle(tool, source, 1 << 20, step="read", timeout=timeout, note=notes.append)
 
 
 @pytest.mark.parametrize("handle", MISSING, ids=["manifest", "name", "harbor", "nothing said"])
@@ -109,12 +112,14 @@ def test_an_answer_is_told_by_its_code_not_by_words_in_a_page(toolset: Toolchain
     assert hint in caught.value.hint
 
 
-def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> None:
-    with server(answer("403 Forbidden", error_body("DENIED"))) as address:
-        target = Reference.parse(f"{address}/p/x:latest")
+def test_a_push_that_is_denied_says_push(toolset: Toolchain, registry: str, tmp_path: Path) -> None:
+    digest = push_bundle(toolset, f"{registry}/p/x", tmp_path)
+    with Proxy(registry, [Fault("403", method="PUT", times=None)]) as proxy:
+        target = Reference.parse(f"{proxy.address}/p/x@{digest}")
         with pytest.raises(CarvelwrightError) as caught:
-            crane.tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
-    assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another repository"
+            crane.put_tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
+        assert len(proxy.hits()) == 1
+    assert caught.value.hint == f"use credentials that may push to {proxy.address}/p/x, or another repository"
 
 
 def test_who_waits_for_a_silent_registry_is_told_after_seconds(toolset: Toolchain) -> None:
@@ -132,7 +137,7 @@ def test_who_waits_for_a_registry_that_resets_is_told_why(toolset: Toolchain) ->
     with server(reset) as address:
         source = Reference.parse(f"{address}/p/x:latest")
         with pytest.raises(CarvelwrightError):
-            crane.digest(toolset.crane, source, step="look", timeout=60, note=notes.append)
+            crane.digest(impatient(toolset, 1).crane, source, step="look", timeout=60, note=notes.append)
     assert len(notes) == 1
     assert "connection reset by peer" in notes[0]
 
@@ -184,9 +189,10 @@ def test_tools_take_paths_of_any_name(
         toolset.imgpkg, odd / "content", target, odd / "lock", step="push", timeout=60, note=print
     )
     assert pushed.image.repository == target.repository
-    layer = crane.pull_only_layer(toolset.crane, target, 1 << 20, step="pull", timeout=60, note=print)
-    assert layer is not None
-    assert "schema.yaml" in unpack.files_of(layer, 1 << 20)
+    pulled = crane.pull_verified_bundle(toolset.crane, target, 1 << 20, step="pull", timeout=60, note=print)
+    assert pulled is not None
+    assert pulled.digest == pushed.image.digest
+    assert "schema.yaml" in pulled.files
     imgpkg.copy_to_tar(toolset.imgpkg, target, odd / "archive.tar", step="copy", timeout=60, note=print)
     assert (odd / "archive.tar").is_file()
     layout = ImageLayout(odd / "none", Digest.of_bytes(b""))

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 from dataclasses import replace
@@ -21,9 +22,11 @@ from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.report import Recorder
 from carvelwright.tools import toolchain
 from carvelwright.tools.toolchain import Search
+from tests.cluster.pki import Authority
 from tests.conftest import free_address
 from tests.helpers.builds import call, scraps, snapshot
 from tests.helpers.images import private, push_image
+from tests.helpers.proxy import Proxy
 from tests.helpers.refusals import refused
 
 if TYPE_CHECKING:
@@ -401,3 +404,19 @@ def test_vendir_is_asked_for_only_where_a_package_vendors(hello: PackageProject,
     names(plain, LOCAL)
     refused(without, ["vendor"], 4, ["missing or wrong: vendir", "put vendir on PATH"])
     assert [tool["name"] for tool in json.loads(plain.run("doctor", "--format", "json").out)["tools"]][-1] == "vendir"
+
+
+def test_what_a_private_ca_vouches_for_is_fetched_with_that_ca(
+    plain: PackageProject, toolset: Toolchain, registry: str, tmp_path: Path
+) -> None:
+    authority = Authority.create(tmp_path / "ca")
+    authority.issue("server", "/CN=server", server=("IP:127.0.0.1",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.crt("server"), authority.key("server"))
+    push_image(toolset.crane.path, tmp_path, f"{registry}/up/config:1", single=True)
+    with Proxy(registry, tls=context) as proxy:
+        entry = f"- path: {VENDORED}\n  contents:\n  - path: .\n    image: {{url: '{proxy.address}/up/config:1'}}\n"
+        (plain.root / "vendir.yml").write_text(HEAD + entry)
+        refused(plain, ["vendor"], 5, ["x509: certificate signed by unknown authority"])
+        plain.run("vendor", "--registry-ca-cert", str(authority.crt())).ok()
+    assert (plain.root / VENDORED / "content").is_file()

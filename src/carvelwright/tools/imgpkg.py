@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from carvelwright.carvel.locks import BundleLock
+from carvelwright.digest import Digest
+from carvelwright.errors import RegistryError
 from carvelwright.tools import lockfile, registry
 from carvelwright.tools.registry import Exchange
 from carvelwright.tools.tool import list_item
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 _QUIET = ("--tty=false", "--color=false")
+_OWN_TAG = re.compile(r"sha256-([0-9a-f]{64})\.imgpkg")
 _SLOWLY = ("--concurrency", "1")
 
 
@@ -30,9 +34,19 @@ def push_bundle(
     timeout: float,
     note: Callable[[str], None],
 ) -> BundleLock:
-    """Push a directory (with .imgpkg/images.yml) as a bundle under a tag; `lock` takes the BundleLock."""
+    """Push a directory (with .imgpkg/images.yml) as a bundle under a tag; `lock` takes the BundleLock.
+
+    What is there already is not pushed again, also where tags are immutable; then `lock` is not written.
+    """
     arguments = ["push", "-b", str(target), "-f", list_item(directory), "--lock-output", str(lock), *_QUIET]
-    registry.run(tool, arguments, Exchange(target.repository, "push to", step, timeout, note))
+    try:
+        registry.run(tool, arguments, Exchange(target.repository, "push to", step, timeout, note))
+    except RegistryError as error:
+        # imgpkg asks before it writes the bundle and its tag, but not before it writes, last, a tag of its own.
+        own = _OWN_TAG.fullmatch(registry.refused_tag(error) or "")
+        if own is None:
+            raise
+        return BundleLock(target.repository.at(Digest(own[1])), target.tag)
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)
 
 

@@ -21,6 +21,7 @@ Access = Literal["pull from", "push to"]
 
 _FIRST_NOTE_SECONDS = 5.0
 _NOTES_GROW = 4
+_LONGEST_CHAIN = 160
 # What a registry answered, in the words of go-containerregistry: the method, the address, and a code of the OCI
 # distribution specification or, where there is none, the status and the whole body. A body is not looked into.
 _ANSWER = re.compile(
@@ -49,6 +50,7 @@ _CUT = re.compile(
     r"connection reset|\bEOF\b|broken pipe|use of closed network connection|server closed idle connection"
     r"|stream error|GOAWAY|TLS handshake timeout|i/o timeout|timeout awaiting response headers"
 )
+_UNTRUSTED = re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED")
 # Harbor, ECR, Quay and Artifactory each have their own words for a tag that is not overwritten.
 _IMMUTABLE = re.compile(r"immutab|cannot be overwrit|permission[s]? to overwrite", re.IGNORECASE)
 _IMMUTABLE_HINT = (
@@ -70,7 +72,7 @@ _WORD_HINTS = (
         "use HTTPS: the registry speaks plain HTTP, which is allowed only on loopback and private addresses",
     ),
     (
-        re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED"),
+        _UNTRUSTED,
         "name the CA that signed the registry's certificate: --registry-ca-cert FILE",
     ),
 )
@@ -112,32 +114,49 @@ def with_timeout(exchange: Exchange, seconds: float) -> Exchange:
     return replace(exchange, timeout=max(seconds, 0))
 
 
-def run(tool: Tool, arguments: Sequence[str], exchange: Exchange, *, slowly: Sequence[str] = ()) -> process.Output:
+def run(
+    tool: Tool,
+    arguments: Sequence[str],
+    exchange: Exchange,
+    *,
+    slowly: Sequence[str] = (),
+    otherwise: str = _CONTENT_HINT,
+) -> process.Output:
     """Run a tool; RegistryError says what the registry did and what to do about it.
 
     What fails for a while is repeated, see `retries`: nothing that a tool is run for does harm a second time. `slowly`
-    are the options by which the tool sends one request at a time, once the registry has limited them.
+    are the options by which the tool sends one request at a time, once the registry has limited them; `otherwise` is
+    the hint where neither the network nor the registry failed.
     """
     try:
-        return _persist(tool, arguments, exchange, slowly)
+        output = _persist(tool, arguments, exchange, slowly)
     except ToolFailedError as error:
-        raise _explained(error, exchange) from error
+        raise _explained(error, exchange, otherwise) from error
+    assert output is not None  # noqa: S101 - only what may lack gives none
+    return output
 
 
 def run_if_there(tool: Tool, arguments: Sequence[str], exchange: Exchange) -> process.Output | None:
     """Run a tool as `run` does; None where the registry answered that it does not have the manifest."""
     try:
-        return _persist(tool, arguments, exchange)
+        return _persist(tool, arguments, exchange, may_lack=True)
     except ToolFailedError as error:
         if _is_absent(error.stderr):
             return None
         raise _explained(error, exchange) from error
 
 
-def _persist(tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = ()) -> process.Output:
-    def attempt(timeout: float) -> process.Output:
+def _persist(
+    tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = (), *, may_lack: bool = False
+) -> process.Output | None:
+    def attempt(timeout: float) -> process.Output | None:
         careful = slowly if retries.is_throttled(exchange) else ()
-        return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
+        try:
+            return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
+        except ToolFailedError as error:
+            if may_lack and not exchange.expected and _is_absent(error.stderr):
+                return None
+            raise
 
     return retries.persist(attempt, lambda error: _failure(error, exchange), exchange, tool.retries)
 
@@ -150,14 +169,22 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
     answers = list(_ANSWER.finditer(text))
     # crane reports each answer after which it tries again: only what comes last says why it gave up.
     first, _, rest = text[answers[-1].start() :].partition("\n") if answers else ("", "", text)
+    first = first.partition(" (HEAD responses")[0].strip()
+    if _UNTRUSTED.search(rest):
+        return None
     if cut := _CUT.search(rest):
-        return Failure(Fault.CUT, rest[: cut.end()].rpartition("\n")[2].strip())
+        return Failure(Fault.CUT, _end_of(rest[: cut.end()].rpartition("\n")[2].strip()))
     if not answers:
         return None
     if exchange.expected and _is_absent(error.stderr):
         return Failure(Fault.ABSENT, first)
     code = answers[-1]["code"] or _STATUS_CODES.get(answers[-1]["status"], "")
     return Failure(_FAULTS[code], first) if code in _FAULTS else None
+
+
+def _end_of(line: str) -> str:
+    # A chain of errors in Go says at its end what happened.
+    return line if len(line) <= _LONGEST_CHAIN else f"…{line[-_LONGEST_CHAIN:]}"
 
 
 def _run(tool: Tool, arguments: Sequence[str], exchange: Exchange, timeout: float) -> process.Output:
@@ -214,7 +241,9 @@ def _joined(stderr: str) -> str:
     return re.sub(r"\n\s+", " ", stderr)
 
 
-def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | RegistryError:
+def _explained(
+    error: ToolFailedError, exchange: Exchange, otherwise: str = _CONTENT_HINT
+) -> FilesystemError | RegistryError:
     if not _answers(error.stderr) and _FILE.search(error.stderr):
         return FilesystemError(error.message, details=error.details, hint=_FILE_HINT, step=error.step)
     repository = exchange.repository
@@ -223,31 +252,45 @@ def _explained(error: ToolFailedError, exchange: Exchange) -> FilesystemError | 
         registry=repository.registry,
         reference=str(repository),
         details="\n".join(filter(None, [error.details, *getattr(error, "__notes__", ())])),
-        hint=_hint(error).format(registry=repository.registry, repository=repository, access=exchange.access),
+        hint=filled(_hint(error) or otherwise, exchange),
         step=error.step,
     )
 
 
-def _hint(error: ToolFailedError) -> str:
+def refused_tag(error: RegistryError) -> str | None:
+    """Return the tag that a registry refused to write because it exists and is immutable; None for other errors."""
+    return _refused_tag(error.__cause__.stderr) if isinstance(error.__cause__, ToolFailedError) else None
+
+
+def _refused_tag(stderr: str) -> str | None:
+    answers = _answers(stderr)
+    if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(stderr)[answers[-1].start() :]):
+        return answers[-1]["url"].rpartition("/")[2]
+    return None
+
+
+def _hint(error: ToolFailedError) -> str | None:
+    """Return what to do, None where neither the network nor the registry failed."""
     if error.exceeded:
-        return _TIME_HINT if error.late else _CONTENT_HINT
-    answers = _answers(error.stderr)
-    if answers and answers[-1]["method"] == "PUT" and _IMMUTABLE.search(_joined(error.stderr)[answers[-1].start() :]):
+        return _TIME_HINT if error.late else None
+    if _refused_tag(error.stderr):
         return _IMMUTABLE_HINT
+    answers = _answers(error.stderr)
     for answer in reversed(answers):
         code = answer["code"] or _STATUS_CODES.get(answer["status"], "")
         if code in _ANSWER_HINTS:
             return _ANSWER_HINTS[code]
-    if hint := _word_hint(error.stderr):
+    if hint := word_hint(error.stderr):
         return hint
-    return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else _CONTENT_HINT
+    return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else None
 
 
-def _word_hint(words: str) -> str | None:
+def word_hint(words: str) -> str | None:
+    """Return what to do about a failure of the network, by its words; None for others."""
     return next((hint for pattern, hint in _WORD_HINTS if pattern.search(words)), None)
 
 
-def hint_for_words(words: str, repository: Repository) -> str:
-    """Return what to do about a failure of our own requests."""
-    hint = _word_hint(words) or "run the same command again once the registry has recovered"
-    return hint.format(registry=repository.registry, repository=repository)
+def filled(hint: str, exchange: Exchange) -> str:
+    """Return a hint with the names that it leaves open."""
+    repository = exchange.repository
+    return hint.format(registry=repository.registry, repository=repository, access=exchange.access)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.registry import Exchange
 
 _Result = TypeVar("_Result")
-_LONGEST_REASON = 200
+_LONGEST_REASON = 320
+_THROTTLED = 4
 
 
 class Fault(Enum):
@@ -42,17 +43,19 @@ class Failure:
 class Policy:
     """The bounds of repetition: attempts, and seconds to wait before the second one and at most before another.
 
-    Waits double. `after_push` is for how many seconds a registry may not yet have what was just pushed.
+    Waits double, and are longer where the registry limits requests. `after_push` is for how many seconds a registry may
+    not yet have what was just pushed. The tools repeat some requests themselves before they give up.
     """
 
-    attempts: int = 7
+    attempts: int = 5
     first_wait: float = 0.5
     longest_wait: float = 16.0
     after_push: float = 10.0
 
     def wait(self, number: int, failure: Failure) -> float:
         """Return the seconds to wait after attempt `number`, which counts from 1."""
-        grown = min(self.first_wait * 2.0 ** (number - 1), self.longest_wait)
+        first = self.first_wait * (_THROTTLED if failure.fault is Fault.THROTTLED else 1)
+        grown = min(first * 2.0 ** (number - 1), self.longest_wait)
         # Those who were refused together must not come back together.
         waited = grown * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return max(waited, min(failure.wait or 0.0, 2 * self.longest_wait))
@@ -86,10 +89,9 @@ def persist(
     The last exception is raised as it is, with a note of the attempts where there were several.
     """
     seconds, reasons = stopwatch(), list[str]()
-    done = (str(exchange.repository), exchange.access)
     for number in itertools.count(1):
         try:
-            result = attempt(exchange.timeout - seconds())
+            result = attempt(round(exchange.timeout - seconds(), 1) if reasons else exchange.timeout)
         except Exception as error:
             failure = understand(error)
             wait = _wait(failure, number, seconds(), exchange, policy) if failure else None
@@ -101,7 +103,9 @@ def persist(
             _tell(failure, wait, number, exchange, policy)
             pause(wait)
         else:
-            _known.let_in.add(done)
+            # Whoever may push may pull.
+            accesses = ("push to", "pull from") if exchange.access == "push to" else ("pull from",)
+            _known.let_in.update((str(exchange.repository), access) for access in accesses)
             return result
     raise AssertionError
 
@@ -109,9 +113,8 @@ def persist(
 def _wait(failure: Failure, number: int, seconds: float, exchange: Exchange, policy: Policy) -> float | None:
     """Return how long to wait before the next attempt; None where there is none."""
     wait = policy.wait(number, failure)
-    last = exchange.timeout
     if failure.fault is Fault.ABSENT:
-        last = min(last, policy.after_push)
+        return wait if seconds + wait < min(exchange.timeout, policy.after_push) else None
     if failure.fault is Fault.UNAUTHORIZED:
         # A token that ran out: whoever was let in before is let in again with a new one, at once or not at all.
         known = (str(exchange.repository), exchange.access)
@@ -120,12 +123,14 @@ def _wait(failure: Failure, number: int, seconds: float, exchange: Exchange, pol
         _known.let_in.discard(known)
     if failure.fault is Fault.THROTTLED:
         _known.throttled.add(exchange.repository.registry)
-    return wait if number < policy.attempts and seconds + wait < last else None
+    return wait if number < policy.attempts and seconds + wait < exchange.timeout else None
 
 
 def _tell(failure: Failure, wait: float, number: int, exchange: Exchange, policy: Policy) -> None:
-    what = "the registry does not have it yet: " if failure.fault is Fault.ABSENT else ""
+    absent = failure.fault is Fault.ABSENT
+    bound = f"for up to {policy.after_push:g} s" if absent else f"attempt {number + 1} of {policy.attempts}"
+    what = "the registry does not have it yet: " if absent else ""
     exchange.note(
         f"step {exchange.step}: registry {exchange.repository.registry}: {what}{failure.reason[:_LONGEST_REASON]}; "
-        f"trying again in {wait:.1f} s (attempt {number + 1} of {policy.attempts})"
+        f"trying again in {wait:.1f} s ({bound})"
     )

@@ -7,6 +7,7 @@ at `n` without one.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ _PAGE = 1000
 _TAGS = 200_000
 _PAGES = 10_000
 _SHOWN = 200
+_LATER_HINT = "run the same command again once the registry has recovered"
+_CREDENTIALS_HINT = (
+    "log in with docker login {registry}, or repair the credential helper that docker's config.json names for it"
+)
 # All tags of 128 characters on one page, as a registry sends them that knows no pages.
 _ANSWER = Bounds(32 << 20, _TAGS + 10, 5)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -50,8 +55,9 @@ def list_tags(
 ) -> frozenset[str] | None:
     """Return every tag of a repository, none where it does not exist; None where the registry refuses to list.
 
-    `tool` is crane, which is asked for credentials as docker has them, and only where the registry wants some. At most
-    200,000 tags within `timeout` seconds. RegistryError for other failures, for lists that do not end and for nonsense.
+    It may list nothing at all, or not for these credentials: the next pull shows which. `tool` is crane, which is asked
+    for credentials as docker has them, and only where the registry wants some. At most 200,000 tags within `timeout`
+    seconds. RegistryError for other failures, missing credentials, lists that do not end, and nonsense.
     """
     exchange = Exchange(repository, "pull from", step, timeout, note)
     listing = _Listing(tool, exchange)
@@ -64,7 +70,7 @@ def list_tags(
             # Quay says so where it is asked for more than it likes; it then says itself where to go on.
             path = listing.path()
         elif listing.found:
-            if listing.linked:
+            if listing.linked or listing.full or answer.status == _UNAUTHORIZED:
                 raise listing.error(f"answered {answer.words()} in the middle of its list of tags")
             # Nothing said that there is more.
             path = None
@@ -83,24 +89,29 @@ def _refuses(answer: Answer) -> bool:
         or "UNSUPPORTED" in answer.codes()
         # No word of the distribution specification: there is nothing at this address.
         or (answer.status == _ABSENT and not answer.codes())
-        # Let in, but not for this.
-        or (answer.status == _UNAUTHORIZED and "insufficient_scope" in answer.headers.get("www-authenticate", ""))
+        # Credentials were sent, and do for other things at best; Harbor says so to robots that may only pull.
+        or answer.status == _UNAUTHORIZED
     )
 
 
 class _Listing:
-    """A list of tags that is read page by page: `found` so far, and whether the last page is `linked` to a next one."""
+    """A list of tags that is read page by page.
+
+    `found` are those so far; `linked` says that the registry links its pages, `full` that the last page was full.
+    """
 
     def __init__(self, tool: Tool, exchange: Exchange) -> None:
         self.tool = tool
         self.exchange = exchange
         self.found: dict[str, None] = {}
         self.linked = False
+        self.full = False
         # Docker Hub has another name for itself and for names without a slash.
         self._repository = Reference.of_image(str(exchange.repository)).repository
         self._client = Client(self._repository.registry, tool.environment)
         self._authorization: str | None = None
         self._asked: set[str] = set()
+        self._attempts: list[str] = []
         self._seconds = stopwatch()
 
     def path(self, **query: str | int) -> str:
@@ -120,39 +131,39 @@ class _Listing:
                 self._authorization = self._credentials(answer)
                 answer = self._persist(path)
         except _RefusedError as error:
-            answer = error.answer
+            answer, self._attempts = error.answer, getattr(error, "__notes__", [])
         except TransportError as error:
-            raise self.error(f"did not send its tags: {error.reason}", error) from error
-        if answer.status == _UNAUTHORIZED and not _refuses(answer):
-            raise self.error(f"answered {answer.words()}", hint=_login(self.exchange.repository))
+            self._attempts = getattr(error, "__notes__", [])
+            raise self.error(f"did not send its tags: {error.reason}") from error
         return answer
 
     def take(self, path: str, answer: Answer) -> str | None:
         """Add the tags of a page; return the path of the next one, None where this was the last."""
         before, tags = len(self.found), self._parse(answer)
+        self.full = len(tags) >= _PAGE
         self.found |= dict.fromkeys(tags)
         if len(self.found) > _TAGS:
             raise self.error(f"has more than {_TAGS} tags")
         link = _NEXT.search(answer.headers.get("link", ""))
-        self.linked = link is not None
         if link is not None:
+            self.linked = True
             # Some name another host, or a path that is not there: only what is asked counts.
             query = urllib.parse.urlsplit(link[1]).query
             return f"{path.partition('?')[0]}?{query}"
-        if len(self.found) == before:
+        if self.linked or len(self.found) == before:
             return None
         # Some cut the list without a word, at `n` or below: it has ended where a page brings nothing new.
         return self.path(n=_PAGE, last=tags[-1])
 
-    def error(self, words: str, cause: Exception | None = None, *, hint: str | None = None) -> RegistryError:
+    def error(self, words: str, *, hint: str | None = None) -> RegistryError:
         """Return the error of this listing."""
         repository = self.exchange.repository
         return RegistryError(
             f"step {self.exchange.step}: registry {repository.registry} {words}",
             registry=repository.registry,
             reference=str(repository),
-            details="\n".join([f"repository: {repository}", *getattr(cause, "__notes__", ())]),
-            hint=hint or registry.hint_for_words(words, repository),
+            details="\n".join([f"repository: {repository}", *self._attempts]),
+            hint=hint or registry.filled(registry.word_hint(words) or _LATER_HINT, self.exchange),
             step=self.exchange.step,
         )
 
@@ -182,35 +193,25 @@ class _Listing:
     def _credentials(self, answer: Answer) -> str:
         """Return the header's value by which the registry lets in those whose credentials docker has."""
         scheme = _SCHEME.search(answer.headers.get("www-authenticate", ""))
-        left = registry.with_timeout(self.exchange, self.exchange.timeout - self._seconds())
         if scheme is not None and scheme[1].lower() == "basic":
-            found = self._document(self._ask_docker(left))
+            found = self._ask_crane("get", self._repository.registry)
+            if not found.get("Secret"):
+                hint = registry.filled(_CREDENTIALS_HINT, self.exchange)
+                raise self.error("wants credentials, and docker has none", hint=hint)
             pair = f"{found.get('Username', '')}:{found.get('Secret', '')}"
             return f"Basic {base64.b64encode(pair.encode()).decode()}"
-        found = self._document(registry.run(self.tool, ["auth", "token", "--", str(self._repository)], left).stdout)
+        found = self._ask_crane("token", "--", str(self._repository))
         return f"Bearer {found.get('access_token') or found.get('token', '')}"
 
-    def _ask_docker(self, exchange: Exchange) -> bytes:
-        """Return name and password as docker, or its credential helper, has them. No registry is asked."""
-        try:
-            return registry.run(self.tool, ["auth", "get", self._repository.registry], exchange).stdout
-        except RegistryError as error:
-            found = self.error("wants credentials, and docker has none", hint=_login(exchange.repository))
-            found.details = error.details
-            raise found from error
-
-    def _document(self, output: bytes) -> dict[str, Any]:
-        try:
-            found = jsondoc.parse(output)
+    def _ask_crane(self, *arguments: str) -> dict[str, Any]:
+        exchange = registry.with_timeout(self.exchange, self.exchange.timeout - self._seconds())
+        output = registry.run(self.tool, ["auth", *arguments], exchange, otherwise=_CREDENTIALS_HINT)
+        with contextlib.suppress(ValueError):
+            found = jsondoc.parse(output.stdout)
             if isinstance(found, dict):
                 return found
-        except ValueError:
-            pass
-        raise self.error("wants credentials, and crane gave none that can be read")
-
-
-def _login(repository: Repository) -> str:
-    return f"log in first: docker login {repository.registry} (the tools use docker's own credentials)"
+        hint = registry.filled(_CREDENTIALS_HINT, exchange)
+        raise self.error("wants credentials, and crane gave none that can be read", hint=hint)
 
 
 def _is_tag(tag: object) -> bool:
