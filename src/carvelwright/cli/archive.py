@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.single
 @options.registry_timeout
+@options.registry_ca_cert
 @options.output_format
 @click.pass_obj
 def command(

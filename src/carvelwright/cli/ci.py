@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carvelwright import __version__
 from carvelwright.cli import options
 from carvelwright.uses import ci
 
@@ -21,5 +22,6 @@ def command(context: Context, service: str) -> None:
 
     All that it does is in scripts/ci.sh, which runs on any machine.
     """
-    for written in ci.write(context.root, ci.Service(service)):
+    install = f'python3 -m pip install "carvelwright[go]=={__version__}"'
+    for written in ci.write(context.root, ci.Service(service), install):
         click.echo(f"{'wrote' if written.changed else 'unchanged'} {written.name}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.packages
 @options.single
 @options.registry_timeout
+@options.registry_ca_cert
 @options.option("--dry-run", is_flag=True, help="Print every name and tag that would be pushed, without pushing.")
 @options.output_format
 @click.pass_obj

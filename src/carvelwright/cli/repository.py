@@ -37,7 +37,14 @@ def command() -> None:
 
 def _about(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every one of these commands takes."""
-    for add in (click.pass_obj, options.output_format, options.registry_timeout, options.single, options.target):
+    for add in (
+        click.pass_obj,
+        options.output_format,
+        options.registry_ca_cert,
+        options.registry_timeout,
+        options.single,
+        options.target,
+    ):
         function = add(function)
     return function
 
@@ -97,6 +104,7 @@ def show(context: Context, target: Repository, named: str, registry_timeout: flo
 @options.option("--follow", is_flag=True, help="Follow the repository: take what is published later, too.")
 @options.single
 @options.registry_timeout
+@options.registry_ca_cert
 @click.pass_obj
 def resource(
     context: Context, target: Repository, name: str, registry_timeout: float, *, follow: bool, single: bool

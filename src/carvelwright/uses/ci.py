@@ -7,7 +7,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from carvelwright import __version__, files
+from carvelwright import files
 from carvelwright.errors import FilesystemError
 from carvelwright.project import paths
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = "scripts/ci.sh"
-_INSTALL = f'python3 -m pip install "carvelwright[go]=={__version__}"'
-
 
 class Service(StrEnum):
     """Whose CI it is."""
@@ -38,7 +36,7 @@ class Written:
     changed: bool
 
 
-def write(root: Path, service: Service, install: str = _INSTALL) -> list[Written]:
+def write(root: Path, service: Service, install: str) -> list[Written]:
     """Write the script and the service's file into a project or a workspace; `install` is what installs carvelwright.
 
     FilesystemError where a file is there with other content: nothing is written then.
