@@ -50,8 +50,11 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     project_key = freshness.project_key(store.root, inputs)
     state = replace(inputs, key=freshness.key(store.root, inputs, asked, project_key))
     tools = sessions[0].tools()
-    for session in sessions:
-        _keep_rules(session, tools, state.key, project_key)
+    rules_of = [_Rules(session, tools, state.key, project_key) for session in sessions]
+    late = [each for each in rules_of if each.of_project_kept()]
+    for each in rules_of:
+        if each not in late:
+            each.keep()
     works = [_make_images(session, each) for session, each in zip(sessions, plan.packages, strict=True)]
     seen = dist.look(store.dist)
     storage = store.build / "registry"
@@ -59,7 +62,8 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
         crane.serve(tools.crane, plan.target.registry, storage, step="start the embedded registry"),
         files.new_directory(store.dist) as target,
     ):
-        made = _make_rest(plan, works, target, tools=tools)
+        # What only other manifests can break is found while they are packaged: nothing leaves this machine before.
+        *_, made = in_parallel(*[each.keep for each in late], lambda: _make_rest(plan, works, target, tools=tools))
         listed, *_ = in_parallel(lambda: dist.list_files(target), *_verifications(plan, made, target))
         release = _record(plan, made, tools, listed)
         dist.write_release(release, target)
@@ -70,27 +74,44 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     return release
 
 
-def _keep_rules(session: Session, tools: Toolchain, key: str, project_key: str) -> None:
-    """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again.
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules that `check` applies, for one package: inputs that kept them once are not checked again.
 
-    With other manifests, the rest (`project_key`) is not checked again where it gave no problem, not even a warning.
+    `key` names all inputs; `project_key` those beside the manifests, which are not checked again with other manifests
+    where they gave no problem, not even a warning.
     """
-    store, name = session.store, session.project.ref_name
-    of_project = content_key("project", project_key, name, tools.versions())
 
-    def check() -> list[str]:
-        first = [] if store.holds("checked", of_project) else rules.of_project(session, tools)
-        found = list(dict.fromkeys([*first, *rules.of_manifests(session, tools)]))
+    session: Session
+    tools: Toolchain
+    key: str
+    project_key: str
+
+    def of_project_kept(self) -> bool:
+        """Tell whether only the manifests are left to check."""
+        return self.session.store.holds("checked", self._beside())
+
+    def keep(self) -> None:
+        """Refuse what `check` refuses: ConfigError with all problems. Warnings are noted."""
+        with self.session.reporter.step("check"):
+            warnings = self.session.store.remember("checked", self._all(), self._check)
+        for line in warnings:
+            self.session.reporter.note(line)
+
+    def _check(self) -> list[str]:
+        first = [] if self.of_project_kept() else rules.of_project(self.session, self.tools)
+        found = list(dict.fromkeys([*first, *rules.of_manifests(self.session, self.tools)]))
         if errors := errors_among(found):
             raise ConfigError(errors)
         if not first:
-            store.remember("checked", of_project, list)
+            self.session.store.remember("checked", self._beside(), list)
         return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
 
-    with session.reporter.step("check"):
-        warnings = store.remember("checked", content_key(key, name, tools.versions()), check)
-    for line in warnings:
-        session.reporter.note(line)
+    def _all(self) -> str:
+        return content_key(self.key, self.session.project.ref_name, self.tools.versions())
+
+    def _beside(self) -> str:
+        return content_key("project", self.project_key, self.session.project.ref_name, self.tools.versions())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "scripts/ci.sh"
 
+
 class Service(StrEnum):
     """Whose CI it is."""
 
