@@ -29,9 +29,10 @@ from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from carvelwright.errors import Problem
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
     from carvelwright.record import FileRecord
@@ -75,6 +76,7 @@ def _keep_rules(session: Session, tools: Toolchain, key: str, project_key: str) 
     """Refuse, before any work, what `check` refuses; inputs (`key`) that kept the rules once are not checked again.
 
     With other manifests, the rest (`project_key`) is not checked again where it gave no problem, not even a warning.
+    git's history is compared each time.
     """
     store, name = session.store, session.project.ref_name
     of_project = content_key("project", project_key, name, tools.versions())
@@ -82,16 +84,22 @@ def _keep_rules(session: Session, tools: Toolchain, key: str, project_key: str) 
     def check() -> list[str]:
         first = [] if store.holds("checked", of_project) else rules.of_project(session, tools)
         found = list(dict.fromkeys([*first, *rules.of_manifests(session, tools)]))
-        if errors := errors_among(found):
+        if errors := errors_among([*of_history, *found]):
             raise ConfigError(errors)
         if not first:
             store.remember("checked", of_project, list)
-        return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
+        return _lines(found)
 
     with session.reporter.step("check"):
-        warnings = store.remember("checked", content_key(key, name, tools.versions()), check)
-    for line in warnings:
+        of_history = rules.of_history(session)
+        kept = content_key(key, name, tools.versions())
+        warnings = check() if errors_among(of_history) else store.remember("checked", kept, check)
+    for line in [*_lines(of_history), *warnings]:
         session.reporter.note(line)
+
+
+def _lines(warnings: Iterable[Problem]) -> list[str]:
+    return [f"warning: {line}" if not number else line for one in warnings for number, line in enumerate(one.lines())]
 
 
 @dataclass(frozen=True, slots=True)
