@@ -26,6 +26,7 @@ _COMMANDS = {
     "render": "Print the manifests as the server renders them, with your values files.",
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "serve": "Serve dist/ from a registry on loopback.",
+    "bump": "Raise the packaged Go module's version, and report what changed upstream.",
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
