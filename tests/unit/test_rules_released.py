@@ -341,6 +341,48 @@ def test_a_shallow_clone_that_lacks_nothing_is_not_told(
     assert messages(hello) == [CHANGED]
 
 
+def partial_clone(hello: PackageProject, tmp_path: Path, what: str) -> None:
+    """Put a clone that lacks objects in the place of the project, and move away where they could be fetched from."""
+    GitRepository(hello.root).run("config", "uploadpack.allowFilter", "true")
+    origin = hello.root.rename(tmp_path / "origin")
+    GitRepository(tmp_path).run("clone", "-q", f"--filter={what}", f"file://{origin}", str(hello.root))
+    origin.rename(tmp_path / "gone")
+
+
+def test_a_clone_without_the_former_content_is_a_warning(
+    hello: PackageProject, repository: GitRepository, tmp_path: Path
+) -> None:
+    repository.run("tag", FIRST)
+    change(hello.root)
+    repository.commit()
+    partial_clone(hello, tmp_path, "blob:none")
+    (problem,) = problems(hello)
+    assert problem.severity is Severity.WARNING
+    assert problem.message.endswith("this clone lacks the former content")
+
+
+def test_a_clone_without_the_former_trees_fetches_nothing_and_is_a_warning(
+    hello: PackageProject, repository: GitRepository, tmp_path: Path
+) -> None:
+    repository.run("tag", FIRST)
+    change(hello.root)
+    repository.commit()
+    partial_clone(hello, tmp_path, "tree:0")
+    (problem,) = problems(hello)
+    assert problem.severity is Severity.WARNING
+    assert problem.message == "the releases are not compared with git's history"
+
+
+def test_a_repository_of_sha256_names(hello: PackageProject) -> None:
+    repository = GitRepository(hello.root)
+    repository.run("init", "-q", "--object-format=sha256")
+    repository.commit()
+    repository.run("tag", FIRST)
+    assert messages(hello) == []
+    change(hello.root)
+    assert messages(hello) == [CHANGED]
+
+
 def test_the_repository_of_a_hook_is_not_asked(
     hello: PackageProject, repository: GitRepository, tmp_path: Path
 ) -> None:

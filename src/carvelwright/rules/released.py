@@ -165,6 +165,7 @@ def _changes(repository: Repository, history: _History, project: Package) -> Ite
 def _difference(former: bytes | None, release: Release, project: Package, out: _Out) -> Iterator[Problem]:
     """Find the keys whose values are not those of the release; comments and line ends are no part of it."""
     if former is None:
+        yield _not_here(release, project, out)
         return
     try:
         old = yamldoc.parse(former.decode(errors="replace"), release.file).data
@@ -182,6 +183,16 @@ def _difference(former: bytes | None, release: Release, project: Package, out: _
                 hint=f"restore the file: {_restoring(project, release.file.name, out)}; release the change as a new "
                 "revision",
             )
+
+
+def _not_here(release: Release, project: Package, out: _Out) -> Problem:
+    return Problem(
+        "a release that is out differs from history, at least in comments; this clone lacks the former content",
+        Location(release.file),
+        expected=f"the file as in {out.because}",
+        hint=f"fetch it and compare: {_restoring(project, release.file.name, out)}",
+        severity=Severity.WARNING,
+    )
 
 
 def _shown(value: object) -> str:
@@ -256,13 +267,14 @@ def _shallow(project: Package) -> Problem:
 
 def _unanswered(error: ToolError | ToolMissingError, project: Package) -> Problem:
     hint = error.hint or "run `git log` there to see what is wrong"
-    words = error.stderr.strip().partition("\n")[0] if isinstance(error, ToolFailedError) else error.message
+    lines = error.stderr.strip().splitlines() if isinstance(error, ToolFailedError) else []
+    words = next((line for line in lines if line.startswith("fatal: ")), "".join(lines[:1])) or error.message
     if _DUBIOUS in words:
         hint = f"trust it: git config --global --add safe.directory {shlex.quote(str(project.root.resolve()))}"
     return Problem(
         "the releases are not compared with git's history",
         Location(project.root / RELEASES_DIRECTORY),
-        found=words or error.message,
+        found=words,
         expected="a git that reads the repository",
         hint=hint,
         severity=Severity.WARNING,

@@ -94,7 +94,13 @@ class Repository:
 
     def blob(self, name: str) -> bytes | None:
         """Return a content by its name; None where this clone lacks it."""
-        (found,) = self._objects([name])
+        try:
+            (found,) = self._objects([name])
+        except ToolFailedError as error:
+            # In a partial clone, git would fetch it, and ends where it may not.
+            if error.exceeded:
+                raise
+            return None
         return None if found is None else found[1]
 
     def holds(self, head: Commit, revision: str) -> bool:
