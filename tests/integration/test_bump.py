@@ -372,3 +372,26 @@ def test_a_go_mod_that_says_nothing_of_use_is_refused(project: PackageProject, t
     assert refused.code in (3, 5)
     assert "go.mod" in refused.err
     assert tree(project) == before
+
+
+@pytest.mark.parametrize("layout", [lambda _: None, own_directory])
+def test_a_release_that_cannot_be_written_undoes_the_pin(project: PackageProject, layout: object) -> None:
+    layout(project)  # type: ignore[operator]
+    # The new release repeats these comments, and is the only large file that is written once Go has fetched all.
+    path = project.root / FIRST
+    path.write_text(f"# {'x' * 40_000}\n{path.read_text()}")
+    project.run("bump", "1.1.0", "--dry-run").ok()
+    before = tree(project)
+    command = " ".join(project.command("bump", "1.1.0"))
+    limited = subprocess.run(
+        ["sh", "-c", f"ulimit -f 32; exec {command}"],
+        cwd=project.root,
+        env=dict(project.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert limited.returncode == 8, limited.stderr
+    assert f"cannot write {NEW}: File too large" in limited.stderr
+    assert tree(project) == before
+    project.run("bump", "1.1.0").ok()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SECONDS = 1800.0
 _NEWER_GO = re.compile(r"requires go >= (?P<version>[0-9.]+[0-9])")
 _MODULE = re.compile(r"^module[ \t]+\"?(?P<path>[^\s\"]+)", re.MULTILINE)
-_BY_NAME = "name the version: carvelwright bump VERSION"
+_BY_NAME = "name the version: carvelwright bump VERSION; or check GOPROXY and the network"
 
 
 def listed_versions(tool: Tool, directory: Path, module: str, *, step: str) -> list[str]:
