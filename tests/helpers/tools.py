@@ -46,8 +46,14 @@ class Proxy:
             name = program.rpartition("/")[2]
             text = f'package main\n\nfunc main() {{ print("{name} {version}") }}\n'
             content[f"cmd/{name}/main.go"] = text.encode()
+        return self.publish(module, version, content)
+
+    def publish(self, module: str, version: str, content: Mapping[str, bytes]) -> list[str]:
+        """Publish a module of these files and list its version; returns its lines of go.sum."""
         place = self.root / module / "@v"
         place.mkdir(parents=True, exist_ok=True)
+        with (place / "list").open("a") as listed:
+            listed.write(f"{version}\n")
         (place / f"{version}.info").write_text(json.dumps({"Version": version}))
         (place / f"{version}.mod").write_bytes(content["go.mod"])
         whole = {f"{module}@{version}/{name}": data for name, data in content.items()}

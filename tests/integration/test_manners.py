@@ -167,7 +167,7 @@ def completions(project: PackageProject, *words: str) -> list[str]:
 def test_completion_of_commands_options_and_values(hello: PackageProject, tmp_path: Path) -> None:
     first = hello.root / "package/releases/1.0.0+example.1.yaml"
     first.with_name("1.0.0+example.2.yaml").write_text(first.read_text())
-    assert completions(hello, "b") == ["build"]
+    assert completions(hello, "b") == ["build", "bump"]
     assert completions(hello, "values", "") == ["annotated", "defaults", "jsonschema", "markdown", "table"]
     assert completions(hello, "build", "--rel") == ["--release"]
     assert completions(hello, "build", "--release", "") == ["1.0.0+example.1", "1.0.0+example.2"]

@@ -30,6 +30,7 @@ _COMMANDS = {
     "archive": "Write published versions, with all of their images, into one file.",
     "relocate": "Publish what an archive holds to another registry.",
     "serve": "Serve dist/ from a registry on loopback.",
+    "bump": "Raise the packaged Go module's version, and report what changed upstream.",
     "images": "List the package's images, or update the lock of the existing ones.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",

@@ -101,12 +101,16 @@ class Package:
         """The existing images that the lock file holds."""
         return tuple(image for image in self.images if isinstance(image, LockedImage))
 
-    def go_modules(self, release: Release) -> list[str]:
-        """Return the directories of the Go modules that a release is made from, below the package's."""
+    def go_module_names(self) -> list[str]:
+        """Return the directories of Go modules as build.yaml writes them, with {version} and {upstream} to fill in."""
         named = [module.directory for image in self.go_images for module in image.modules]
         named += [crds.pinned_by for crds in self.crds]
         named += [self.upstream.pinned_by] if self.upstream else []
-        return list(dict.fromkeys(release.fill(name) for name in named))
+        return list(dict.fromkeys(named))
+
+    def go_modules(self, release: Release) -> list[str]:
+        """Return the directories of the Go modules that a release is made from, below the package's."""
+        return list(dict.fromkeys(release.fill(name) for name in self.go_module_names()))
 
     def release(self, version: str | None) -> Release:
         """Return the release of that version, or the newest; InputError names the versions there are."""

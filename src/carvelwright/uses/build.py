@@ -24,10 +24,11 @@ from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from carvelwright.carvel.locks import BundleLock
+    from carvelwright.errors import Problem
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
     from carvelwright.record import FileRecord
@@ -79,7 +80,7 @@ class _Rules:
     """The rules that `check` applies, for one package: inputs that kept them once are not checked again.
 
     `key` names all inputs; `project_key` those beside the manifests, which are not checked again with other manifests
-    where they gave no problem, not even a warning.
+    where they gave no problem, not even a warning. git's history is compared each time.
     """
 
     session: Session
@@ -94,24 +95,34 @@ class _Rules:
     def keep(self) -> None:
         """Refuse what `check` refuses: ConfigError with all problems. Warnings are noted."""
         with self.session.reporter.step("check"):
+            of_history = rules.of_history(self.session)
+            if errors_among(of_history):
+                raise ConfigError(errors_among([*of_history, *self._found()]))
             warnings = self.session.store.remember("checked", self._all(), self._check)
-        for line in warnings:
+        for line in [*_lines(of_history), *warnings]:
             self.session.reporter.note(line)
 
-    def _check(self) -> list[str]:
+    def _found(self) -> list[Problem]:
         first = [] if self.of_project_kept() else rules.of_project(self.session, self.tools)
-        found = list(dict.fromkeys([*first, *rules.of_manifests(self.session, self.tools)]))
-        if errors := errors_among(found):
-            raise ConfigError(errors)
         if not first:
             self.session.store.remember("checked", self._beside(), list)
-        return [f"warning: {line}" if not number else line for one in found for number, line in enumerate(one.lines())]
+        return list(dict.fromkeys([*first, *rules.of_manifests(self.session, self.tools)]))
+
+    def _check(self) -> list[str]:
+        found = self._found()
+        if errors := errors_among(found):
+            raise ConfigError(errors)
+        return _lines(found)
 
     def _all(self) -> str:
         return content_key(self.key, self.session.project.ref_name, self.tools.versions())
 
     def _beside(self) -> str:
         return content_key("project", self.project_key, self.session.project.ref_name, self.tools.versions())
+
+
+def _lines(warnings: Iterable[Problem]) -> list[str]:
+    return [f"warning: {line}" if not number else line for one in warnings for number, line in enumerate(one.lines())]
 
 
 @dataclass(frozen=True, slots=True)
