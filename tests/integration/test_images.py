@@ -15,7 +15,16 @@ from carvelwright.reference import Reference
 from tests.conftest import free_address, registry_at
 from tests.helpers import images
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import bundle_reference, call, images_of, package_of, release_of, serve, snapshot
+from tests.helpers.builds import (
+    bundle_reference,
+    call,
+    images_of,
+    package_of,
+    published_bundle,
+    release_of,
+    serve,
+    snapshot,
+)
 from tests.helpers.images import deployment, push_image
 
 if TYPE_CHECKING:
@@ -57,9 +66,9 @@ def problems_of(project: PackageProject) -> list[tuple[str, str]]:
     return [(p["severity"], p["message"]) for p in json.loads(project.run("check", "--format", "json").out)]
 
 
-def bundle_lock(project: PackageProject, imgpkg: Path, scratch: Path) -> list[dict[str, Any]]:
+def bundle_lock(project: PackageProject, to: str, imgpkg: Path, scratch: Path) -> list[dict[str, Any]]:
     """Return the ImagesLock of a published package bundle, as it was pushed."""
-    call(imgpkg, "pull", "-b", bundle_reference(package_of(project)), "-o", scratch / "bundle", "--tty=false")
+    call(imgpkg, "pull", "-b", published_bundle(project, to), "-o", scratch / "bundle", "--tty=false")
     entries: list[dict[str, Any]] = yamldoc.load(scratch / "bundle/.imgpkg/images.yml").data.get("images", [])
     return entries
 
@@ -101,7 +110,7 @@ def test_a_build_takes_what_is_locked_until_the_lock_is_moved(
     # The same as kbld's own, which has asked the registry.
     manifests = web.run("render").ok().out.encode()
     call(kbld, "-f", "-", "--imgpkg-lock-output", tmp_path / "kbld.yml", stdin=manifests)
-    assert bundle_lock(web, imgpkg, tmp_path) == yamldoc.load(tmp_path / "kbld.yml").data["images"]
+    assert bundle_lock(web, f"{registry}/out", imgpkg, tmp_path) == yamldoc.load(tmp_path / "kbld.yml").data["images"]
 
     second = push_image(crane, tmp_path, name, text="second")
     web.run("clean").ok()
@@ -328,7 +337,7 @@ def test_a_package_without_images(
     project.run("images", "update").ok()
     assert not (project.root / LOCK_FILE).exists()
     project.run("build", "--to", f"{registry}/out").ok()
-    assert bundle_lock(project, imgpkg, tmp_path) == []
+    assert bundle_lock(project, f"{registry}/out", imgpkg, tmp_path) == []
     with serve(project):
         project.run("check").ok()
     assert project.run("clean").ok().out == "removed build/ and dist/\n"

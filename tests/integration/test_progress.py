@@ -71,11 +71,12 @@ def test_the_next_step_of_who_has_a_cluster_comes_first(
     built: PackageProject, toolset: Toolchain, tmp_path: Path
 ) -> None:
     following = built.run("build").ok().out.partition("next")[2].splitlines()
-    assert following[1].strip() == "carvelwright build --to REGISTRY/PATH"
+    assert following[1].strip() == "carvelwright publish REGISTRY/PATH"
     with registry_at(toolset, free_address(), tmp_path / "registry") as address:
         published = built.run("build", "--to", f"{address}/p").ok().out.partition("next")[2].splitlines()
-    assert published[1].strip() == "kubectl apply -n my-packages -f dist/package-repository.yml"
-    assert not [line for line in published if "--to" in line or "serve" in line]
+    url = f"{address}/p/package-repository"
+    assert published[1].strip() == f"tanzu package repository add REPOSITORY --url {url} -n my-packages"
+    assert not [line for line in published if "carvelwright" in line]
 
 
 def test_a_compilation_counts_its_packages_and_fails_without_their_names(hello: PackageProject, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_what_is_built_is_served_and_cleaned(workspace: PackageProject) -> None:
     assert {package["archive"] for package in record_of(workspace)["packages"]} == {
         f"{name.partition('.')[0]}/{name}-1.0.0+example.1.tar" for name in (HELLO, SETTINGS)
     }
-    assert record_of(workspace)["registry"] == {"address": address, "embedded": True}
+    assert record_of(workspace)["registry"] == address
     outcome = workspace.run("-C", MEMBER, "clean").ok()
     assert outcome.out == "removed build/ and dist/\n"
     assert not (workspace.root / "build").exists()

@@ -137,7 +137,7 @@ class _Draft:
 
     def _apply(self, tag: RecordTag, record: Record, held: Held | None) -> None:
         if held and held.file:
-            del self._files[held.file]
+            self._files.pop(held.file, None)
         new = _held(record, release=held.release if held else None, mark=str(tag))
         self._versions[record.ref_name, record.version] = new
         self._put(record, new)
