@@ -6,9 +6,7 @@ call takes effect at once, a tag is overwritten without a word, and a list of ta
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,21 +23,20 @@ from carvelwright.uses.converge import converge
 from tests.helpers.publishers import InMemory, OlderPublisher, Publisher, Registry, mark, release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 A, B = "a.example.com", "b.example.com"
 FIRST = release(A, "1.0.0", "there before")
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
-        yield Store(Path(directory))
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
 
 
 @dataclass
 class Watch:
-    """What was seen of a registry; `look` is called after each call of a publisher, and so sees all that clients can."""
+    """What was seen of a registry; `look` is called after each call of a publisher, and so sees what clients can."""
 
     registry: Registry
     publishers: Sequence[Publisher]
