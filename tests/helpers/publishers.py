@@ -70,19 +70,19 @@ def release(ref_name: str, version: str, notes: str = "", name: str = "") -> Rec
         package(ref_name, version, notes),
         metadata(ref_name, name),
         bundle_of(ref_name, version, notes),
-        "",
+        "2026-11-01T00:00:00Z",
     )
 
 
 def mark(of: Record, action: Action, number: int, text: str = "") -> Record:
     """Return a mark of a release: `text` is its reason, or the name in its metadata."""
     if action is Action.METADATA:
-        return Record(of.ref_name, of.version, action, number, None, metadata(of.ref_name, text), None, "")
+        return Record(of.ref_name, of.version, action, number, None, metadata(of.ref_name, text), None)
     shown = of.package
     if action is Action.DEPRECATE:
         (document,) = documents_of("package.yml", of.package or b"")
         shown = yamldoc.dump(resources.deprecated(document, text)).encode()
-    return Record(of.ref_name, of.version, action, number, shown, None, of.bundle, text)
+    return Record(of.ref_name, of.version, action, number, shown, None, of.bundle, of.released_at, text)
 
 
 def tag_of(record: Record, scratch: Path) -> RecordTag:
@@ -158,7 +158,7 @@ class InMemory(PackageRepository):
         self.turn()
         self.registry.tags[LATEST] = digest
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:  # noqa: ARG002 - time is what the others do
         self.turn()
 
 
@@ -241,7 +241,7 @@ class Publisher:
 class OlderPublisher(Publisher):
     """A publisher of a former carvelwright: it knows only `latest`, reads it, adds its version and writes it."""
 
-    def _publish(self, repository: PackageRepository) -> None:
+    def _publish(self, repository: PackageRepository) -> None:  # noqa: ARG002 - it knows nothing of it
         self._turn()
         held = self.registry.tags.get(LATEST)
         files = dict(self.registry.bundles[held]) if held else {locks.IMAGES_LOCK: _LOCK}

@@ -26,6 +26,8 @@ from tests.helpers.builds import (
     copy_built,
     images_of,
     package_of,
+    published_bundle,
+    pulled_repository,
     record_of,
     release_of,
     scraps,

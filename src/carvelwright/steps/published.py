@@ -64,8 +64,8 @@ class Seen:
 class PackageRepository(ABC):
     """A package repository that several publishers write to.
 
-    `store` has the place for scratch files, `timeout` is in seconds for each exchange. The abstract methods are all that
-    it needs of where it lies; the rest is what publishers make of that.
+    `store` has the place for scratch files, `timeout` is in seconds for each exchange. The abstract methods are all
+    that is asked of the place where it lies.
     """
 
     repository: Repository
