@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NAME, VERSION = "hello.packages.example.com", "1.0.0+example.1"
 OURS, METADATA = f"packages/{NAME}/{VERSION}.yml", f"packages/{NAME}/metadata.yml"
-ONE, TWO = (f"r.example.com/a@sha256:{digit * 64}" for digit in "12")
+ONE, TWO = (f"r.example.com/aa@sha256:{digit * 64}" for digit in "12")
 
 
 def plan_of(root: Path, registry: str) -> WorkspacePlan:
@@ -174,8 +174,10 @@ def test_a_registry_that_does_not_answer_names_the_step(
 def decide(registry: Registry, scratch: Path, record: Record) -> commit.Job:
     """Return what a publisher does about a version, without pushing anything."""
     content = Repository.parse(f"r.example.com/p/{NAME}")
-    seen = InMemory(registry, Store(scratch)).look()
-    return commit.job(commit.Version(record, content, None), seen, scratch)
+    store = Store(scratch)
+    seen = InMemory(registry, store).look()
+    with store.scratch("decide") as directory:
+        return commit.job(commit.Version(record, content, None), seen, directory)
 
 
 def publish(registry: Registry, scratch: Path, record: Record) -> None:
@@ -191,7 +193,7 @@ def test_a_release_with_other_content_is_refused_with_what_differs(tmp_path: Pat
     publish(registry, tmp_path, record_of(documents()))
     same = decide(registry, tmp_path, record_of(documents()))
     assert (same.present, same.records) == (True, ())
-    moved = decide(registry, tmp_path, record_of(documents(ONE.replace("r.example.com/a", "other.example.com/b"))))
+    moved = decide(registry, tmp_path, record_of(documents(ONE.replace("r.example.com/aa", "other.example.com/bb"))))
     assert (moved.present, moved.records) == (True, ())
     new = documents(TWO, "other")
     new.package["spec"]["licenses"] = ["MIT"]
