@@ -290,6 +290,8 @@ def test_a_repository_of_a_former_carvelwright_is_adopted(
     to = f"{registry}/p"
     theirs = older(built, to, version)
     repository = f"{to}/package-repository"
+    archive = next((built.root / "dist").glob("*.tar"))
+    call(imgpkg, "copy", "--tar", archive, "--to-repo", f"{to}/{NAME}", "--tty=false")
     push_others(imgpkg, repository, tmp_path / "theirs", theirs, "latest", f"{NAME}.1.0.0_example.1")
     tagged = call(crane, "digest", f"{repository}:{NAME}.1.0.0_example.1")
     built.run("publish", to).ok()

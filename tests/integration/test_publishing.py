@@ -58,8 +58,8 @@ def documents(bundle: str = ONE, notes: str = "n") -> PackageDocuments:
 
 
 def record_of(made: PackageDocuments) -> Record:
-    texts = (yamldoc.dump(document).encode() for document in (made.package, made.metadata))
-    return Record(NAME, VERSION, Action.RELEASE, 0, *texts, resources.bundle_or_none(made.package), "d")
+    package, metadata = (yamldoc.dump(document).encode() for document in (made.package, made.metadata))
+    return Record(NAME, VERSION, Action.RELEASE, 0, package, metadata, resources.bundle_or_none(made.package), "d")
 
 
 def locked(directory: Path) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def test_what_is_recorded_is_read_again_from_a_real_registry(
     tag = one.push_record(record)
     # Recorded, but not yet what clients follow.
     seen = remote().look()
-    assert (seen.catalog.records, seen.base.records, seen.highest) == ({str(tag)}, frozenset(), None)
+    assert (set(seen.catalog.records), set(seen.base.records), seen.highest) == ({str(tag)}, set(), None)
     settled = converge.converge(one, {tag: record})
     assert settled.changed
     after = remote().look()

@@ -15,7 +15,6 @@ from carvelwright import process, yamldoc
 from carvelwright.carvel.locks import ImagesLock
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ConfigError, ExitCode, RegistryError
-from carvelwright.oci import unpack
 from carvelwright.oci.layout import ImageLayout
 from carvelwright.project import config
 from carvelwright.project.workspace import DEFAULT_GO
@@ -26,6 +25,8 @@ from tests.conftest import ROOT, free_address, registry_at
 from tests.integration.test_faults import answer, error_body, reset, server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
@@ -86,9 +87,10 @@ def only_manifests(handle: Handle) -> Handle:
     return select
 
 
-def pull(toolset: Toolchain, address: str, notes: list[str], timeout: float = 60) -> bytes | None:
-    source = Reference.parse(f"{address}/p/x:latest")
-    return crane.pull_only_layer(toolset.crane, source, 1 << 20, step="read", timeout=timeout, note=notes.append)
+def pull(toolset: Toolchain, address: str, notes: list[str], timeout: float = 60) -> Mapping[str, bytes] | None:
+    source, limit = Reference.parse(f"{address}/p/x:latest"), 1 << 20
+    found = crane.pull_verified_bundle(toolset.crane, source, limit, step="read", timeout=timeout, note=notes.append)
+    return found.files if found else None
 
 
 @pytest.mark.parametrize("handle", MISSING, ids=["manifest", "name", "harbor", "nothing said"])
@@ -113,7 +115,7 @@ def test_a_push_that_is_denied_says_push(toolset: Toolchain, tmp_path: Path) -> 
     with server(answer("403 Forbidden", error_body("DENIED"))) as address:
         target = Reference.parse(f"{address}/p/x:latest")
         with pytest.raises(CarvelwrightError) as caught:
-            crane.tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
+            crane.put_tag(toolset.crane, target, "x", step="tag", timeout=60, note=print)
     assert caught.value.hint == f"use credentials that may push to {address}/p/x, or another repository"
 
 
@@ -184,9 +186,9 @@ def test_tools_take_paths_of_any_name(
         toolset.imgpkg, odd / "content", target, odd / "lock", step="push", timeout=60, note=print
     )
     assert pushed.image.repository == target.repository
-    layer = crane.pull_only_layer(toolset.crane, target, 1 << 20, step="pull", timeout=60, note=print)
-    assert layer is not None
-    assert "schema.yaml" in unpack.files_of(layer, 1 << 20)
+    found = crane.pull_verified_bundle(toolset.crane, target, 1 << 20, step="pull", timeout=60, note=print)
+    assert found is not None
+    assert "schema.yaml" in found.files
     imgpkg.copy_to_tar(toolset.imgpkg, target, odd / "archive.tar", step="copy", timeout=60, note=print)
     assert (odd / "archive.tar").is_file()
     layout = ImageLayout(odd / "none", Digest.of_bytes(b""))

@@ -212,17 +212,25 @@ def histories(draw: st.DrawFn) -> Records:
     return tagged(*releases, *marks)
 
 
+# What others published before of a package, in places of theirs.
+BEFORE = {
+    locks.IMAGES_LOCK: NO_IMAGES,
+    "packages/p.yaml": release(NAMES[0], "1.0.0").package or b"",
+    "packages/m.yaml": metadata(NAMES[0], "theirs"),
+}
+
+
 @settings(max_examples=80)
-@given(histories(), st.randoms(use_true_random=False), st.data())
+@given(st.sampled_from([Catalog(), read(BEFORE)]), histories(), st.randoms(use_true_random=False), st.data())
 def test_equal_records_give_equal_bytes_in_whatever_order_and_groups_they_come(
-    records: Records, random: Any, data: st.DataObject
+    before: Catalog, records: Records, random: Any, data: st.DataObject
 ) -> None:
-    at_once = merged(Catalog(), records)
+    at_once = merged(before, records)
     order = list(records.items())
     random.shuffle(order)
     # Nobody marks a version before it is released.
     order.sort(key=lambda item: bool(item[0].number))
-    stepwise, seen = Catalog(), frozenset[str]()
+    stepwise, seen = before, frozenset[str]()
     while order:
         count = data.draw(st.integers(1, len(order)))
         group, order = dict(order[:count]), order[count:]
@@ -371,7 +379,7 @@ def test_a_version_that_others_published_stands_wherever_it_is(name: str, wrap: 
     assert (catalog.records, catalog.rejected)[not same] == {str(tag) for tag in tagged(ONE)}
     assert catalog.versions[NAME, VERSION].file == name
     # Of theirs, too, the bundle is locked, so that a copy of the repository holds it.
-    assert catalog.versions[NAME, VERSION].bundle in catalog.bundle_files()[locks.IMAGES_LOCK].decode()
+    assert f'"{catalog.versions[NAME, VERSION].bundle}"' in catalog.bundle_files()[locks.IMAGES_LOCK].decode()
 
 
 def test_the_metadata_is_replaced_wherever_it_stands() -> None:
@@ -402,6 +410,14 @@ def test_what_an_older_publisher_added_to_latest_joins_and_what_was_withdrawn_do
     assert set(both.files) == {METADATA, package_file(NAME, "2.0.0"), "packages/theirs.yml"}
     assert both.files[METADATA] == withdrawn.files[METADATA]
     assert joined(withdrawn, before).bundle_files() == withdrawn.bundle_files()
+
+
+def test_what_stands_elsewhere_by_now_or_was_withdrawn_does_not_come_back_from_a_stale_latest() -> None:
+    theirs = {"packages/elsewhere.yaml": text_of(package_document()), "packages/m.yaml": metadata(NAME, "theirs")}
+    for action in (Action.WITHDRAW, Action.DEPRECATE):
+        adopted = merged(published(theirs), tagged(mark(ONE, action, 1, "broken")))
+        both = merged(joined(adopted, published(theirs)), {}, adopt=adopted.ref_names)
+        assert both.bundle_files() == adopted.bundle_files()
 
 
 # Refusals

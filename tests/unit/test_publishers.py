@@ -217,6 +217,18 @@ def test_what_an_older_publisher_adds_to_latest_does_not_let_a_stalled_one_outra
     assert registry.tags[LATEST] == registry.tags[registry.highest.tag if registry.highest else ""]
 
 
+def test_what_an_older_publisher_added_is_kept_by_one_that_has_nothing_to_add(store: Store) -> None:
+    registry = Registry()
+    alone(Publisher(registry, store, [FIRST]))
+    alone(OlderPublisher(registry, store, [release(B, "1.0.0")]))
+    alone(Publisher(registry, store, [FIRST]))
+    highest = registry.highest
+    assert f"packages/{B}/1.0.0.yml" in registry.catalog().files
+    again = alone(Publisher(registry, store, [FIRST]))
+    assert again.settled
+    assert (again.settled.changed, registry.highest) == (False, highest)
+
+
 def test_without_a_list_of_tags_one_publisher_at_a_time_is_followed_by_latest(store: Store) -> None:
     registry = Registry(lists=False)
     for version in ("1.0.0", "2.0.0"):

@@ -36,15 +36,16 @@ _LOOK_BACK = 64
 class Seen:
     """What was seen of a package repository at one moment.
 
-    `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what
-    `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at
-    `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags,
+    `highest` is the revision that clients follow, `shown` its files, `base` what it holds (of a repository without
+    revisions: what `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest`
+    that at `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags,
     None where the registry does not list them; `digest` is then that at `latest`.
     """
 
     highest: Revision | None
     digest: Digest | None
     latest: Digest | None
+    shown: Mapping[str, bytes]
     base: Catalog
     catalog: Catalog
     listed: frozenset[str] | None
@@ -57,8 +58,7 @@ class Seen:
     @property
     def is_current(self) -> bool:
         """Tell whether the revision that clients follow holds everything."""
-        same = self.catalog.accounted == self.base.accounted and self.catalog.files == self.base.files
-        return same and (self.digest is not None or not self.catalog.files)
+        return self.catalog.accounted == self.base.accounted and self.catalog.files == self.shown
 
 
 class PackageRepository(ABC):
@@ -118,7 +118,8 @@ class PackageRepository(ABC):
             catalog = merged(base, records, broken)
             if missing := {tag: each for tag, each in records.items() if str(tag) not in catalog.accounted}:
                 catalog = merged(self._with_first(catalog, missing, known), missing)
-        return Seen(highest, digest, latest, base, catalog, listed)
+            shown = self.catalog_at(digest).files if digest else {}
+        return Seen(highest, digest, latest, shown, base, catalog, listed)
 
     def push_record(self, record: Record) -> RecordTag:
         """Push a record; equal content is there already, and is left as it is."""
@@ -158,8 +159,9 @@ class PackageRepository(ABC):
         base = self.catalog_at(digest)
         if latest is None or latest == digest:
             return base
+        both = joined(base, self.catalog_at(latest))
         # An older revision of ours adds nothing.
-        return joined(base, self.catalog_at(latest))
+        return merged(both, {}, adopt=base.ref_names) if both.files != base.files else base
 
     def _unknown(self, listed: frozenset[str], base: Catalog) -> tuple[dict[RecordTag, Record], frozenset[str]]:
         """Read the records that a state does not account for; those that are none are returned by their tags."""
