@@ -1,24 +1,31 @@
 """Builds Carvel packages from source to a published package repository.
 
 The names in `__all__` are the library; everything else may change in any version. `project` is the directory of a
-package project here, or of a workspace of several:
+package project here, or of a workspace of several, and `target` a REGISTRY/PATH:
 
 >>> import os
->>> from carvelwright import BuildOptions, ReleasedError, build, check, open_workspace
+>>> from carvelwright import BuildOptions, PublishOptions, ReleasedError, Repository
+>>> from carvelwright import build, check, open_workspace, publish
 >>> workspace = open_workspace(project, os.environ)
 >>> [package.short_name for package in workspace.packages()]
 ['greeter']
 >>> check(workspace)
 []
 >>> options = BuildOptions(release="0.1.0+build.1")
->>> try:
-...     result = build(workspace, options)
-... except ReleasedError as error:
-...     print(f"{error.package} {error.version} is published with {error.published}")
+>>> result = build(workspace, options)
 >>> [(package.ref_name, package.version) for package in result.release.packages]
 [('greeter.packages.example.com', '0.1.0+build.1')]
 >>> build(workspace, options).unchanged
 True
+>>> to = PublishOptions(Repository.parse(target))
+>>> try:
+...     published = publish(workspace, to)
+... except ReleasedError as error:
+...     print(f"{error.package} {error.version} is published with {error.published}")
+>>> [(package.version, package.added) for package in published.packages]
+[('0.1.0+build.1', True)]
+>>> publish(workspace, to).changed
+False
 
 The library prints nothing and sets no signal handler. A Ctrl-C is a KeyboardInterrupt; the next call works as before.
 """
@@ -47,6 +54,9 @@ __all__ = [
     "PlatformRecord",
     "Problem",
     "ProgramError",
+    "PublishOptions",
+    "Published",
+    "PublishedPackage",
     "Recorder",
     "Reference",
     "RegistryError",
@@ -65,6 +75,7 @@ __all__ = [
     "build",
     "check",
     "open_workspace",
+    "publish",
 ]
 
 # Where each name is defined; the block below says the same to type checkers and editors.
@@ -74,6 +85,7 @@ _HOMES = {
         "build",
         "check",
         "open_workspace",
+        "publish",
     ),
     "digest": ("Digest",),
     "errors": (
@@ -117,14 +129,19 @@ _HOMES = {
         "StepRecord",
         "StreamReporter",
     ),
+    "uses.commit": (
+        "Published",
+        "PublishedPackage",
+    ),
     "uses.incremental": ("BuildResult",),
+    "uses.publish": ("PublishOptions",),
 }
 
 # As type checkers take it; `typing` itself is not imported: each start of the command line would pay for it.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from carvelwright.api import OpenWorkspace, build, check, open_workspace
+    from carvelwright.api import OpenWorkspace, build, check, open_workspace, publish
     from carvelwright.digest import Digest
     from carvelwright.errors import (
         CarvelwrightError,
@@ -158,7 +175,9 @@ if TYPE_CHECKING:
     )
     from carvelwright.reference import Reference, Repository
     from carvelwright.report import Recorder, Reporter, Step, StepRecord, StreamReporter
+    from carvelwright.uses.commit import Published, PublishedPackage
     from carvelwright.uses.incremental import BuildResult
+    from carvelwright.uses.publish import PublishOptions
 else:
 
     def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The library's three functions, as `carvelwright` exports them: open a workspace, check it, build it."""
+"""The library's functions, as `carvelwright` exports them: open a workspace, check it, build it, publish it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildOptions
     from carvelwright.project.config import Package
     from carvelwright.report import Reporter
+    from carvelwright.uses.commit import Published
     from carvelwright.uses.incremental import BuildResult
+    from carvelwright.uses.publish import PublishOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ def check(workspace: OpenWorkspace, packages: Sequence[str] = ()) -> list[Proble
 def build(
     workspace: OpenWorkspace, options: BuildOptions | None = None, packages: Sequence[str] = (), *, wait: bool = False
 ) -> BuildResult:
-    """Build the packages, or the named ones, into dist/ and a registry, redoing only what changed.
+    """Build the packages, or the named ones, into dist/, redoing only what changed.
 
-    Without `to` in the options, the registry is the embedded one, which runs while the build does. Where another build
-    is running in the workspace, `wait` for its end; otherwise that is a FilesystemError. Raises ConfigError with the
-    problems that `check` finds, RegistryError, ReleasedError, and the other classes of CarvelwrightError.
+    No other registry is read than the embedded one, which runs while the build does, and those of the images that the
+    packages name. With `to` in the options, what was built is then published there, as `publish` does. Where another
+    build is running in the workspace, `wait` for its end; otherwise that is a FilesystemError. Raises ConfigError with
+    the problems that `check` finds, RegistryError, ReleasedError, and the other classes of CarvelwrightError.
     """
     from carvelwright.plan import BuildOptions  # noqa: PLC0415 - `check` needs none of it
     from carvelwright.uses import incremental  # noqa: PLC0415
@@ -77,4 +80,22 @@ def build(
         workspace.reporter,
         names=packages,
         wait=wait,
+    )
+
+
+def publish(
+    workspace: OpenWorkspace, options: PublishOptions, packages: Sequence[str] = (), *, dry_run: bool = False
+) -> Published:
+    """Publish what dist/ holds, or the named packages of it, digest for digest; with `dry_run` push nothing.
+
+    A version that is published already stays as it is. Once this returns, the versions are in the highest revision of
+    the package repository for good, however many others publish at the same time; the tag `latest` may lag behind it
+    after one of them was killed. An interrupted call leaves nothing half visible, and the next one completes it.
+    Raises ReleasedError where a version is published with other content, or was withdrawn, FilesystemError where dist/
+    is not what a build made, UsageError for a package that is not in it, and RegistryError.
+    """
+    from carvelwright.uses import publish as publishing  # noqa: PLC0415 - the others need none of it
+
+    return publishing.publish(
+        workspace.root, options, workspace.environment, workspace.reporter, names=packages, dry_run=dry_run
     )

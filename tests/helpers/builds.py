@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carvelwright import yamldoc
+from carvelwright.catalog.tags import Revision
 from carvelwright.record import ReleaseRecord
 from carvelwright.reference import Reference, Repository
 from carvelwright.steps import dist
@@ -75,6 +76,24 @@ def bundle_reference(package: dict[str, Any]) -> str:
     (fetch,) = package["spec"]["template"]["spec"]["fetch"]
     image: str = fetch["imgpkgBundle"]["image"]
     return image
+
+
+def published_bundle(project: PackageProject, to: str) -> str:
+    """Return where a package of dist/ was published to: a Package there fetches it by this name."""
+    release = release_of(project)
+    return f"{to}/{release['refName']}@{release['bundle'].rpartition('@')[2]}"
+
+
+def pulled_repository(imgpkg: Path, repository: str, target: Path) -> dict[str, bytes]:
+    """Return what the bundle of a package repository holds, as a client pulls it."""
+    call(imgpkg, "pull", "-b", repository, "-o", target, "--tty=false")
+    return snapshot(target)
+
+
+def revisions_of(crane: Path, repository: str) -> list[str]:
+    """Return the tags of a package repository that clients compare, the lowest first."""
+    tags = call(crane, "ls", repository).decode().split()
+    return [revision.tag for revision in sorted(filter(None, map(Revision.parse, tags)))]
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -175,7 +194,6 @@ def record_of_files(directory: Path) -> ReleaseRecord:
     reference = Reference.parse(f"r.example.com/p/package-repository:x@sha256:{'1' * 64}")
     return ReleaseRecord(
         registry=Repository.parse("r.example.com/p"),
-        embedded=False,
         repository=(reference,),
         archive="archive.tar",
         packages=(),

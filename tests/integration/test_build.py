@@ -26,6 +26,8 @@ from tests.helpers.builds import (
     copy_built,
     images_of,
     package_of,
+    published_bundle,
+    pulled_repository,
     record_of,
     release_of,
     scraps,
@@ -215,7 +217,10 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
     hello: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, ytt: Path, kbld: Path, crane: Path
 ) -> None:
     hello.run("build", "--to", f"{registry}/some/where").ok()
-    bundle = bundle_reference(package_of(hello))
+    bundle = published_bundle(hello, f"{registry}/some/where")
+    held = pulled_repository(imgpkg, f"{registry}/some/where/package-repository:latest", tmp_path / "repository")
+    (published,) = yamldoc.load_all_text(held[f"packages/{NAME}/{VERSION}.yml"].decode(), tmp_path)
+    assert bundle_reference(published) == bundle
     manifests = server_render(bundle, tmp_path / "pulled", imgpkg=imgpkg, ytt=ytt, kbld=kbld)
     images = images_of(manifests)
     assert len(images) == 1
@@ -230,7 +235,6 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
             call(crane, "validate", "--remote", f"{reference.repository}@{entry['digest']}")
     assert set(content_of(crane, registry)) >= {
         f"{registry}/some/where/package-repository:latest",
-        f"{registry}/some/where/package-repository:{NAME}.1.0.0_example.1",
         f"{registry}/some/where/{NAME}:1.0.0_example.1",
         f"{registry}/some/where/hello:1.0.0_example.1",
     }
@@ -434,7 +438,7 @@ def test_release_names_the_version(built: PackageProject) -> None:
 
 def test_json_result(built: PackageProject) -> None:
     result = json.loads(built.run("build", "--format", "json").ok().out)
-    assert result == {**record_of(built), "unchanged": True}
+    assert result == {**record_of(built), "unchanged": True, "published": None}
 
 
 def test_dry_run_prints_the_plan_and_does_nothing(hello: PackageProject) -> None:
@@ -442,16 +446,21 @@ def test_dry_run_prints_the_plan_and_does_nothing(hello: PackageProject) -> None
     text = hello.run("build", "--dry-run", "--to", "r.example.com/a", "--platform", "linux/amd64").ok()
     assert text.err == ""
     assert text.out.startswith(f"{NAME}.{VERSION} for linux/amd64, created 2026-11-01T")
-    assert text.out.splitlines()[1] == "to registry r.example.com/a"
+    assert text.out.splitlines()[1] == "publish to r.example.com/a"
     plan = json.loads(hello.run("build", "--dry-run", "--format", "json").ok().out)
     assert [each["package"] for each in plan["packages"]] == [f"{NAME}.{VERSION}"]
-    assert plan["registry"]["embedded"] is True
+    assert (plan["registry"], plan["to"]) == (release_registry(hello), None)
     assert plan["archive"] == f"dist/{ARCHIVE}"
     assert snapshot(hello.root) == before
 
 
 def test_dry_run_needs_no_tools(hello: PackageProject, tmp_path: Path) -> None:
     hello.run("build", "--dry-run", environment={"PATH": str(tmp_path)}).ok()
+
+
+def release_registry(project: PackageProject) -> str:
+    registry: str = yamldoc.load(project.root / "package/build.yaml").data["registry"]
+    return registry
 
 
 def test_a_published_build_is_recognised_and_one_that_vanished_is_pushed_again(
@@ -461,9 +470,14 @@ def test_a_published_build_is_recognised_and_one_that_vanished_is_pushed_again(
     with registry_at(toolset, address, tmp_path / "one"):
         built.run("build", "--to", f"{address}/p").ok()
         held = content_of(crane, address)
-        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("up to date")
+        again = built.run("build", "--to", f"{address}/p").ok().out
+        assert again.startswith("up to date")
+        assert "already there: nothing was changed" in again
+        assert content_of(crane, address) == held
     with registry_at(toolset, address, tmp_path / "two"):
-        assert built.run("build", "--to", f"{address}/p").ok().out.startswith("built, ")
+        again = built.run("build", "--to", f"{address}/p").ok().out
+        assert again.startswith("up to date")
+        assert f"published to {address}/p/package-repository" in again
         assert content_of(crane, address) == held
 
 

@@ -280,7 +280,7 @@ def start(project: PackageProject, environment: dict[str, str]) -> subprocess.Po
 
 
 def port_is_free(project: PackageProject) -> None:
-    host, _, port = str(release_of(project)["registry"]["address"]).partition("/")[0].rpartition(":")
+    host, _, port = str(release_of(project)["registry"]).partition("/")[0].rpartition(":")
     with socket.create_server((host, int(port))):
         pass
 

@@ -15,7 +15,16 @@ from carvelwright.reference import Reference
 from tests.conftest import free_address, registry_at
 from tests.helpers import images
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import bundle_reference, call, images_of, package_of, release_of, serve, snapshot
+from tests.helpers.builds import (
+    bundle_reference,
+    call,
+    images_of,
+    package_of,
+    published_bundle,
+    release_of,
+    serve,
+    snapshot,
+)
 from tests.helpers.images import deployment, push_image
 
 if TYPE_CHECKING:
@@ -57,9 +66,12 @@ def problems_of(project: PackageProject) -> list[tuple[str, str]]:
     return [(p["severity"], p["message"]) for p in json.loads(project.run("check", "--format", "json").out)]
 
 
-def bundle_lock(project: PackageProject, imgpkg: Path, scratch: Path) -> list[dict[str, Any]]:
+def bundle_lock(project: PackageProject, to: str, crane: Path, scratch: Path) -> list[dict[str, Any]]:
     """Return the ImagesLock of a published package bundle, as it was pushed."""
-    call(imgpkg, "pull", "-b", bundle_reference(package_of(project)), "-o", scratch / "bundle", "--tty=false")
+    # Not by imgpkg, which fills in where the images were found.
+    call(crane, "export", published_bundle(project, to), scratch / "bundle.tar")
+    with tarfile.open(scratch / "bundle.tar") as tar:
+        tar.extract(".imgpkg/images.yml", scratch / "bundle", filter="data")
     entries: list[dict[str, Any]] = yamldoc.load(scratch / "bundle/.imgpkg/images.yml").data.get("images", [])
     return entries
 
@@ -83,7 +95,7 @@ def test_an_image_that_is_not_locked_is_refused_and_no_registry_is_asked(web: Pa
 
 
 def test_a_build_takes_what_is_locked_until_the_lock_is_moved(
-    web: PackageProject, registry: str, tmp_path: Path, crane: Path, kbld: Path, imgpkg: Path
+    web: PackageProject, registry: str, tmp_path: Path, crane: Path, kbld: Path
 ) -> None:
     name = f"{registry}/team/web:1.2"
     first = push_image(crane, tmp_path, name, text="first")
@@ -101,7 +113,7 @@ def test_a_build_takes_what_is_locked_until_the_lock_is_moved(
     # The same as kbld's own, which has asked the registry.
     manifests = web.run("render").ok().out.encode()
     call(kbld, "-f", "-", "--imgpkg-lock-output", tmp_path / "kbld.yml", stdin=manifests)
-    assert bundle_lock(web, imgpkg, tmp_path) == yamldoc.load(tmp_path / "kbld.yml").data["images"]
+    assert bundle_lock(web, f"{registry}/out", crane, tmp_path) == yamldoc.load(tmp_path / "kbld.yml").data["images"]
 
     second = push_image(crane, tmp_path, name, text="second")
     web.run("clean").ok()
@@ -317,9 +329,7 @@ def test_all_images_arrive_in_an_air_gapped_site(
         assert gadget["spec"]["proxy"]["ref"] == f"{place}@{digests['proxy']}"
 
 
-def test_a_package_without_images(
-    tmp_path: Path, tool_environment: dict[str, str], imgpkg: Path, registry: str
-) -> None:
+def test_a_package_without_images(tmp_path: Path, tool_environment: dict[str, str], crane: Path, registry: str) -> None:
     config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: b}\n"
     project = images.yaml_package(tmp_path / "plain", tool_environment, config)
     project.replace(BUILD, "images: []\n", "")
@@ -328,7 +338,7 @@ def test_a_package_without_images(
     project.run("images", "update").ok()
     assert not (project.root / LOCK_FILE).exists()
     project.run("build", "--to", f"{registry}/out").ok()
-    assert bundle_lock(project, imgpkg, tmp_path) == []
+    assert bundle_lock(project, f"{registry}/out", crane, tmp_path) == []
     with serve(project):
         project.run("check").ok()
     assert project.run("clean").ok().out == "removed build/ and dist/\n"

@@ -33,6 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_example_in_the_documentation_runs_and_prints_and_sets_nothing(
     project: Path,
+    registry: str,
     tool_environment: Mapping[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -42,10 +43,10 @@ def test_the_example_in_the_documentation_runs_and_prints_and_sets_nothing(
     handlers = [signal.getsignal(number) for number in SIGNALS]
     environment = dict(os.environ)
     example = doctest.DocTestParser().get_doctest(
-        carvelwright.__doc__ or "", {"project": project}, "carvelwright", None, None
+        carvelwright.__doc__ or "", {"project": project, "target": f"{registry}/p"}, "carvelwright", None, None
     )
     failed, attempted = doctest.DocTestRunner().run(example, out=pytest.fail)
-    assert (failed, attempted) == (0, 9)
+    assert (failed, attempted) == (0, 14)
     assert capfd.readouterr() == ("", "")
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert dict(os.environ) == environment

@@ -90,13 +90,13 @@ def test_variables_set_options_and_the_command_line_comes_first(hello: PackagePr
         "CARVELWRIGHT_RELEASE": "1.0.0+example.1",
     }
     plan = json.loads(hello.run("build", environment=variables).ok().out)
-    assert plan["registry"]["address"] == "r.example.com/team"
+    assert plan["to"] == "r.example.com/team"
     assert plan["packages"][0]["platforms"] == ["linux/arm64", "linux/amd64"]
     nearer = hello.run("build", "--to", "other.example.com/x", environment=variables).ok()
-    assert json.loads(nearer.out)["registry"]["address"] == "other.example.com/x"
+    assert json.loads(nearer.out)["to"] == "other.example.com/x"
     # Empty is not set.
     empty = hello.run(*DRY, "--format=json", environment=dict.fromkeys(variables, "")).ok()
-    assert json.loads(empty.out)["registry"]["embedded"] is True
+    assert json.loads(empty.out)["to"] is None
 
 
 @pytest.mark.parametrize(

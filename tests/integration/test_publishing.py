@@ -1,16 +1,18 @@
-"""The repository's steps one by one, with the real imgpkg and a real registry: read, refuse, assemble, push, tag."""
+"""The repository's steps one by one: assemble, push and archive with the real tools, then record, read, refuse."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
-from carvelwright.catalog import Catalog
+from carvelwright.carvel.version import PackageVersion
+from carvelwright.catalog.content import Catalog
+from carvelwright.catalog.records import Action, Record
 from carvelwright.errors import CarvelwrightError, ExitCode, RegistryError, ReleasedError
 from carvelwright.plan import BuildOptions, WorkspacePlan, make_plan
 from carvelwright.project.config import load_package
@@ -18,7 +20,12 @@ from carvelwright.reference import Reference, Repository
 from carvelwright.report import StreamReporter
 from carvelwright.steps import airgap, repository
 from carvelwright.steps.package import PackageDocuments
+from carvelwright.steps.published import Remote
+from carvelwright.store import Store
+from carvelwright.uses import commit, converge
+from tests.helpers import publishers
 from tests.helpers.builds import call, snapshot
+from tests.helpers.publishers import InMemory, Publisher, Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,19 +34,20 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 NAME, VERSION = "hello.packages.example.com", "1.0.0+example.1"
-FULL = f"{NAME}.{VERSION}"
 OURS, METADATA = f"packages/{NAME}/{VERSION}.yml", f"packages/{NAME}/metadata.yml"
-ONE, TWO = (f"r.example.com/a@sha256:{digit * 64}" for digit in "12")
+ONE, TWO = (f"r.example.com/aa@sha256:{digit * 64}" for digit in "12")
 
 
-def plan_of(root: Path, to: str) -> WorkspacePlan:
-    return make_plan([load_package(root)], BuildOptions(to=Repository.parse(to)), {})
+def plan_of(root: Path, registry: str) -> WorkspacePlan:
+    package = load_package(root)
+    there = replace(package.workspace, registry=Repository.parse(registry))
+    return make_plan([replace(package, workspace=there)], BuildOptions(), {})
 
 
-def documents(plan: WorkspacePlan, bundle: str = ONE, notes: str = "n") -> PackageDocuments:
+def documents(bundle: str = ONE, notes: str = "n") -> PackageDocuments:
     package = resources.package(
         NAME,
-        plan.packages[0].release.version,
+        PackageVersion.parse(VERSION),
         released_at="d",
         release_notes=notes,
         static={},
@@ -47,6 +55,11 @@ def documents(plan: WorkspacePlan, bundle: str = ONE, notes: str = "n") -> Packa
         bundle=Reference.parse(bundle),
     )
     return PackageDocuments(package, resources.package_metadata(NAME, {"displayName": "new"}))
+
+
+def record_of(made: PackageDocuments) -> Record:
+    package, metadata = (yamldoc.dump(document).encode() for document in (made.package, made.metadata))
+    return Record(NAME, VERSION, Action.RELEASE, 0, package, metadata, resources.bundle_or_none(made.package), "d")
 
 
 def locked(directory: Path) -> list[dict[str, Any]]:
@@ -72,12 +85,10 @@ def log() -> Log:
     return Log(stream, StreamReporter(stream))
 
 
-def test_what_is_pushed_and_tagged_is_read_again_and_archived(
+def test_what_is_built_is_pushed_and_archived(
     hello: PackageProject, registry: str, toolset: Toolchain, tmp_path: Path, log: Log
 ) -> None:
     plan = plan_of(hello.root, f"{registry}/p")
-    reporter = log.reporter
-    assert repository.published(plan, tools=toolset, reporter=reporter) == Catalog()
     # A package bundle that is in the registry, so that imgpkg can copy all of it.
     inner = tmp_path / "inner"
     (inner / ".imgpkg").mkdir(parents=True)
@@ -87,68 +98,111 @@ def test_what_is_pushed_and_tagged_is_read_again_and_archived(
     call(toolset.imgpkg.path, "push", "-b", f"{reference}:x", "-f", inner, "--tty=false")
     digest = call(toolset.crane.path, "digest", f"{reference}:x").decode().strip()
     target = tmp_path / "bundle"
-    new = documents(plan, f"{reference}@{digest}")
-    assert repository.assemble(Catalog(), [(plan.packages[0], new)], target) == target / "packages"
-    pushed = repository.push(plan, target, tools=toolset, reporter=reporter)
+    new = documents(f"{reference}@{digest}")
+    assert repository.assemble([(plan.packages[0], new)], target) == target / "packages"
+    held = snapshot(target)
+    assert sorted(held) == sorted([".imgpkg/images.yml", OURS, METADATA])
+    assert yamldoc.load(target / METADATA).data == new.metadata
+    assert yamldoc.load(target / OURS).data == new.package
+    assert [entry["image"] for entry in locked(target)] == [f"{reference}@{digest}"]
+    pushed = repository.push(plan, target, tools=toolset, reporter=log.reporter)
     assert pushed.repository == plan.repository[0].repository
     assert str(pushed.digest) == call(toolset.crane.path, "digest", str(plan.repository[0])).decode().strip()
-    # Nobody sees it before it is tagged as the latest.
-    assert repository.published(plan, tools=toolset, reporter=reporter) == Catalog()
-    repository.release(plan, pushed, tools=toolset, reporter=reporter)
-    before = repository.published(plan, tools=toolset, reporter=reporter)
-    assert dict(before.packages) == {FULL: new.package}
-    assert before.bundles == {Reference.parse(f"{reference}@{digest}")}
-    assert dict(before.files) == {OURS: (target / OURS).read_bytes()}
     assert not list((hello.root / "build").rglob("scratch/*"))
     archive = tmp_path / "x.tar"
-    airgap.archive(plan, pushed, archive, "archive", tools=toolset, reporter=reporter)
+    airgap.archive(plan, pushed, archive, "archive", tools=toolset, reporter=log.reporter)
     airgap.verify(
         archive, [found for found in (pushed.digest, Reference.parse(f"{reference}@{digest}").digest) if found]
     )
-    read = "read published repository"
-    assert log.steps == [read, "push repository", read, "tag latest", read, "archive"]
+    assert log.steps == ["push repository", "archive"]
     *_, line = log.stream.getvalue().splitlines()
     assert line.endswith("KiB")
+
+
+def test_what_is_recorded_is_read_again_from_a_real_registry(
+    registry: str, toolset: Toolchain, tmp_path: Path, log: Log
+) -> None:
+    place, store = Repository.parse(f"{registry}/p/package-repository"), Store(tmp_path)
+
+    def remote() -> Remote:
+        return Remote(toolset.crane, place, store, 60, log.reporter)
+
+    empty = remote().look()
+    assert empty.catalog == Catalog()
+    assert empty.is_current
+    one = remote()
+    record = record_of(documents())
+    tag = one.push_record(record)
+    # Recorded, but not yet what clients follow.
+    seen = remote().look()
+    assert (set(seen.catalog.records), set(seen.base.records), seen.highest) == ({str(tag)}, set(), None)
+    settled = converge.converge(one, {tag: record})
+    assert settled.changed
+    after = remote().look()
+    assert after.is_current
+    assert after.catalog == settled.catalog
+    assert after.latest == after.digest == settled.repository.digest
+    assert call(toolset.crane.path, "digest", str(settled.repository).partition("@")[0]).decode().strip() == str(
+        after.digest
+    )
+    assert not converge.converge(remote(), {tag: record}).changed
+    # Nothing was written in between that a second publisher has to read again.
+    assert not list((tmp_path / "build").rglob("scratch/*"))
 
 
 def test_a_registry_that_does_not_answer_names_the_step(
     hello: PackageProject, toolset: Toolchain, log: Log, tmp_path: Path
 ) -> None:
     plan = plan_of(hello.root, "127.0.0.1:1/p")
+    place = Repository.parse("127.0.0.1:1/p/package-repository")
+    nowhere = Reference.parse(f"{place}@sha256:{'1' * 64}")
+    remote = Remote(toolset.crane, place, Store(tmp_path), 5, log.reporter, "look")
     target = tmp_path / "x.tar"
-    nowhere = Reference.parse(f"127.0.0.1:1/p/package-repository@sha256:{'1' * 64}")
     for step, act in (
-        ("read published repository", lambda: repository.published(plan, tools=toolset, reporter=log.reporter)),
-        ("tag latest", lambda: repository.release(plan, nowhere, tools=toolset, reporter=log.reporter)),
-        (
-            "archive",
-            lambda: airgap.archive(plan, nowhere, target, "archive", tools=toolset, reporter=log.reporter),
-        ),
+        ("look", remote.look),
+        ("look", lambda: remote.push_record(record_of(documents()))),
+        ("archive", lambda: airgap.archive(plan, nowhere, target, "archive", tools=toolset, reporter=log.reporter)),
     ):
         with pytest.raises(RegistryError) as caught:
             act()
         assert caught.value.step == step
         assert caught.value.exit_code is ExitCode.REGISTRY
         assert caught.value.registry == "127.0.0.1:1"
-        tag = ":latest" if step.startswith("read") else ""
-        assert caught.value.reference == f"127.0.0.1:1/p/package-repository{tag}"
+        assert str(caught.value.reference).startswith(str(place))
 
 
-def test_a_release_with_other_content_is_refused_with_what_differs(hello: PackageProject) -> None:
-    plan = plan_of(hello.root, "r.example.com/p")
-    old = documents(plan).package
-    repository.refuse_other_content(plan.packages[0], Catalog(), old)
-    repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), documents(plan).package)
-    moved = documents(plan, ONE.replace("r.example.com/a", "other.example.com/b")).package
-    repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), moved)
-    new = documents(plan, TWO, "other").package
-    new["spec"]["licenses"] = ["MIT"]
-    del old["spec"]["releasedAt"]
+def decide(registry: Registry, scratch: Path, record: Record) -> commit.Job:
+    """Return what a publisher does about a version, without pushing anything."""
+    content = Repository.parse(f"r.example.com/p/{NAME}")
+    store = Store(scratch)
+    seen = InMemory(registry, store).look()
+    with store.scratch("decide") as directory:
+        return commit.job(commit.Version(record, content, None), seen, directory)
+
+
+def publish(registry: Registry, scratch: Path, record: Record) -> None:
+    publisher = Publisher(registry, Store(scratch), [record])
+    while not publisher.ended:
+        publisher.let_on()
+    assert publisher.settled
+
+
+def test_a_release_with_other_content_is_refused_with_what_differs(tmp_path: Path) -> None:
+    registry = Registry()
+    assert not decide(registry, tmp_path, record_of(documents())).present
+    publish(registry, tmp_path, record_of(documents()))
+    same = decide(registry, tmp_path, record_of(documents()))
+    assert (same.present, same.records) == (True, ())
+    moved = decide(registry, tmp_path, record_of(documents(ONE.replace("r.example.com/aa", "other.example.com/bb"))))
+    assert (moved.present, moved.records) == (True, ())
+    new = documents(TWO, "other")
+    new.package["spec"]["licenses"] = ["MIT"]
+    del new.package["spec"]["releasedAt"]
     with pytest.raises(ReleasedError) as caught:
-        repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), new)
+        decide(registry, tmp_path, record_of(new))
     error = caught.value
     assert error.exit_code is ExitCode.RELEASED
-    assert (error.package, error.version, error.published, error.new) == (NAME, VERSION, str(ONE), str(TWO))
+    assert (error.package, error.version, error.published, error.new) == (NAME, VERSION, ONE, TWO)
     assert error.message == f"{NAME} {VERSION} is already released with different content"
     assert (error.details or "").splitlines() == [
         f"published bundle: {ONE}",
@@ -157,44 +211,39 @@ def test_a_release_with_other_content_is_refused_with_what_differs(hello: Packag
     ]
     assert error.step == "push repository"
     assert "new revision" in (error.hint or "")
-    assert str(plan.packages[0].release.file) in (error.hint or "")
+    assert f"package/releases/{VERSION}.yaml" in (error.hint or "")
 
 
-def test_a_published_package_without_a_bundle_by_digest_is_reported_as_such(hello: PackageProject) -> None:
-    plan = plan_of(hello.root, "r.example.com/p")
-    old = documents(plan).package
+def test_a_published_package_without_a_bundle_by_digest_is_reported_as_such(tmp_path: Path) -> None:
+    old = documents().package
     old["spec"]["template"] = {"spec": {"fetch": [{"inline": {}}]}}
+    registry = Registry()
+    lock = yamldoc.dump(locks.ImagesLock(()).document()).encode()
+    registry.put({locks.IMAGES_LOCK: lock, "packages/o.yml": yamldoc.dump(old).encode()}, "latest")
     with pytest.raises(CarvelwrightError) as caught:
-        repository.refuse_other_content(plan.packages[0], Catalog(packages={FULL: old}), documents(plan).package)
+        decide(registry, tmp_path, record_of(documents()))
     assert "published bundle: none by digest" in (caught.value.details or "")
 
 
-def test_a_new_version_joins_what_was_published(hello: PackageProject, tmp_path: Path) -> None:
-    plan, target = plan_of(hello.root, "r.example.com/p"), tmp_path / "bundle"
-    foreign = {"image": f"r.example.com/o@sha256:{'3' * 64}", "annotations": {"theirs": "kept"}}
-    before = Catalog(
-        files={"packages/other/a.yml": b"# kept as it is\n", METADATA: b"old"},
-        locked=(foreign,),
-        bundles=frozenset([Reference.parse(TWO)]),
-    )
-    assert repository.assemble(before, [(plan.packages[0], documents(plan))], target) == target / "packages"
-    held = snapshot(target)
-    assert sorted(held) == sorted([".imgpkg/images.yml", OURS, METADATA, "packages/other/a.yml"])
-    assert held["packages/other/a.yml"] == b"# kept as it is\n"
-    assert yamldoc.load(target / METADATA).data == documents(plan).metadata
-    assert yamldoc.load(target / OURS).data == documents(plan).package
-    assert [entry["image"] for entry in locked(target)] == [ONE, TWO, foreign["image"]]
-    assert foreign in locked(target)
+def test_a_version_that_was_withdrawn_is_not_published_again(tmp_path: Path) -> None:
+    registry, record = Registry(), record_of(documents())
+    publish(registry, tmp_path, record)
+    publish(registry, tmp_path, publishers.mark(record, Action.WITHDRAW, 1, "broken"))
+    with pytest.raises(ReleasedError) as caught:
+        decide(registry, tmp_path, record)
+    assert caught.value.message == f"{NAME} {VERSION} was withdrawn: broken"
+    assert "--undo" in (caught.value.details or "")
 
 
-def test_a_version_that_was_published_keeps_its_file_and_its_bundle(hello: PackageProject, tmp_path: Path) -> None:
-    plan, target = plan_of(hello.root, "r.example.com/p"), tmp_path / "bundle"
-    before = Catalog(
-        files={"packages/named-by-others.yml": b"theirs"},
-        packages={FULL: documents(plan, TWO).package},
-        bundles=frozenset([Reference.parse(TWO)]),
-    )
-    repository.assemble(before, [(plan.packages[0], documents(plan))], target)
-    assert not (target / OURS).exists()
-    assert (target / "packages/named-by-others.yml").read_bytes() == b"theirs"
-    assert [entry["image"] for entry in locked(target)] == [TWO]
+def test_metadata_is_recorded_again_only_where_it_counts(tmp_path: Path) -> None:
+    registry, record = Registry(), record_of(documents())
+    publish(registry, tmp_path, record)
+    changed = replace(record, metadata=publishers.metadata(NAME, "another name"))
+    (mark,) = decide(registry, tmp_path, changed).records
+    assert (mark.action, mark.number, mark.metadata, mark.package) == (Action.METADATA, 1, changed.metadata, None)
+    publish(registry, tmp_path, mark)
+    assert decide(registry, tmp_path, changed).records == ()
+    (back,) = decide(registry, tmp_path, record).records
+    assert back.number == 2
+    publish(registry, tmp_path, publishers.release(NAME, "2.0.0"))
+    assert decide(registry, tmp_path, record).records == ()

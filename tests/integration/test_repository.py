@@ -17,7 +17,18 @@ import pytest
 from carvelwright import yamldoc
 from carvelwright.reference import Reference
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import bundle_reference, call, content_of, package_of, release_of, scraps, serve, snapshot
+from tests.helpers.builds import (
+    bundle_reference,
+    call,
+    content_of,
+    package_of,
+    published_bundle,
+    release_of,
+    revisions_of,
+    scraps,
+    serve,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -42,25 +53,32 @@ def pull(imgpkg: Path, reference: str, target: Path) -> dict[str, bytes]:
     return snapshot(target / "packages")
 
 
-def test_a_second_release_joins_the_first(built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path) -> None:
+def test_a_second_release_joins_the_first(
+    built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, crane: Path
+) -> None:
     to = f"{registry}/p"
+    repository = f"{to}/package-repository"
     built.run("build", "--to", to).ok()
-    first = pull(imgpkg, f"{to}/package-repository:latest", tmp_path / "first")
-    first_bundle = bundle_reference(package_of(built))
+    first = pull(imgpkg, f"{repository}:latest", tmp_path / "first")
+    (old,) = revisions_of(crane, repository)
+    first_bundle = published_bundle(built, to)
     add_release(built)
     built.run("build", "--to", to).ok()
-    both = pull(imgpkg, f"{to}/package-repository:latest", tmp_path / "both")
+    both = pull(imgpkg, f"{repository}:latest", tmp_path / "both")
     assert set(both) == {f"{NAME}/metadata.yml", f"{NAME}/{FIRST}.yml", f"{NAME}/{SECOND}.yml"}
     assert both[f"{NAME}/{FIRST}.yml"] == first[f"{NAME}/{FIRST}.yml"]
-    assert snapshot(built.root / "dist/packages") == both
-    # The old tag still gives the old repository.
-    assert pull(imgpkg, f"{to}/package-repository:{NAME}.1.0.0_example.1", tmp_path / "old") == first
-    # The archive holds both bundles.
+    # What was built alone is in dist/, whatever the registry holds.
+    assert set(snapshot(built.root / "dist/packages")) == {f"{NAME}/metadata.yml", f"{NAME}/{SECOND}.yml"}
+    # The old revision still gives the old repository, and is below the new one.
+    assert pull(imgpkg, f"{repository}:{old}", tmp_path / "old") == first
+    (same, new) = revisions_of(crane, repository)
+    assert same == old
+    assert call(crane, "digest", f"{repository}:{new}") == call(crane, "digest", f"{repository}:latest")
+    # A copy of the repository holds both bundles.
     locked = yamldoc.load(tmp_path / "both/.imgpkg/images.yml").data["images"]
-    assert {entry["image"] for entry in locked} == {first_bundle, bundle_reference(package_of(built, SECOND))}
-    archive = next((built.root / "dist").glob("*.tar")).read_bytes()
-    assert Reference.parse(first_bundle).digest
-    assert first_bundle.rpartition("@")[2].encode() in archive
+    assert {entry["image"] for entry in locked} == {first_bundle, published_bundle(built, to)}
+    call(imgpkg, "copy", "-b", f"{repository}:{new}", "--to-tar", tmp_path / "all.tar", "--tty=false")
+    assert first_bundle.rpartition("@")[2].encode() in (tmp_path / "all.tar").read_bytes()
 
 
 def test_a_release_is_never_changed(built: PackageProject, registry: str, crane: Path) -> None:
@@ -77,7 +95,9 @@ def test_a_release_is_never_changed(built: PackageProject, registry: str, crane:
     assert held[f"{to}/{NAME}:1.0.0_example.1"] in outcome.err
     assert f"package/releases/{FIRST}.yaml" in outcome.err.rpartition("hint: ")[2]
     assert content_of(crane, registry) == held
-    assert snapshot(built.root / "dist") == dist
+    # What was built is there to be looked at, or to be published elsewhere.
+    assert snapshot(built.root / "dist") != dist
+    built.run("publish", f"{registry}/elsewhere").ok()
     assert scraps(built) == []
 
 
@@ -154,11 +174,11 @@ def test_packages_of_others_are_carried_on(
     built.run("build", "--to", to).ok()
     call(imgpkg, "pull", "-b", f"{to}/package-repository:latest", "-o", tmp_path / "after", "--tty=false")
     after = snapshot(tmp_path / "after")
-    own = {f"packages/{NAME}/metadata.yml", f"packages/{NAME}/{FIRST}.yml", ".imgpkg/images.yml"}
+    own = {f"packages/{NAME}/metadata.yml", f"packages/{NAME}/{FIRST}.yml", ".imgpkg/images.yml", "carvelwright.json"}
     assert {name: content for name, content in after.items() if name not in own} == foreign
     locked = yamldoc.load(tmp_path / "after/.imgpkg/images.yml").data["images"]
     assert lock["images"][0] in locked
-    assert {entry["image"] for entry in locked} == {image, bundle_reference(package_of(built))}
+    assert {entry["image"] for entry in locked} == {image, published_bundle(built, to)}
 
 
 def test_what_cannot_be_carried_is_refused_before_any_push(
@@ -169,7 +189,7 @@ def test_what_cannot_be_carried_is_refused_before_any_push(
     theirs = {f"packages/{NAME}/{FIRST}.yml": b"kind: ConfigMap\nmetadata: {name: a}\n", ".imgpkg/images.yml": lock}
     push_foreign(imgpkg, f"{to}/package-repository", tmp_path / "r", theirs)
     held, dist = content_of(crane, registry), snapshot(built.root / "dist")
-    outcome = built.run("build", "--to", to)
+    outcome = built.run("publish", to)
     assert outcome.code == 7
     assert f"packages/{NAME}/{FIRST}.yml holds something other than Package {NAME}.{FIRST}" in outcome.err
     assert content_of(crane, registry) == held
@@ -198,16 +218,16 @@ def test_a_published_repository_that_unpacks_elsewhere_touches_nothing(
     up = "../" * 40 + str(precious).removeprefix("/")
     for name in (f"{up}/evil", f"{up}/.wh.file", f"{up}/file", up.replace("/", "\\") + "\\evil"):
         push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", ".imgpkg/images.yml", name)
-        outcome = built.run("build", "--to", to)
+        outcome = built.run("publish", to)
         assert outcome.code == 6, outcome
         assert "error: the published package repository cannot be extended: " in outcome.err
         assert f"{name!a}" in outcome.err
-        assert "hint: repair the published package repository, or publish to another path" in outcome.err
+        assert "hint: repair the published package repository, or publish to another REGISTRY/PATH" in outcome.err
         (tmp_path / "layer.tgz").unlink()
         assert {k: v for k, v in snapshot(tmp_path).items() if k.startswith("precious")} == {"precious/file": b"mine"}
         assert scraps(built) == []
     push_layer(crane, f"{to}/package-repository", tmp_path / "layer.tgz", "packages/a.yml")
-    outcome = built.run("build", "--to", to)
+    outcome = built.run("publish", to)
     assert outcome.code == 6
     assert "it is no bundle: it has no .imgpkg/images.yml" in outcome.err
     (tmp_path / "layer.tgz").unlink()
@@ -273,7 +293,7 @@ def test_serve_gives_what_dist_names_and_ends_when_told(
 
 def test_a_port_in_use_is_told(built: PackageProject) -> None:
     before = snapshot(built.root / "dist")
-    address = str(release_of(built)["registry"]["address"]).partition("/")[0]
+    address = str(release_of(built)["registry"]).partition("/")[0]
     host, _, port = address.rpartition(":")
     built.replace("package/metadata.yaml", "displayName: Hello", "displayName: Hullo")
     with socket.create_server((host, int(port))):

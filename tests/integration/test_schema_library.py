@@ -14,7 +14,7 @@ from carvelwright import yamldoc
 from carvelwright.steps.render import export_file
 from tests.conftest import ROOT
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
-from tests.helpers.builds import bundle_reference, call, package_of, release_of
+from tests.helpers.builds import call, published_bundle, release_of
 
 if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
@@ -119,7 +119,7 @@ def test_the_bundle_renders_as_the_server_does_it(
     use_library(built).run("build", "--to", f"{registry}/p").ok()
     assert built.run("build", "--to", f"{registry}/p").ok().out.startswith("up to date")
     bundle = tmp_path / "pulled"
-    call(imgpkg, "pull", "-b", bundle_reference(package_of(built)), "-o", bundle, "--tty=false")
+    call(imgpkg, "pull", "-b", published_bundle(built, f"{registry}/p"), "-o", bundle, "--tty=false")
     staged = {path.relative_to(bundle / "config").as_posix() for path in (bundle / "config").rglob("*")}
     assert {"values-schema.yaml", "names.lib.yml", "carvelwright/options.lib.yml"} <= staged
     assert "carvelwright/schedule.star" not in staged, "staged, although nothing loads it"

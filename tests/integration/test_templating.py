@@ -151,7 +151,7 @@ def test_what_the_server_makes_of_the_published_package_is_what_render_prints(
     (spec,) = (document["spec"]["template"]["spec"] for document in documents(package.read_text()))
     assert spec["deploy"] == [{"kapp": {"rawOptions": ["--wait-timeout=5m"]}}]
     bundle = tmp_path / "bundle"
-    image = spec["fetch"][0]["imgpkgBundle"]["image"]
+    image = release["published"]["packages"][0]["bundle"]
     subprocess.run([toolset.imgpkg.path, "pull", "-b", image, "-o", bundle], check=True, capture_output=True)
     # The command lines of kapp-controller's steps, written down from its documentation.
     values, rendered, overlaid, locked = (next(iter(step.items())) for step in spec["template"])

@@ -72,11 +72,13 @@ def test_all_packages_are_built_into_one_repository(
     record = record_of(workspace)
     assert [package["refName"] for package in record["packages"]] == [HELLO, SETTINGS]
     # Both have version 1.0.0+example.1; neither takes the other's tag.
-    tags = call(toolset.crane.path, "ls", f"{registry}/p/package-repository").decode().split()
-    assert {"latest", f"{HELLO}.1.0.0_example.1", f"{SETTINGS}.1.0.0_example.1"} <= set(tags)
+    tags = {reference.partition("@")[0].rpartition(":")[2] for reference in record["repository"]}
+    assert tags == {f"{HELLO}.1.0.0_example.1", f"{SETTINGS}.1.0.0_example.1"}
+    held = call(toolset.crane.path, "ls", f"{registry}/p/package-repository").decode().split()
+    assert len([tag for tag in held if tag.startswith("r.")]) == 2
     lock = yamldoc.load(pulled(toolset, f"{registry}/p/package-repository:latest", tmp_path) / ".imgpkg/images.yml")
     assert [entry["image"] for entry in lock.data["images"]] == sorted(
-        package["bundle"].replace(":1.0.0_example.1@", "@") for package in record["packages"]
+        f"{registry}/p/{package['refName']}@{package['bundle'].rpartition('@')[2]}" for package in record["packages"]
     )
     again = workspace.run("build", "--to", f"{registry}/p").ok()
     assert again.out.startswith("up to date: nothing was rebuilt")
@@ -88,7 +90,7 @@ def pulled(toolset: Toolchain, reference: str, directory: Path) -> Path:
 
 
 def test_one_package_is_built_by_name_or_in_its_directory_and_joins_the_other(
-    workspace: PackageProject, registry: str
+    workspace: PackageProject, registry: str, toolset: Toolchain, tmp_path: Path
 ) -> None:
     to = f"{registry}/p"
     workspace.run("build", "settings", "--to", to).ok()
@@ -105,11 +107,25 @@ def test_one_package_is_built_by_name_or_in_its_directory_and_joins_the_other(
     ]
     workspace.run("build", HELLO, "--to", to).ok()
     assert [package["refName"] for package in record_of(workspace)["packages"]] == [HELLO]
-    assert {name for name in listed(workspace) if name.startswith("packages/")} == {
-        f"packages/{ref_name}/{file}"
-        for ref_name in (HELLO, SETTINGS)
-        for file in ("1.0.0+example.1.yml", "metadata.yml")
-    }
+    files = ("1.0.0+example.1.yml", "metadata.yml")
+    assert [name for name in listed(workspace) if name.startswith("packages/")] == [
+        f"packages/{HELLO}/{file}" for file in files
+    ]
+    published = snapshot(pulled(toolset, f"{to}/package-repository:latest", tmp_path) / "packages")
+    assert set(published) == {f"{ref_name}/{file}" for ref_name in (HELLO, SETTINGS) for file in files}
+
+
+def test_packages_of_a_workspace_are_published_by_name(workspace: PackageProject, registry: str) -> None:
+    to = f"{registry}/p"
+    workspace.run("build").ok()
+    for names, listed_there, added in (
+        (["settings"], [SETTINGS], [SETTINGS]),
+        ([HELLO], [HELLO], [HELLO]),
+        ([], [HELLO, SETTINGS], []),
+    ):
+        packages = json.loads(workspace.run("publish", to, *names, "--format", "json").ok().out)["packages"]
+        assert [package["refName"] for package in packages] == listed_there
+        assert [package["refName"] for package in packages if package["added"]] == added
 
 
 def test_commands_about_one_package_take_it_by_name_or_by_directory(workspace: PackageProject) -> None:
@@ -145,7 +161,7 @@ def test_what_is_built_is_served_and_cleaned(workspace: PackageProject) -> None:
     assert {package["archive"] for package in record_of(workspace)["packages"]} == {
         f"{name.partition('.')[0]}/{name}-1.0.0+example.1.tar" for name in (HELLO, SETTINGS)
     }
-    assert record_of(workspace)["registry"] == {"address": address, "embedded": True}
+    assert record_of(workspace)["registry"] == address
     outcome = workspace.run("-C", MEMBER, "clean").ok()
     assert outcome.out == "removed build/ and dist/\n"
     assert not (workspace.root / "build").exists()

@@ -73,7 +73,7 @@ def test_sha256sum_accepts_the_sums_and_they_cover_every_file(made: Path) -> Non
 def test_release_json_is_readable_by_people_and_machines(made: Path) -> None:
     text = (made / "release.json").read_text()
     assert json.loads(text) == record_of_files(made).document()
-    assert text.startswith('{\n  "schemaVersion": 1,\n')
+    assert text.startswith('{\n  "schemaVersion": 2,\n')
     assert text.endswith("}\n")
 
 

@@ -26,9 +26,10 @@ def project(repository_root: Path) -> Package:
 
 def test_the_whole_plan_as_data(project: Package) -> None:
     plan = make_plan([project], BuildOptions(to=Repository.parse("r.example.com/team"), platforms=(ARM64,)), {})
-    where = "r.example.com/team"
+    where = str(project.workspace.registry)
     assert plan.document() == {
-        "registry": {"address": where, "embedded": False},
+        "registry": where,
+        "to": "r.example.com/team",
         "packages": [
             {
                 "package": "hello.packages.example.com.1.0.0+example.1",
@@ -47,17 +48,24 @@ def test_the_whole_plan_as_data(project: Package) -> None:
         "steps": plan.steps(),
     }
     assert plan.steps()[:2] == [
-        f"read what {where}/package-repository:latest already holds",
+        "start the embedded registry",
         "compile hello of payload for linux/arm64",
+    ]
+    assert plan.steps()[-2:] == [
+        "move everything into dist/",
+        "publish it to r.example.com/team, where it is not there yet",
     ]
 
 
-def test_without_a_target_the_embedded_registry_is_used(project: Package) -> None:
+def test_what_is_built_does_not_depend_on_where_it_is_published(project: Package) -> None:
     plan = make_plan([project], BuildOptions(), {})
-    assert plan.embedded
     assert plan.target == project.workspace.registry
     assert plan.packages[0].platforms == (AMD64, ARM64)
-    assert plan.steps()[0] == "start the embedded registry"
+    target = Repository.parse("r.example.com/team")
+    published = make_plan([project], BuildOptions(to=target), {})
+    assert dataclasses.replace(published, to=None) == plan
+    assert plan.steps() == published.steps()[:-1]
+    assert plan.document()["to"] is None
 
 
 def test_a_target_whose_names_get_too_long_is_refused(project: Package) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 
-from carvelwright import catalog, client, files, probe, values
+from carvelwright import client, files, probe, values
 from carvelwright.carvel import locks
+from carvelwright.catalog import content as contents
+from carvelwright.catalog.merge import merged
+from carvelwright.catalog.records import INDEX, Record
+from carvelwright.catalog.tags import RecordTag
+from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, ConfigError, Location
 from carvelwright.project import config
 from carvelwright.record import BuildState, ReleaseRecord
@@ -17,7 +23,7 @@ from carvelwright.steps import package
 from carvelwright.steps.template import render
 from carvelwright.store import Store
 from carvelwright.tools import lockfile
-from tests.helpers import hostile
+from tests.helpers import hostile, publishers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +47,17 @@ PACKAGE = {
     "defaultValues": "x.yaml",
 }
 RELEASE = {
-    "schemaVersion": 1,
-    "registry": {"address": "127.0.0.1:5000/p", "embedded": True},
+    "schemaVersion": 2,
+    "registry": "127.0.0.1:5000/p",
     "repository": [f"127.0.0.1:5000/p/package-repository:x.example.com.1.0.0@{DIGEST}"],
     "archive": "x.tar",
     "packages": [PACKAGE],
     "tools": {"go": "1.27.3"},
     "files": [{"name": "x.tar", "size": 1, "digest": DIGEST}],
 }
+NO_IMAGES = b"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages: []\n"
+HELD = publishers.release("x.example.com", "1.0.0")
+OWN = {RecordTag(HELD.key, 0, Digest("1" * 64)): HELD}
 LOCK = {"kind": "ImagesLock", "images": [{"image": f"r.example.com/ab@{DIGEST}", "annotations": {"a": "b"}}]}
 BUNDLE = {"kind": "BundleLock", "bundle": {"image": f"r.example.com/a@{DIGEST}", "tag": "t"}}
 
@@ -72,13 +81,13 @@ def test_records_are_read() -> None:
         ({"packages": []}, "no repository or no package"),
         ({"repository": []}, "no repository or no package"),
         ({"repository": ["127.0.0.1:5000/p/x:1"]}, "not pinned"),
-        ({"schemaVersion": 2}, "^release.schemaVersion is 2, expected 1$"),
-        ({"registry": []}, "^release.registry is no object$"),
+        ({"schemaVersion": 3}, "^release.schemaVersion is 3, expected 2$"),
+        ({"schemaVersion": 1, "registry": {"address": "a", "embedded": True}}, "^release.registry is no str$"),
+        ({"registry": []}, "^release.registry is no str$"),
         ({"packages": [{**PACKAGE, "images": [{}]}]}, r"packages\[0\].images\[0\] has no key 'name'"),
         ({"packages": [{**PACKAGE, "images": [{**IMAGE, "platforms": [{}]}]}]}, "has no key 'platform'"),
         ({"tools": []}, "release.tools is no object"),
         ({"files": {}}, "release.files is no list"),
-        ({"registry": {"address": "a", "embedded": 1}}, "embedded is no bool"),
         ({"files": [{"name": "x.tar", "size": True, "digest": DIGEST}]}, "size is no int"),
     ],
 )
@@ -129,12 +138,37 @@ def test_any_lock_of_a_tool_is_read_or_told_as_the_tools_fault(
 @given(hostile.texts)
 def test_any_published_file_is_carried_or_refused(content: bytes) -> None:
     name = "x.example.com"
-    own = [catalog.OwnFiles(name, "1.0.0")]
-    theirs = {"packages/a.yml": content + name.encode()}
-    for file in (f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", catalog.LOCK):
+    record = publishers.release(name, "1.0.0")
+    own = {RecordTag(record.key, 0, Digest("1" * 64)): record}
+    theirs = {locks.IMAGES_LOCK: NO_IMAGES, "packages/a.yml": content + name.encode()}
+    for file in (f"packages/{name}/metadata.yml", f"packages/{name}/1.0.0.yml", locks.IMAGES_LOCK, INDEX):
         files = {**theirs, file: content}
-        hostile.answer(lambda files=files: catalog.read(files, own))  # type: ignore[misc]
-    assert "packages/a.yml" in catalog.read(theirs, own).files
+        hostile.answer(lambda files=files: merged(contents.read(files), own))  # type: ignore[misc]
+    assert "packages/a.yml" in merged(contents.read(theirs), own).files
+
+
+INDEX_DOCUMENT = json.loads(merged(contents.Catalog(), OWN).bundle_files()[INDEX])
+
+
+@hostile.QUICK
+@given(hostile.mutated(INDEX_DOCUMENT).map(hostile.as_json) | hostile.texts)
+def test_any_index_of_a_repository_is_read_or_refused(index: bytes) -> None:
+    held = merged(contents.Catalog(), OWN).bundle_files()
+    read = hostile.answer(lambda: contents.read({**held, INDEX: index}), CarvelwrightError)
+    if isinstance(read, contents.Catalog):
+        # What was read can be extended and written.
+        again = hostile.answer(lambda: merged(read, OWN).bundle_files())
+        assert isinstance(again, (dict, CarvelwrightError))
+
+
+RECORD_FILES = next(iter(OWN.values())).files()
+RECORD_DOCUMENT = json.loads(RECORD_FILES[INDEX])
+
+
+@hostile.QUICK
+@given(hostile.mutated(RECORD_DOCUMENT).map(hostile.as_json) | hostile.texts)
+def test_any_record_is_read_or_refused(document: bytes) -> None:
+    hostile.answer(lambda: Record.parse({**RECORD_FILES, INDEX: document}), ValueError)
 
 
 @hostile.QUICK

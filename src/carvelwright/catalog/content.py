@@ -10,7 +10,9 @@ from carvelwright import bounds, jsondoc
 from carvelwright.carvel import locks
 from carvelwright.catalog import foreign
 from carvelwright.catalog.records import INDEX, Action
+from carvelwright.catalog.tags import RecordTag
 from carvelwright.digest import Digest
+from carvelwright.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -126,29 +128,35 @@ def _with_index(files: dict[str, bytes], lock: bytes, index: dict[str, Any]) -> 
     same = known["digest"] == str(Digest.of_bytes(lock))
     return Catalog(
         files,
-        tuple(known["images"]) if same else foreign.lock_of(lock),
-        frozenset(_texts(index["records"])) - gone,
-        frozenset(_texts(index["rejected"])),
+        locks.lock_entries({"kind": "ImagesLock", "images": known["images"]}) if same else foreign.lock_of(lock),
+        _tags(index["records"]) - gone,
+        _tags(index["rejected"]),
         {(each.ref_name, each.version): each for each in held if each not in lost},
-        {name: MetadataOf(of["version"], of["number"], of["record"]) for name, of in index["metadata"].items()},
-        {name: str(digest) for name, digest in index["lookedAt"].items()},
-        frozenset(_texts(index["refNames"])),
+        {name: _metadata_of(of) for name, of in index["metadata"].items()},
+        {name: _text(digest) for name, digest in index["lookedAt"].items()},
+        frozenset(map(_text, index["refNames"])),
     )
 
 
 def _held(document: dict[str, Any]) -> Held:
-    texts = {
-        key: document[key] if document[key] is None else str(document[key])
-        for key in ("file", "bundle", "release", "mark")
-    }
+    bundle, release, mark = (document[key] for key in ("bundle", "release", "mark"))
     return Held(
-        str(document["refName"]),
-        str(document["version"]),
+        _text(document["refName"]),
+        _text(document["version"]),
+        None if document["file"] is None else _text(document["file"]),
+        None if bundle is None else str(Reference.parse(_text(bundle))),
+        None if release is None else _tag(release),
+        None if mark is None else _tag(mark),
         action=Action(document["action"]),
-        released_at=str(document["releasedAt"]),
-        reason=str(document["reason"]),
-        **texts,
+        released_at=_text(document["releasedAt"]),
+        reason=_text(document["reason"]),
     )
+
+
+def _metadata_of(document: dict[str, Any]) -> MetadataOf:
+    if type(document["number"]) is not int:
+        raise ValueError(f"a number is {document['number']!r}")
+    return MetadataOf(_text(document["version"]), document["number"], _tag(document["record"]))
 
 
 def _version_document(held: Held) -> dict[str, Any]:
@@ -165,8 +173,22 @@ def _version_document(held: Held) -> dict[str, Any]:
     }
 
 
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [str(value) for value in values]
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")  # noqa: TRY004 - the file's, not the caller's
+    return value
+
+
+def _tag(value: object) -> str:
+    if RecordTag.parse(_text(value)) is None:
+        raise ValueError(f"{value!r} is not the tag of a record")
+    return str(value)
+
+
+def _tags(values: object) -> frozenset[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"{values!r} is no list")  # noqa: TRY004 - the file's, not the caller's
+    return frozenset(map(_tag, values))
 
 
 def _lock_text(entries: Iterable[Document]) -> bytes:

@@ -94,13 +94,19 @@ class _Draft:
             digests = {name: digest for name, digest in digests.items() if self._looked_at.get(name) != digest}
         found, metadata = foreign.packages_and_metadata(ref_name, {name: unknown[name] for name in digests})
         for version, each in found.items():
+            if (ref_name, version) in self._versions:
+                # It stands elsewhere, or was withdrawn; others do not know of that.
+                if each.alone:
+                    del self._files[each.file]
+                continue
             bundle = resources.bundle_or_none(each.document)
             date = str((each.document.get("spec") or {}).get("releasedAt") or "")
             held = Held(ref_name, version, each.file, str(bundle) if bundle else None, released_at=date)
-            self._versions.setdefault((ref_name, version), held)
+            self._versions[ref_name, version] = held
         for each in metadata:
             content = self._files.pop(each.file)
-            self._files.setdefault(metadata_file(ref_name), content)
+            kept = self._files.setdefault(metadata_file(ref_name), content)
+            digests[metadata_file(ref_name)] = Digest.of_bytes(kept).hex
         self._looked_at |= {name: digest for name, digest in digests.items() if name in self._files}
         self._ref_names.add(ref_name)
 
@@ -137,7 +143,7 @@ class _Draft:
 
     def _apply(self, tag: RecordTag, record: Record, held: Held | None) -> None:
         if held and held.file:
-            del self._files[held.file]
+            self._files.pop(held.file, None)
         new = _held(record, release=held.release if held else None, mark=str(tag))
         self._versions[record.ref_name, record.version] = new
         self._put(record, new)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright.digest import Digest
+from carvelwright.errors import UsageError
 from carvelwright.project.clashes import REPOSITORY_NAME
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class Places:
     @property
     def packages(self) -> Repository:
         """Where the package repository lies."""
-        return self.target if self.single else self.target.child(REPOSITORY_NAME)
+        return self.target if self.single else self._child(REPOSITORY_NAME)
 
     def content(self, ref_name: str) -> Repository:
         """Where a package's bundle lies, with all of its images."""
-        return self.target if self.single else self.target.child(ref_name)
+        return self.target if self.single else self._child(ref_name)
 
     def bundle(self, ref_name: str, version: PackageVersion) -> Reference:
         """Return the reference of a version's bundle."""
@@ -48,7 +49,14 @@ class Places:
     def _tagged(self, name: str, version: PackageVersion) -> Reference:
         if self.single:
             return self.target.tagged(full_tag(name, version))
-        return self.target.child(name).tagged(version.tag)
+        return self._child(name).tagged(version.tag)
+
+    def _child(self, name: str) -> Repository:
+        """Return an OCI repository below the target; UsageError where its name gets too long."""
+        try:
+            return self.target.child(name)
+        except ValueError as error:
+            raise UsageError(str(error), hint="shorten REGISTRY/PATH") from None
 
 
 def full_tag(name: str, version: PackageVersion) -> str:

@@ -64,7 +64,7 @@ class Record:
         if not _REF_NAME.fullmatch(self.ref_name):
             raise ValueError(f"{self.ref_name!r} is not a refName")
         PackageVersion.parse(self.version)
-        if (self.number == 0) != (self.action is Action.RELEASE):
+        if self.number < 0 or (self.number == 0) != (self.action is Action.RELEASE):
             raise ValueError(f"{self.action} has the number {self.number}")
         if (self.package is None) != (self.action is Action.METADATA):
             raise ValueError(f"{self.action} {'without a' if self.package is None else 'with a'} Package")

@@ -16,8 +16,9 @@ _KEY_LENGTH = 16
 _RECORD = re.compile(r"(?:r|m)\.([0-9a-f]{16})\.(?:([1-9][0-9]{0,8})\.)?([0-9a-f]{64})")
 # As vendir, and so kapp-controller, reads a tag as a version; it leaves out pre-releases unless it is asked for them.
 _REVISION = re.compile(r"v?(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})")
-# Of the digest of a revision's content, that many hexadecimal digits (28 bits) are its last number.
-_CHECK_DIGITS = 7
+# A revision's last number ends with so many hexadecimal digits of its content's digest (28 bits), in that many decimal
+# places.
+_CHECK_DIGITS, _CHECK_PLACES = 7, 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,12 @@ class Revision:
         return max((revision for tag in tags if (revision := cls.parse(tag))), default=None)
 
     @classmethod
-    def after(cls, highest: Revision | None, added: int, content: Digest) -> Revision:
-        """Return the revision that adds some records to what the highest one accounts for.
+    def after(cls, highest: Revision | None, known: int, content: Digest) -> Revision:
+        """Return the revision above the highest one, of a publisher that knows of so many records and revisions.
 
-        Its second number grows with the number of records. A publisher that has not seen a record accounts for fewer:
-        however late it writes, its revision stays below one that accounts for the record.
+        Of two publishers, the one that looked later saw no lower a revision, and knows of more if there was more to
+        know. So a publisher that has not seen a record stays below one that has, however late it writes.
         """
-        major, minor = (highest.major, highest.minor) if highest else (0, 0)
-        minor, patch = minor + max(added, 1), int(content.hex[:_CHECK_DIGITS], 16)
+        major, minor = (highest.major, highest.minor + 1) if highest else (0, 1)
+        patch = known * _CHECK_PLACES + int(content.hex[:_CHECK_DIGITS], 16)
         return cls(major, minor, patch, f"{major}.{minor}.{patch}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carvelwright.catalog.tags import LATEST
 from carvelwright.cli import options, progress, publishing
 from carvelwright.uses.publish import PublishOptions, publish
 
@@ -64,5 +65,8 @@ def _dry_run(result: Published) -> str:
             for number, reference in enumerate([package.bundle, *package.images])
         ]
     lines += [f"record {result.repository.repository}:{tag}" for tag in result.records]
-    lines.append(f"revision {result.repository}" if result.changed else f"unchanged: {result.repository}")
+    if result.changed:
+        lines += [f"revision {result.repository}", f"tag {result.repository.repository}:{LATEST}"]
+    else:
+        lines.append(f"unchanged: {result.repository}")
     return "\n".join(lines)

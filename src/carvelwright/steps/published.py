@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from carvelwright.catalog.records import Record
 from carvelwright.catalog.tags import LATEST, RecordTag, Revision
 from carvelwright.errors import RegistryError
 from carvelwright.oci.bundle import write_bundle
+from carvelwright.process import pause
 from carvelwright.tools import crane, tags
 
 if TYPE_CHECKING:
@@ -34,15 +36,16 @@ _LOOK_BACK = 64
 class Seen:
     """What was seen of a package repository at one moment.
 
-    `highest` is the revision that clients follow, `base` what it holds (of a repository without revisions: what
-    `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest` that at
-    `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags,
+    `highest` is the revision that clients follow, `shown` its files, `base` what it holds (of a repository without
+    revisions: what `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`, `latest`
+    that at `latest`. `catalog` is the repository with the records that `base` does not account for. `listed` are the tags,
     None where the registry does not list them; `digest` is then that at `latest`.
     """
 
     highest: Revision | None
     digest: Digest | None
     latest: Digest | None
+    shown: Mapping[str, bytes]
     base: Catalog
     catalog: Catalog
     listed: frozenset[str] | None
@@ -55,26 +58,48 @@ class Seen:
     @property
     def is_current(self) -> bool:
         """Tell whether the revision that clients follow holds everything."""
-        same = self.catalog.accounted == self.base.accounted and self.catalog.files == self.base.files
-        return same and (self.digest is not None or not self.catalog.files)
+        return self.catalog.accounted == self.base.accounted and self.catalog.files == self.shown
 
 
-@dataclass(slots=True)
-class Remote:
-    """A package repository in a registry.
+class PackageRepository(ABC):
+    """A package repository that several publishers write to.
 
-    `store` has the place for scratch files, `timeout` is in seconds for each exchange.
+    `store` has the place for scratch files, `timeout` is in seconds for each exchange. The abstract methods are all
+    that is asked of the place where it lies.
     """
 
-    crane: Tool
     repository: Repository
     store: Store
     timeout: float
     reporter: Reporter
-    step: str = "read published repository"
-    _read: dict[Digest, Mapping[str, bytes]] = field(default_factory=dict)
-    _parsed: dict[Digest, Catalog] = field(default_factory=dict)
-    _records: dict[RecordTag, Record | None] = field(default_factory=dict)
+    step: str
+    _read: dict[Digest, Mapping[str, bytes]]
+    _parsed: dict[Digest, Catalog]
+    _records: dict[RecordTag, Record | None]
+
+    @abstractmethod
+    def list_tags(self) -> frozenset[str] | None:
+        """Return every tag; None where the registry does not list them."""
+
+    @abstractmethod
+    def digest_of(self, tag: str) -> Digest | None:
+        """Return what a tag names; None where there is none."""
+
+    @abstractmethod
+    def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
+        """Return the files of a bundle; None where there is none, ValueError where it is no bundle."""
+
+    @abstractmethod
+    def push(self, layout: ImageLayout, tag: str) -> None:
+        """Push a bundle under a tag."""
+
+    @abstractmethod
+    def move_latest(self, digest: Digest) -> None:
+        """Let `latest` name a bundle."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> None:
+        """Let others go on for a while."""
 
     def look(self, own: Mapping[RecordTag, Record] | None = None) -> Seen:
         """Read what the repository holds now, `own` included: records that the caller has pushed.
@@ -82,26 +107,26 @@ class Remote:
         RegistryError where it cannot be read, or not be carried on.
         """
         with self._naming():
-            listed = tags.list_tags(self.crane, self.repository, step=self.step, **self._how())
+            listed = self.list_tags()
             known = listed or frozenset()
             highest = Revision.highest(known)
-            latest = self._digest(LATEST) if listed is None or LATEST in known else None
-            digest = self._digest(highest.tag) if highest else latest if listed is None else None
+            latest = self.digest_of(LATEST) if listed is None or LATEST in known else None
+            digest = self.digest_of(highest.tag) if highest else latest if listed is None else None
             base = self._base(digest, latest)
             records, broken = self._unknown(known, base)
             records |= {tag: record for tag, record in (own or {}).items() if str(tag) not in base.accounted}
             catalog = merged(base, records, broken)
             if missing := {tag: each for tag, each in records.items() if str(tag) not in catalog.accounted}:
                 catalog = merged(self._with_first(catalog, missing, known), missing)
-        return Seen(highest, digest, latest, base, catalog, listed)
+            shown = self.catalog_at(digest).files if digest else {}
+        return Seen(highest, digest, latest, shown, base, catalog, listed)
 
     def push_record(self, record: Record) -> RecordTag:
         """Push a record; equal content is there already, and is left as it is."""
         with self.store.scratch("record") as scratch:
             layout = write_bundle(record.files(), scratch / "layout")
             tag = record.tag(layout.digest)
-            target = self.repository.tagged(str(tag))
-            crane.push_layout(self.crane, layout, target, step=self.step, **self._how())
+            self.push(layout, str(tag))
         self._records[tag] = record
         return tag
 
@@ -109,22 +134,16 @@ class Remote:
         """Push what the repository is to hold, above what was seen; returns the digest of its bundle."""
         with self.store.scratch("revision") as scratch:
             revision, layout = self.would_be(catalog, seen, scratch / "layout")
-            target = self.repository.tagged(revision.tag)
-            crane.push_layout(self.crane, layout, target, step=self.step, **self._how())
+            self.push(layout, revision.tag)
         return layout.digest
 
     def would_be(self, catalog: Catalog, seen: Seen, directory: Path) -> tuple[Revision, ImageLayout]:
         """Write the bundle of a repository into a directory; returns the revision that it is, and the layout."""
         files = catalog.bundle_files()
         layout = write_bundle(files, directory)
-        # Without a list no revision is known: the number of records is above that of fewer.
-        added = len(catalog.accounted) - (0 if seen.listed is None else len(seen.base.accounted))
         self._read[layout.digest] = files
-        return Revision.after(seen.highest, added, layout.digest), layout
-
-    def move_latest(self, digest: Digest) -> None:
-        """Let `latest` name a bundle."""
-        crane.put_tag(self.crane, self.repository.at(digest), LATEST, step=self.step, **self._how())
+        known = {tag for tag in seen.listed or () if RecordTag.parse(tag) or Revision.parse(tag)}
+        return Revision.after(seen.highest, len(known | catalog.accounted), layout.digest), layout
 
     def catalog_at(self, digest: Digest) -> Catalog:
         """Read a revision by its digest."""
@@ -140,9 +159,9 @@ class Remote:
         base = self.catalog_at(digest)
         if latest is None or latest == digest:
             return base
-        other = self.catalog_at(latest)
-        # With an index it is a revision of ours: all that it holds stands in records.
-        return base if other.ref_names else joined(base, other)
+        both = joined(base, self.catalog_at(latest))
+        # An older revision of ours adds nothing.
+        return merged(both, {}, adopt=base.ref_names) if both.files != base.files else base
 
     def _unknown(self, listed: frozenset[str], base: Catalog) -> tuple[dict[RecordTag, Record], frozenset[str]]:
         """Read the records that a state does not account for; those that are none are returned by their tags."""
@@ -171,7 +190,7 @@ class Remote:
         """Add of each version that several claim the release that any revision holds: it was seen, and so it stands."""
         revisions = sorted(filter(None, map(Revision.parse, listed)), reverse=True)[:_LOOK_BACK]
         for revision in revisions:
-            digest = self._digest(revision.tag)
+            digest = self.digest_of(revision.tag)
             held = self.catalog_at(digest).records if digest else frozenset()
             first = {tag: record for tag, record in missing.items() if str(tag) in held}
             catalog = merged(catalog, first)
@@ -181,21 +200,13 @@ class Remote:
         if digest not in self._read:
             reference = self.repository.at(digest)
             try:
-                found = crane.pull_verified_bundle(
-                    self.crane, reference, SIZE, step=self.step, expected=True, **self._how()
-                )
+                found = self.pull(digest)
             except ValueError as error:
                 raise foreign.unfit(f"{reference}: {error}") from None
             if found is None:
                 raise foreign.unfit(f"{reference}: the registry lists it, but does not have it")
-            self._read[digest] = found.files
+            self._read[digest] = found
         return self._read[digest]
-
-    def _digest(self, tag: str) -> Digest | None:
-        return crane.digest(self.crane, self.repository.tagged(tag), step=self.step, **self._how())
-
-    def _how(self) -> dict[str, Any]:
-        return {"timeout": self.timeout, "note": self.reporter.note}
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
@@ -205,6 +216,50 @@ class Remote:
         except RegistryError as error:
             error.registry, error.reference = self.repository.registry, str(self.repository)
             raise
+
+
+@dataclass(slots=True)
+class Remote(PackageRepository):
+    """A package repository in a registry, by way of crane."""
+
+    crane: Tool
+    repository: Repository
+    store: Store
+    timeout: float
+    reporter: Reporter
+    step: str = "read published repository"
+    _read: dict[Digest, Mapping[str, bytes]] = field(default_factory=dict)
+    _parsed: dict[Digest, Catalog] = field(default_factory=dict)
+    _records: dict[RecordTag, Record | None] = field(default_factory=dict)
+
+    def list_tags(self) -> frozenset[str] | None:
+        """Return every tag, as the base class says."""
+        return tags.list_tags(self.crane, self.repository, **self._how())
+
+    def digest_of(self, tag: str) -> Digest | None:
+        """Return what a tag names, as the base class says."""
+        return crane.digest(self.crane, self.repository.tagged(tag), **self._how())
+
+    def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
+        """Return the files of a bundle, verified."""
+        reference = self.repository.at(digest)
+        found = crane.pull_verified_bundle(self.crane, reference, SIZE, expected=True, **self._how())
+        return found.files if found else None
+
+    def push(self, layout: ImageLayout, tag: str) -> None:
+        """Push a bundle under a tag, as the base class says."""
+        crane.push_layout(self.crane, layout, self.repository.tagged(tag), **self._how())
+
+    def move_latest(self, digest: Digest) -> None:
+        """Let `latest` name a bundle."""
+        crane.put_tag(self.crane, self.repository.at(digest), LATEST, **self._how())
+
+    def wait(self, seconds: float) -> None:
+        """Wait."""
+        pause(seconds)
+
+    def _how(self) -> dict[str, Any]:
+        return {"step": self.step, "timeout": self.timeout, "note": self.reporter.note}
 
 
 def _parse(tag: RecordTag, files: Mapping[str, bytes]) -> Record:

@@ -152,8 +152,10 @@ class _Listing:
             return f"{path.partition('?')[0]}?{query}"
         if self.linked or len(self.found) == before:
             return None
-        # Some cut the list without a word, at `n` or below: it has ended where a page brings nothing new.
-        return self.path(n=_PAGE, last=tags[-1])
+        # Some cut the list without a word, at `n` or below: it has ended where a page brings nothing new, or only what
+        # others pushed meanwhile, to a registry that always sends all.
+        following = self.path(n=_PAGE, last=tags[-1])
+        return None if following in self._asked else following
 
     def error(self, words: str, *, hint: str | None = None) -> RegistryError:
         """Return the error of this listing."""

@@ -116,7 +116,9 @@ def job(version: Version, seen: Seen, scratch: Path) -> Job:
     if held.bundle != str(record.bundle):
         # The same content, published by others to a place of theirs.
         version = Version(record, version.content, None)
-    return Job(version, present=True, records=_metadata(record, after.files, seen))
+    # Not `after`: of two releases with the same Package, the metadata of either may be the one that counts.
+    before = merged(seen.catalog, {}, adopt=[record.ref_name])
+    return Job(version, present=True, records=_metadata(record, before.files, seen))
 
 
 def _metadata(record: Record, files: Mapping[str, bytes], seen: Seen) -> tuple[Record, ...]:

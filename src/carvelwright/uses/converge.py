@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright.errors import RegistryError, ReleasedError
-from carvelwright.process import pause, stopwatch
+from carvelwright.process import stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from carvelwright.catalog.tags import RecordTag
     from carvelwright.errors import CarvelwrightError
     from carvelwright.reference import Reference
-    from carvelwright.steps.published import Remote, Seen
+    from carvelwright.steps.published import PackageRepository, Seen
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 
@@ -35,7 +35,7 @@ class Settled:
     changed: bool
 
 
-def converge(remote: Remote, own: Mapping[RecordTag, Record]) -> Settled:
+def converge(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Settled:
     """Make the highest revision hold every record, then let `latest` name it.
 
     `own` are records that the caller has pushed. ReleasedError where one of them is not what the repository holds,
@@ -51,7 +51,7 @@ def converge(remote: Remote, own: Mapping[RecordTag, Record]) -> Settled:
             raise _too_late(remote, seen)
         if wait:
             # Others write at the same time, or the registry is late to show what it has.
-            pause(wait)
+            remote.wait(wait)
             seen = remote.look(own)
         wait = min(2 * wait, _LONGEST_WAIT) or _FIRST_WAIT
         if not seen.is_current:
@@ -63,14 +63,14 @@ def converge(remote: Remote, own: Mapping[RecordTag, Record]) -> Settled:
                 remote.move_latest(digest)
 
 
-def _warn_of_others(remote: Remote) -> None:
+def _warn_of_others(remote: PackageRepository) -> None:
     remote.reporter.note(
         f"registry {remote.repository.registry} does not list the tags of {remote.repository}: "
         "only `latest` is followed there, and one publisher at a time must write to it"
     )
 
 
-def _end(remote: Remote, seen: Seen) -> Reference:
+def _end(remote: PackageRepository, seen: Seen) -> Reference:
     digest = seen.digest
     if digest is None:
         raise AssertionError("a repository that is current without a revision")
@@ -115,7 +115,7 @@ def contested(record: Record) -> CarvelwrightError:
 _STEP = "push repository"
 
 
-def _too_late(remote: Remote, seen: Seen) -> CarvelwrightError:
+def _too_late(remote: PackageRepository, seen: Seen) -> CarvelwrightError:
     highest = seen.highest.tag if seen.highest else "none"
     return RegistryError(
         f"step {remote.step}: registry {remote.repository.registry} does not show the revision that was pushed",
