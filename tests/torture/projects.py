@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "packages.example.com"
 MEMBERS = tuple(f"{name}.{DOMAIN}" for name in ("alpha", "beta", "gamma"))
+_CONTENTS = "abcdefgh"
 _FETCHED = re.compile(rb"(?m)^(\s+image: )(\S+)@(sha256:[0-9a-f]{64})$")
 
 Key = tuple[str, str]
@@ -65,7 +66,7 @@ def prepare(directory: Path, environment: Mapping[str, str], versions: int, cont
     builds = [
         _build(workspace, directory / f"{number}{content}", MEMBERS, f"0.{number}.0+build.1", content)
         for number in range(1, versions + 1)
-        for content in "abcdefgh"[:contents]
+        for content in _CONTENTS[:contents]
     ]
     last = f"last.{DOMAIN}"
     alone = _start(directory / "alone", (last,), environment)

@@ -74,6 +74,11 @@ class Publisher:
         documents = [json.loads(out)["error"] for code, (out, _) in pairs if code == 6]
         return [f"{each['message']}: {each['details'].strip().splitlines()[-1:]}" for each in documents]
 
+    @property
+    def contested(self) -> bool:
+        """Tell whether it was refused since others had pushed other content at the same time."""
+        return self.code == 7 and "by several publishers at once" in self.written[-1][0]
+
     def refused(self) -> Key | None:
         """Return the version that it was refused; None where it was not, or does not say which."""
         if self.code != 7:

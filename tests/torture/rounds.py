@@ -66,7 +66,7 @@ class Session:
     scratch: Path
     most: int = 8
     figures: Figures = field(default_factory=Figures)
-    _ledger: Ledger | None = None
+    ledger: Ledger | None = None
     _rounds_of_path: int = 0
 
     def round(self, seed: str) -> str:
@@ -83,8 +83,7 @@ class Session:
             ledger.note(each)
         self.figures.note(publishers, wind, fates)
         self.figures.counts.update(f"fault: {entry.fault}" for entry in self.proxy.log[begun:] if entry.fault)
-        judge = Judge(self.pool, self.reader, ledger, self.proxy.address)
-        late, holding = self._judge(judge, publishers, to, lists_late=wind.lists_late)
+        late, holding = self._judge(self.judge(ledger), publishers, to, lists_late=wind.lists_late)
         shutil.rmtree(self.scratch / "publishers")
         codes = " ".join("k" if code == KILLED else str(code) for each in publishers for code in each.codes)
         line = (
@@ -92,6 +91,10 @@ class Session:
             f"{len(holding.followed())} versions, {len(holding.digests)} revisions{', late: ' * bool(late)}{late or ''}"
         )
         return "\n".join([line, *(f"  {each.root.name}: {words}" for each in publishers for words in each.failures())])
+
+    def judge(self, ledger: Ledger) -> Judge:
+        """Return who looks at a package repository of this registry."""
+        return Judge(self.pool, self.reader, ledger, self.proxy.address)
 
     def _judge(self, judge: Judge, publishers: list[Publisher], to: str, *, lists_late: bool) -> tuple[int, Holding]:
         place = f"{judge.ledger.path}/package-repository"
@@ -116,9 +119,10 @@ class Session:
 
     def _path(self, chance: random.Random, seed: str) -> Ledger:
         self._rounds_of_path += 1
-        if self._ledger is None or self._rounds_of_path >= _LONGEST_PATH or chance.random() >= _GOES_ON:
-            self._ledger, self._rounds_of_path = Ledger(f"t{seed.replace('/', '-')}"), 0
-        return self._ledger
+        goes_on = chance.random() < _GOES_ON and self._rounds_of_path < _LONGEST_PATH
+        if self.ledger is None or not goes_on:
+            self.ledger, self._rounds_of_path = Ledger(f"t{seed.replace('/', '-')}"), 0
+        return self.ledger
 
     def _publishers(self, chance: random.Random) -> list[Publisher]:
         count = chance.randint(3, self.most)

@@ -24,7 +24,9 @@ class Ledger:
     """What has happened in one package repository so far, over all of its rounds.
 
     `finished` are the contents that a publisher ended well with, `tried` those that any publisher had, `refused` those
-    that one was told exit code 7 about.
+    that one was told exit code 7 about, since another content was published. `open` may become visible or not: their
+    publishers were killed or failed, or found several contents recorded, one of which a publisher that looked before
+    may still make visible.
     """
 
     path: str
@@ -41,7 +43,7 @@ class Ledger:
             self.tried.setdefault(key, set()).add(content)
             if publisher.code == 0:
                 self.finished.setdefault(key, set()).add(content)
-            elif key == refused:
+            elif key == refused and not publisher.contested:
                 self.refused.setdefault(key, set()).add(content)
             else:
                 self.open.setdefault(key, set()).add(content)
