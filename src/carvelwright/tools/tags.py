@@ -153,7 +153,9 @@ class _Listing:
         if self.linked or len(self.found) == before:
             return None
         # Some cut the list without a word, at `n` or below: it has ended where a page brings nothing new.
-        return self.path(n=_PAGE, last=tags[-1])
+        following = self.path(n=_PAGE, last=tags[-1])
+        # Asked already: it ignores `last`, sends all tags each time, and somebody has pushed one meanwhile.
+        return None if following in self._asked else following
 
     def error(self, words: str, *, hint: str | None = None) -> RegistryError:
         """Return the error of this listing."""
