@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.builds import call
 from tests.torture.projects import prepare
 from tests.torture.rounds import session
 
 if TYPE_CHECKING:
+    from carvelwright.tools.toolchain import Toolchain
     from tests.helpers.registries import Kind
     from tests.torture.projects import Pool
-
-    from carvelwright.tools.toolchain import Toolchain
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def pool(tool_environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
     return prepare(tmp_path_factory.mktemp("pool"), tool_environment, versions=1, contents=2)
 
 
-@pytest.mark.parametrize(("kind", "rounds"), [("crane", 2), ("docker-registry", 1)])
+@pytest.mark.parametrize(("kind", "rounds"), [("crane", 1), ("docker-registry", 1)])
 def test_publishers_that_are_killed_and_stalled_lose_no_version(
     kind: Kind, rounds: int, pool: Pool, toolset: Toolchain, tool_environment: dict[str, str]
 ) -> None:
@@ -46,8 +45,7 @@ def test_a_lost_version_and_a_wrong_byte_are_noticed(
         first = min(holding.digests, key=lambda tag: int(tag.split(".")[1]))
         assert first != holding.highest
         repository = f"{running.reader.address}/{place}"
-        argv = [toolset.crane.path, "copy", f"{repository}:{first}", f"{repository}:0.999.1"]
-        subprocess.run(argv, check=True, capture_output=True)
+        call(toolset.crane.path, "copy", f"{repository}:{first}", f"{repository}:0.999.1")
         holding = reader.holding(place)
         missing = judge.missing(holding)
         assert missing

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from carvelwright.catalog.tags import RecordTag
-    from carvelwright.oci.layout import ImageLayout
     from carvelwright.tools.toolchain import Toolchain
 
 SIZES = (10, 100, 1000)
@@ -145,7 +144,11 @@ class Bench:
         begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         for argv in commands:
             subprocess.run(
-                [str(part) for part in argv], env=self.environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [str(part) for part in argv],
+                env=self.environment,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -204,9 +207,7 @@ def _put(client: http.client.HTTPConnection, place: str, layout: Path, tags: Seq
         _ask(client, "PUT", f"/v2/{place}/manifests/{tag}", manifest[1], {"Content-Type": _MANIFEST})
 
 
-def _ask(
-    client: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
-) -> str:
+def _ask(client: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> str:
     client.request(method, path, body, {**headers, "Content-Length": str(len(body))})
     response = client.getresponse()
     answer = response.read()

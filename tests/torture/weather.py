@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.helpers.proxy import Fault, Manners
@@ -20,7 +20,7 @@ class Weather:
 
     name: str
     faults: tuple[Fault, ...] = ()
-    manners: Manners = Manners()
+    manners: Manners = field(default_factory=Manners)
 
     @property
     def lists_late(self) -> bool:
