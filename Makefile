@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify bench bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify torture bench bench-growth bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -85,6 +85,13 @@ bench: build ## the packaging part and a no-change run against a plain shell scr
 
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
 	@$(RUN) tests.cluster.bench_reconcile
+
+# Not in CI: hours. Options: SEED=…, ROUNDS=… on each registry, ARGS="--registry KIND".
+torture: tools ## concurrent publishers, killed and stalled at random, before three real registries that fail at random
+	@$(RUN) tests.torture $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+bench-growth: tools ## one more version in repositories of 10, 100 and 1,000, against the same by hand: seconds and bytes
+	@$(RUN) tests.torture.growth $(ARGS)
 
 # Not in CI: it takes its time, and needs a library that nothing else needs.
 mutants: tools ## change the code that decides what is published, removed or reported; report what no test notices

@@ -89,12 +89,17 @@ class Manners:
 
 @dataclass(frozen=True)
 class Entry:
-    """A request and what became of it: `status` is None where nothing was answered, `fault` what was done to it."""
+    """A request and what became of it: `status` is None where nothing was answered, `fault` what was done to it.
+
+    `sent` and `received` are the bytes of the bodies, as the client has it.
+    """
 
     method: str
     path: str
     status: int | None
     fault: str | None
+    sent: int = 0
+    received: int = 0
     at: float = field(default_factory=time.monotonic)
 
 
@@ -155,6 +160,13 @@ class Proxy:
             with self._lock:
                 for each in (self.faults, self._met, self._hit):
                     each.pop()
+
+    def behave(self, faults: Sequence[Fault], manners: Manners, *, seed: int = 0) -> None:
+        """Misbehave in another way from now on."""
+        with self._lock:
+            self.faults, self.manners = list(faults), manners
+            self._met, self._hit = [0] * len(self.faults), [0] * len(self.faults)
+            self._random = random.Random(seed)  # noqa: S311 - no secret
 
     def hits(self, kind: str | None = None) -> list[Entry]:
         """Return the requests that a fault was done to, or one of this kind."""
@@ -273,13 +285,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if kind == "flip":
             reply = _Reply(reply.status, reply.headers, self.proxy.flipped(reply.body))
         # Before the client can know of it.
-        self._note(reply.status, kind)
+        self._note(reply.status, kind, len(body), 0 if self.command == "HEAD" else len(reply.body))
         self._send(reply, half=kind == "truncate")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - names that it calls
 
-    def _note(self, status: int | None, kind: str | None) -> None:
-        self.proxy.log.append(Entry(self.command, self.path, status, kind))
+    def _note(self, status: int | None, kind: str | None, sent: int = 0, received: int = 0) -> None:
+        self.proxy.log.append(Entry(self.command, self.path, status, kind, sent, received))
 
     def _answer(self, path: str, body: bytes) -> _Reply:
         manners = self.proxy.manners

@@ -329,6 +329,22 @@ def test_an_image_is_pushed_again_where_tags_are_immutable(registry: str, quick:
         assert work.push_layout() == work.push_layout()
 
 
+@pytest.mark.parametrize("kind", ["harbor", "ecr"])
+def test_an_immutable_tag_that_another_publisher_wrote_just_before_is_no_failure(
+    registry: str, quick: Toolchain, tmp_path: Path, kind: str
+) -> None:
+    make_image(quick, tmp_path)
+    # What is not shown yet is asked for in vain, written, and refused.
+    manners = Manners(immutable=kind, absent=0.4)  # type: ignore[arg-type]
+    with Proxy(registry, manners=manners) as proxy:
+        work = Work(quick, proxy.address, tmp_path)
+        found = work.push_layout()
+        assert work.push_layout() == found
+        assert work.put_tag(str(found), "other") is True
+        assert work.put_tag(str(found), "other") is False
+        assert [entry for entry in proxy.requests("PUT", "/manifests/") if entry.status in (400, 412)]
+
+
 def test_a_build_is_repeated_where_tags_are_immutable(
     registry: str, toolset: Toolchain, tool_environment: dict[str, str], tmp_path: Path
 ) -> None:

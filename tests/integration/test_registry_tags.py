@@ -228,6 +228,19 @@ def test_pages_in_a_circle_are_an_error(quick: Toolchain, link: str) -> None:
         assert len(seen) == 1
 
 
+def test_tags_that_are_pushed_while_the_list_is_read_do_not_end_it_in_an_error(quick: Toolchain) -> None:
+    # docker-registry 2.8 ignores `n` and `last`, sends all tags, unsorted, and no `Link`.
+    tags = ["b", "a"]
+
+    def all_of_them(_path: str) -> tuple[int, dict[str, str], bytes]:
+        tags.insert(0, f"new{len(tags)}")
+        return page(list(tags))
+
+    with answering(all_of_them) as (address, seen):
+        assert {"a", "b"} <= (listed(quick, address) or frozenset())
+        assert len(seen) == 2
+
+
 def test_pages_without_end_are_an_error(quick: Toolchain) -> None:
     def endless(path: str) -> tuple[int, dict[str, str], bytes]:
         number = int(path.partition("last=")[2] or 0) + 1

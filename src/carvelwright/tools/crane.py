@@ -39,7 +39,12 @@ def push_layout(
 ) -> None:
     """Push a layout's index under a tag; refused where the registry ends up with another digest than ours."""
     exchange = Exchange(target.repository, "push to", step, timeout, note)
-    output = registry.run(tool, ["push", "--", str(layout.directory), str(target)], exchange)
+    try:
+        output = registry.run(tool, ["push", "--", str(layout.directory), str(target)], exchange)
+    except RegistryError as error:
+        if registry.refused_tag(error) and _has(tool, target, layout.digest, exchange):
+            return
+        raise
     pushed = output.stdout.decode(errors="replace").strip().rpartition("@")[2]
     if pushed != str(layout.digest):
         raise RegistryError(
@@ -201,8 +206,19 @@ def put_tag(
         return False
     # It was just pushed, or the caller has seen it.
     exchange = Exchange(reference.repository, "push to", step, timeout, note, expected=True)
-    registry.run(tool, ["tag", "--", str(reference), name], exchange)
+    try:
+        registry.run(tool, ["tag", "--", str(reference), name], exchange)
+    except RegistryError as error:
+        if registry.refused_tag(error) and _has(tool, target, reference.digest, exchange):
+            return False
+        raise
     return True
+
+
+def _has(tool: Tool, target: Reference, wanted: Digest | None, exchange: Exchange) -> bool:
+    """Tell whether a tag that is not overwritten is what it was to be: another publisher wrote it just before."""
+    found = digest(tool, target, step=exchange.step, timeout=exchange.timeout, note=exchange.note, expected=True)
+    return found == wanted
 
 
 @contextlib.contextmanager

@@ -1,0 +1,57 @@
+"""A few rounds of what `make torture` does; tests/torture is run in full before a release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers.builds import call
+from tests.torture.projects import prepare
+from tests.torture.rounds import session
+
+if TYPE_CHECKING:
+    from carvelwright.tools.toolchain import Toolchain
+    from tests.helpers.registries import Kind
+    from tests.torture.projects import Pool
+
+
+@pytest.fixture(scope="module")
+def pool(tool_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return prepare(tmp_path_factory.mktemp("pool"), tool_environment, versions=1, contents=2)
+
+
+@pytest.mark.parametrize(("kind", "rounds"), [("crane", 1), ("docker-registry", 1)])
+def test_publishers_that_are_killed_and_stalled_lose_no_version(
+    kind: Kind, rounds: int, pool: Pool, toolset: Toolchain, tool_environment: dict[str, str]
+) -> None:
+    with session(kind, toolset, pool, tool_environment, most=4) as running:
+        for number in range(rounds):
+            running.round(f"make-test/{kind}/{number}")
+        assert running.figures.counts["done"] > 0
+
+
+def test_a_lost_version_and_a_wrong_byte_are_noticed(
+    pool: Pool, toolset: Toolchain, tool_environment: dict[str, str]
+) -> None:
+    with session("crane", toolset, pool, tool_environment, most=3) as running:
+        running.round("make-test/noticed")
+        ledger, reader = running.ledger, running.reader
+        assert ledger is not None
+        judge, place = running.judge(ledger), f"{ledger.path}/package-repository"
+        holding = reader.holding(place)
+        assert judge.missing(holding) == []
+        # As a publisher that has not seen the others would outrank them: an early revision under the highest number.
+        first = min(holding.digests, key=lambda tag: int(tag.split(".")[1]))
+        assert first != holding.highest
+        repository = f"{running.reader.address}/{place}"
+        call(toolset.crane.path, "copy", f"{repository}:{first}", f"{repository}:0.999.1")
+        holding = reader.holding(place)
+        missing = judge.missing(holding)
+        assert missing
+        assert set(missing) == set(ledger.finished) - set(holding.packages(first))
+        assert any("is missing from 0.999.1" in problem for problem in judge.converged(holding))
+        # And a Package that is not what was built.
+        (name, *_) = [file for file in holding.files[holding.digests[first]] if file.endswith("build.1.yml")]
+        holding.files[holding.digests[first]][name] += b"# more\n"
+        assert any("that nobody published" in problem for problem in judge.state(holding))
