@@ -77,7 +77,8 @@ def _table(found: Listing) -> list[str]:
             each.state,
             each.released_at or "no date",
             (each.bundle or "not fetched by digest").rpartition("@")[2],
-            each.reason,
+            # Why it was restored is for `show`.
+            "" if each.state == "released" else each.reason,
         )
         for each in found.versions
     ]

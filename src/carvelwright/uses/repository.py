@@ -160,13 +160,14 @@ class Shown:
         listed = self.listed
         rows = [
             ("package", f"{listed.ref_name}/{listed.version}"),
-            ("state", f"{listed.state}{': ' if listed.reason else ''}{listed.reason}"),
+            ("state", listed.state),
+            *([("reason", listed.reason)] if listed.reason else []),
             ("released at", listed.released_at or "unknown"),
             ("bundle", listed.bundle or "not fetched by digest"),
             *(("image", image) for image in self.images),
             *(("record", record) for record in self.records),
         ]
-        return rows + [("notes", line) for line in self.notes.strip().splitlines()]
+        return rows + [("" if number else "notes", line) for number, line in enumerate(self.notes.strip().splitlines())]
 
 
 def show(opened: Opened, ref_name: str, version: str) -> Shown:
