@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carvelwright import yamldoc
 from carvelwright.carvel import locks
 from carvelwright.reference import Reference
+from tests.helpers.builds import call
 from tests.helpers.images import push_image
 from tests.helpers.proxy import Fault, Proxy
 from tests.helpers.published import NAME, OTHER, Published
@@ -241,27 +242,23 @@ def test_only_the_faults_of_the_named_packages_are_told(published: Published) ->
 
 def test_a_bit_that_flips_on_the_way_is_found(published: Published) -> None:
     """No byte that a registry, or a proxy before it, sends is believed."""
-    published.release("1.0.0")
-    image = image_of(published, "1.0.0")
-    layer = layer_of(published, image)
-    with Proxy(published.registry, [Fault("flip", path=layer, times=None)]) as proxy:
-        # The Package names the registry itself: only what is read through the proxy is wrong.
-        host, packages = published.registry, published.packages.replace(published.registry, proxy.address)
-        assert published.crane("digest", packages) == published.crane("digest", packages.replace(proxy.address, host))
-        target = f"{proxy.address}/q"
-        bundle = published.bundle(f"{published.registry}/q/{NAME}", f"{NAME} 1.0.0")
-        there = bundle.replace(published.registry, proxy.address)
-        former, published.target = published.target, f"{published.registry}/q"
-        published.release("1.0.0", bundle=there)
-        published.target = former
-        found = published.project.run("repository", "verify", target)
-    assert found.code == 6, found
-    assert f"{NAME} 1.0.0: image {proxy.address}/q/{NAME}@" in found.out
+    with Proxy(published.registry) as proxy:
+        # Published at the registry itself, with Packages that fetch through the proxy.
+        bundle = published.bundle(f"{published.target}/{NAME}", "x").replace(published.registry, proxy.address)
+        published.release("1.0.0", bundle=bundle)
+        image = image_of(published, "1.0.0")
+        assert published.project.run("repository", "verify", published.target).code == 0
+        for name, reference in (("image", image), ("bundle", bundle)):
+            layer = layer_of(published, reference)
+            with Proxy(published.registry, [Fault("flip", path=layer, times=None)]) as flipping:
+                proxy.upstream = flipping.address
+                found = published.project.run("repository", "verify", published.target)
+            proxy.upstream = published.registry
+            assert found.code == 6, found
+            assert f"{NAME} 1.0.0: {name} {reference}: " in found.out
 
 
 def test_what_plain_imgpkg_copied_is_verified_where_clients_find_it(published: Published, imgpkg: Path) -> None:
-    from tests.helpers.builds import call  # noqa: PLC0415
-
     published.release("1.0.0")
     archive = published.scratch / "plain.tar"
     tag = next(tag for tag in published.crane("ls", published.packages).split() if tag.startswith("0.1."))

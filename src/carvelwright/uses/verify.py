@@ -11,7 +11,7 @@ from carvelwright.carvel import locks
 from carvelwright.catalog import foreign, survey
 from carvelwright.catalog.content import SIZE
 from carvelwright.catalog.tags import LATEST, RecordTag
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, RegistryError
 from carvelwright.oci.bundle import BUNDLE_LABEL
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # At once: an image is read while others are waited for.
 _WORKERS = 4
 # Where `build` puts the values schema in a bundle.
+# Of what a tool writes about one image, in characters.
+_LONGEST = 400
 _CONFIG = "config/"
 _SCHEMA = f"{_CONFIG}values-schema.yaml"
 
@@ -253,7 +255,10 @@ class _Lasting:
 
 def _words(error: Exception) -> str:
     """Return what went wrong in one line."""
-    if isinstance(error, CarvelwrightError):
-        details = " ".join((error.details or "").split())
-        return f"{error.message}{': ' if details else ''}{details}"
-    return str(error)
+    if not isinstance(error, CarvelwrightError):
+        return " ".join(str(error).split())
+    # Which command failed is no part of what is wrong in the repository.
+    details = " ".join(line for line in (error.details or "").splitlines() if not line.startswith("command: "))
+    words = details if details and isinstance(error, RegistryError) and error.step else f"{error.message}: {details}"
+    words = " ".join(words.removeprefix("Error: ").removesuffix(": ").split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
