@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tarfile
@@ -107,6 +108,33 @@ def _blob(tar: tarfile.TarFile, image: Mapping[str, Any], limit: int) -> bytes:
     if Digest.of_bytes(data) != wanted:
         raise ValueError(f"{wanted} is damaged")
     return data
+
+
+def without_tags(archive: Path, target: Path) -> Path:
+    """Return an archive that gives nothing a tag where it is copied to: this one, or a copy of it, at `target`.
+
+    `imgpkg copy --bundle REPOSITORY:TAG` notes the tag, and writes it wherever the archive goes: over another `latest`,
+    or as a revision above those that are there. The archive is one that `verify` has passed.
+    """
+    with files.reporting_file_errors("copy", target), tarfile.open(archive, mode="r:") as source:
+        document = source.extractfile(_MANIFEST)
+        entries = json.loads(document.read()) if document else []
+        tagged = [
+            image for entry in entries for image in entry.values() if isinstance(image, dict) and image.get("Tag")
+        ]
+        if not tagged:
+            return archive
+        for image in tagged:
+            del image["Tag"]
+        text = json.dumps(entries).encode()
+        with tarfile.open(target, mode="w") as copy:
+            for member in source:
+                if member.name == _MANIFEST:
+                    member.size = len(text)
+                    copy.addfile(member, io.BytesIO(text))
+                else:
+                    copy.addfile(member, source.extractfile(member))
+    return target
 
 
 def verify(target: Path, expected: Iterable[Digest]) -> None:

@@ -15,6 +15,7 @@ from carvelwright.catalog.merge import version_order
 from carvelwright.catalog.records import metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError, ToolError, UsageError, did_you_mean
 from carvelwright.oci.bundle import write_bundle
+from carvelwright.process import in_parallel
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
 from carvelwright.steps import airgap
@@ -137,13 +138,32 @@ def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target:
         content[package_file(held.ref_name, held.version)] = survey.package_text(catalog.files, held)
         if metadata := catalog.files.get(metadata_file(held.ref_name)):
             content[metadata_file(held.ref_name)] = metadata
-    bundles = [repository.place_of(opened, Reference.parse(held.bundle)) for held in chosen if held.bundle]
+    bundles = in_parallel(*[lambda held=held: _bundle(opened, held) for held in chosen])
     content[locks.IMAGES_LOCK] = yamldoc.dump(locks.extended_lock((), bundles)).encode()
     layout = write_bundle(content, opened.scratch / "chosen")
     with _own_registry(opened) as address:
         reference = Repository(address, "package-repository").tagged("chosen")
         crane.push_layout(opened.tools.crane, layout, reference, **_how(opened))
-        _copy(opened, reference.repository.at(layout.digest), target)
+        try:
+            _copy(opened, reference.repository.at(layout.digest), target)
+        except RegistryError as error:
+            # What is missing is missing there, not in the registry of our own.
+            error.message = error.message.replace(address, opened.remote.repository.registry)
+            error.registry, error.reference = opened.remote.repository.registry, str(opened.remote.repository)
+            raise
+
+
+def _bundle(opened: Opened, held: Held) -> Reference:
+    """Return where the bundle of a version is; RegistryError where it is not there."""
+    bundle = repository.place_of(opened, Reference.parse(held.bundle or ""))
+    if crane.digest(opened.tools.crane, bundle, **_how(opened)) is None:
+        raise RegistryError(
+            f"the bundle of {held.ref_name} {held.version} is not there: {bundle}",
+            registry=bundle.repository.registry,
+            reference=str(bundle),
+            hint="see what else is missing: carvelwright repository verify REGISTRY/PATH",
+        )
+    return bundle
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from carvelwright.catalog.places import full_tag
 from carvelwright.catalog.records import Action, Record, metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError
 from carvelwright.reference import Reference
+from carvelwright.steps import airgap
 from carvelwright.uses import archive, commit, publish, verify
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from carvelwright.carvel.resources import Document
     from carvelwright.catalog.content import Held
     from carvelwright.reference import Repository
-    from carvelwright.steps import airgap
     from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
     from carvelwright.uses.verify import Verified
@@ -45,17 +45,11 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     found = _not_withdrawn(opened, found, seen)
     jobs = commit.jobs([each.version for each in found], seen, opened.scratch)
     jobs = [_with_deprecation(job, each, seen) for job, each in zip(jobs, found, strict=True)]
-    pushed = not all(job.present for job in jobs)
-    if pushed:
-        publish.push_content(source, opened.remote.repository, "the archive", opened.remote, opened.tools)
+    plain = airgap.without_tags(source, opened.scratch / "archive.tar")
+    # Also where all versions are there: something of them may be lost. What is there is not sent again.
+    publish.push_content(plain, opened.remote.repository, "the archive", opened.remote, opened.tools)
     done = commit.commit(jobs, opened.remote, opened.tools)
-    names = [each.key for each in found]
-    verified = verify.verify(opened, versions=names)
-    if verified.findings and not pushed:
-        # It was there once, and something of it is lost.
-        publish.push_content(source, opened.remote.repository, "the archive", opened.remote, opened.tools)
-        verified = verify.verify(opened, versions=names)
-    return done, verified
+    return done, verify.verify(opened, versions=[each.key for each in found])
 
 
 @dataclass(frozen=True, slots=True)
