@@ -42,7 +42,7 @@ class ExitCode(IntEnum):
     TOOL_FAILED = 5, "a tool ran and failed"
     REGISTRY = (
         6,
-        "a registry refused, could not be reached, did not respond in time, or holds content that cannot be extended",
+        "a registry refused, could not be reached, did not respond in time, or holds what is incomplete or corrupt",
     )
     RELEASED = 7, "this version is already released with different content"
     FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, or missing"

@@ -408,7 +408,7 @@ def _start(
     stdout: Any,
     cwd: Path | None = None,
 ) -> _Child:
-    _require_temporary_directory(env, cwd, step)
+    require_temporary_directory(env, cwd, step)
     try:
         return scope.start(
             argv,
@@ -433,7 +433,7 @@ def _start(
         raise ToolError(message, step=step) from error
 
 
-def _require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None, step: str) -> None:
+def require_temporary_directory(env: Mapping[str, str] | None, cwd: Path | None, step: str) -> None:
     """Refuse a TMPDIR that takes no file: each tool words that in its own way, some as a fault of the registry."""
     named = env.get("TMPDIR") if env else None
     if not named:

@@ -155,6 +155,30 @@ def test_without_a_package_of_its_own_a_workspace_asks_which_one(workspace: Pack
     assert "--package NAME" in outcome.err
 
 
+def test_the_archive_of_each_package_is_relocated_alone(
+    workspace: PackageProject, registry: str, toolset: Toolchain
+) -> None:
+    workspace.run("build").ok()
+    packages = record_of(workspace)["packages"]
+    archives = {package["refName"]: workspace.root / "dist" / package["archive"] for package in packages}
+    before = {name: path.read_bytes() for name, path in archives.items()}
+    workspace.run("relocate", str(archives[SETTINGS]), f"{registry}/site").ok()
+
+    def listed_there() -> dict[str, str]:
+        found = json.loads(workspace.run("repository", "list", f"{registry}/site", "--format", "json").ok().out)
+        return {version["refName"]: version["bundle"].rpartition("@")[2] for version in found["versions"]}
+
+    digests = {package["refName"]: package["bundle"].rpartition("@")[2] for package in packages}
+    assert listed_there() == {SETTINGS: digests[SETTINGS]}
+    workspace.run("relocate", str(archives[HELLO]), f"{registry}/site").ok()
+    assert listed_there() == digests
+    assert workspace.run("repository", "verify", f"{registry}/site").code == 0
+    # Equal input gives equal archives.
+    shutil.rmtree(workspace.root / "dist")
+    workspace.run("build").ok()
+    assert {name: path.read_bytes() for name, path in archives.items()} == before
+
+
 def test_what_is_built_is_served_and_cleaned(workspace: PackageProject) -> None:
     workspace.run("build").ok()
     address = yamldoc.load(workspace.root / "carvelwright.yaml").data["registry"]

@@ -17,6 +17,7 @@ def summary(published: Published, width: int | None) -> list[str]:
     repository = published.repository
     head = f"published to {repository.repository}" if published.changed else "already there: nothing was changed"
     rows = [row for package in published.packages for row in _rows(package)]
+    names = dict.fromkeys(package.ref_name for package in published.packages)
     rows.append(("repository", str(repository), ""))
     return [
         head,
@@ -24,7 +25,7 @@ def summary(published: Published, width: int | None) -> list[str]:
         "",
         "next, in a cluster:",
         f"  tanzu package repository add REPOSITORY --url {repository.repository} -n my-packages",
-        *(f"  tanzu package available list {package.ref_name} -n my-packages" for package in published.packages),
+        *(f"  tanzu package available list {ref_name} -n my-packages" for ref_name in names),
     ]
 
 

@@ -13,7 +13,7 @@ import click
 from carvelwright.catalog.places import Places
 from carvelwright.cli import options, progress, publishing
 from carvelwright.errors import ExitCode
-from carvelwright.uses import archive, remote
+from carvelwright.uses import relocate, remote
 
 if TYPE_CHECKING:
     from carvelwright.cli.options import Context
@@ -38,7 +38,7 @@ def command(
     """
     around = remote.Surroundings(context.root, context.environment, progress.reporter(context))
     with remote.opened(around, Places(target, single), registry_timeout, "relocate") as opened:
-        published, verified = archive.relocate(opened, source)
+        published, verified = relocate.relocate(opened, source)
     if form == "json":
         click.echo(json.dumps({**published.document(), "verified": verified.document()}, indent=2))
     elif not context.quiet:

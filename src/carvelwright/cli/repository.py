@@ -13,7 +13,7 @@ from carvelwright.catalog.places import Places
 from carvelwright.cli import options, progress, tables
 from carvelwright.errors import ExitCode, UsageError
 from carvelwright.names import DNS_SUBDOMAIN, is_dns_subdomain
-from carvelwright.uses import remote, repository, verify
+from carvelwright.uses import marks, remote, repository, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from carvelwright.reference import Repository
     from carvelwright.uses.converge import Settled
     from carvelwright.uses.remote import Opened
+    from carvelwright.uses.repository import Claim, Listing
 
 _reason = options.option("--reason", required=True, help="Why, for those who read it in the repository.")
 _undo = options.option("--undo", is_flag=True, help="Take it back.")
@@ -72,15 +73,35 @@ def listing(
     if form == "json":
         click.echo(json.dumps(found.document(), indent=2))
         return
-    click.echo(f"{found.revision or 'no revision yet'}")
-    for each in found.versions:
-        digest = (each.bundle or "not fetched by digest").rpartition("@")[2]
-        reason = f"  {each.reason}" if each.reason else ""
-        click.echo(f"{each.ref_name}  {each.version}  {each.state}  {each.released_at or 'no date'}  {digest}{reason}")
-    for name in found.pending:
-        click.echo(f"{name}  recorded, not in the revision yet: run `carvelwright repository repair {target}`")
-    for name in found.contested:
-        click.echo(f"{name}  contested: choose it with `carvelwright repository repair {target} --keep {name}`")
+    click.echo("\n".join([f"{found.revision or 'no revision yet'}", *_table(found), *_open_ends(found, target)]))
+
+
+def _table(found: Listing) -> list[str]:
+    rows = [
+        (
+            each.ref_name,
+            each.version,
+            each.state,
+            each.released_at or "no date",
+            (each.bundle or "not fetched by digest").rpartition("@")[2],
+            # Why it was restored is for `show`.
+            "" if each.state == "released" else each.reason,
+        )
+        for each in found.versions
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _open_ends(found: Listing, target: Repository) -> list[str]:
+    command = f"carvelwright repository repair {target}"
+    pending = [f"{name}  recorded, not in the revision yet: run `{command}`" for name in found.pending]
+    return pending + [f"{_claim(claim)}: choose it with `{command} --keep {claim.record}`" for claim in found.contested]
+
+
+def _claim(claim: Claim) -> str:
+    bundle = claim.bundle or "no bundle by digest"
+    return f"{claim.ref_name}/{claim.version}  contested by {bundle}, released at {claim.released_at or 'no date'}"
 
 
 @command.command("show")
@@ -158,11 +179,11 @@ def repair(
 ) -> None:
     """Finish what crashed publishers left: the highest revision holds every record, and `latest` names it."""
     with _open(context, target, registry_timeout, single=single) as opened:
-        settled, contested = repository.repair(opened, keep)
-    _report(settled, form, {"contested": list(contested)})
+        settled, contested = marks.repair(opened, keep)
+    _report(settled, form, {"contested": [claim.document() for claim in contested]})
     if form != "json":
-        for name in contested:
-            click.echo(f"contested: {name}; choose one with --keep")
+        for claim in contested:
+            click.echo(f"{_claim(claim)}: choose it with --keep {claim.record}")
 
 
 @command.command("deprecate")
@@ -183,7 +204,7 @@ def deprecate(
 ) -> None:
     """Mark a version as deprecated, in an annotation of its Package and in its release notes. It stays available."""
     ref_name, version = _split(named)
-    act = repository.restore if undo else repository.deprecate
+    act = marks.undeprecate if undo else marks.deprecate
     with _open(context, target, registry_timeout, single=single) as opened:
         _report(act(opened, ref_name, version, reason), form, {})
 
@@ -219,7 +240,7 @@ def withdraw(  # noqa: PLR0913 - click hands over each option
             f"their constraints, in each cluster that follows the repository:\n{_pinned(ref_name)}",
             hint="deprecate it instead, or repeat the command with --yes",
         )
-    act = repository.restore if undo else repository.withdraw
+    act = marks.restore if undo else marks.withdraw
     with _open(context, target, registry_timeout, single=single) as opened:
         _report(act(opened, ref_name, version, reason), form, {})
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-_LABEL = "dev.carvel.imgpkg.bundle"
+# By this label imgpkg tells a bundle from other images.
+BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 _NO_TIME = "0001-01-01T00:00:00Z"
 
 
@@ -56,7 +57,7 @@ def _config(plain: str) -> dict[str, object]:
         "architecture": "",
         "os": "",
         "created": _NO_TIME,
-        "config": {"Labels": {_LABEL: "true"}},
+        "config": {"Labels": {BUNDLE_LABEL: "true"}},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{plain}"]},
         "history": [{"created": _NO_TIME, "created_by": "carvelwright"}],
     }

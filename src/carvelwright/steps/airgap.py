@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tarfile
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
 
 _CHUNK = 1 << 20
+# What is raised for an archive that says something other than imgpkg's do.
+_NONSENSE = (
+    tarfile.TarError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _MANIFEST = "manifest.json"
 # Labels: on a bundle, and on the one that imgpkg was told to copy.
 _BUNDLE, _ROOT = "dev.carvel.imgpkg.bundle", "dev.carvel.imgpkg.copy.root-bundle"
@@ -63,17 +75,19 @@ def read_bundles(archive: Path, limit: int) -> tuple[Root, dict[Digest, Mapping[
             entries = json.loads(document.read()) if document else []
             images = [entry["Image"] for entry in entries if entry["Image"]]
             found = {
-                Digest.parse(image["Manifest"]["Digest"]): unpack.files_of(_blob(tar, image), limit)
+                Digest.parse(image["Manifest"]["Digest"]): unpack.files_of(_blob(tar, image, limit), limit)
                 for image in images
                 if _is_bundle(image)
             }
             roots = [image for image in images if _ROOT in (image["Labels"] or {})]
+            if not roots:
+                raise ValueError("it holds no bundle that was copied as such, with `imgpkg copy --bundle`")
             root = Digest.parse(roots[0]["Manifest"]["Digest"])
             return Root(root, found[root]), dict(found)
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except _NONSENSE as error:
         raise InputError(
             f"{archive} is no air-gap archive, or a corrupt one",
-            details=f"{type(error).__name__}: {error}",
+            details=str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}",
             hint="copy the archive again; `carvelwright build` and `carvelwright archive` make them",
         ) from None
 
@@ -83,14 +97,44 @@ def _is_bundle(image: Mapping[str, Any]) -> bool:
     return _BUNDLE in labels
 
 
-def _blob(tar: tarfile.TarFile, image: Mapping[str, Any]) -> bytes:
+def _blob(tar: tarfile.TarFile, image: Mapping[str, Any], limit: int) -> bytes:
     (layer,) = image["Layers"]
     wanted = Digest.parse(layer["Digest"])
-    content = tar.extractfile(f"sha256-{wanted.hex}.tar.gz")
+    member = tar.getmember(f"sha256-{wanted.hex}.tar.gz")
+    if member.size > limit:
+        raise ValueError(f"{wanted} is larger than {limit} bytes")
+    content = tar.extractfile(member)
     data = content.read() if content else b""
     if Digest.of_bytes(data) != wanted:
         raise ValueError(f"{wanted} is damaged")
     return data
+
+
+def without_tags(archive: Path, target: Path) -> Path:
+    """Return an archive that gives nothing a tag where it is copied to: this one, or a copy of it, at `target`.
+
+    `imgpkg copy --bundle REPOSITORY:TAG` notes the tag, and writes it wherever the archive goes: over another `latest`,
+    or as a revision above those that are there. The archive is one that `verify` has passed.
+    """
+    with files.reporting_file_errors("copy", target), tarfile.open(archive, mode="r:") as source:
+        document = source.extractfile(_MANIFEST)
+        entries = json.loads(document.read()) if document else []
+        tagged = [
+            image for entry in entries for image in entry.values() if isinstance(image, dict) and image.get("Tag")
+        ]
+        if not tagged:
+            return archive
+        for image in tagged:
+            del image["Tag"]
+        text = json.dumps(entries).encode()
+        with tarfile.open(target, mode="w") as copy:
+            for member in source:
+                if member.name == _MANIFEST:
+                    member.size = len(text)
+                    copy.addfile(member, io.BytesIO(text))
+                else:
+                    copy.addfile(member, source.extractfile(member))
+    return target
 
 
 def verify(target: Path, expected: Iterable[Digest]) -> None:
@@ -104,7 +148,7 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
             wrong = _problems(target, [str(digest) for digest in expected])
         except (tarfile.TarError, EOFError) as error:
             wrong = [f"not a tar file: {error}"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _NONSENSE as error:
             wrong = [f"damaged: {_MANIFEST} ({type(error).__name__}: {error})"]
     if wrong:
         raise ToolError(
@@ -127,7 +171,7 @@ class _Contents:
 
 
 def _problems(target: Path, expected: Iterable[str]) -> list[str]:
-    with tarfile.open(target) as tar:
+    with tarfile.open(target, mode="r:") as tar:
         members = tar.getmembers()
         damaged = [f"damaged: {member.name}" for member in members if not _is_what_it_says(tar, member)]
         document = tar.extractfile(_MANIFEST)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog.records import PACKAGES, metadata_file, package_file
+from carvelwright.oci.bundle import write_bundle
 from carvelwright.steps import bundle
 from carvelwright.store import Store
 from carvelwright.tools import crane
@@ -35,6 +36,26 @@ def assemble(built: Iterable[tuple[BuildPlan, PackageDocuments]], target: Path) 
         bundles.append(resources.package_bundle(documents.package))
     files.write_atomic(target / locks.IMAGES_LOCK, yamldoc.dump(locks.extended_lock((), bundles)))
     return target / PACKAGES
+
+
+def push_alone(
+    plan: WorkspacePlan,
+    package: BuildPlan,
+    documents: PackageDocuments,
+    scratch: Path,
+    *,
+    tools: Toolchain,
+    reporter: Reporter,
+) -> Reference:
+    """Push a repository bundle of one version, for the archive of one package of several; return it by digest."""
+    content = scratch / f"{DIRECTORY}-{package.project.ref_name}"
+    assemble([(package, documents)], content)
+    held = {path.relative_to(content).as_posix(): files.read_bytes(path) for path in files.walk_files(content)}
+    layout = write_bundle(held, scratch / f"layout-{package.project.ref_name}")
+    target = package.bundle.repository.tagged(DIRECTORY)
+    note, timeout = reporter.note, plan.registry_timeout
+    crane.push_layout(tools.crane, layout, target, step="push repository", timeout=timeout, note=note)
+    return target.repository.at(layout.digest)
 
 
 def push(plan: WorkspacePlan, directory: Path, *, tools: Toolchain, reporter: Reporter) -> Reference:

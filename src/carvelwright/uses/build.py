@@ -24,7 +24,7 @@ from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.carvel.locks import BundleLock
@@ -153,10 +153,14 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What was pushed: the bundle of each package, and the repository."""
+    """What was pushed: the bundle of each package, and the repository.
+
+    `own` is, of each package that has an archive of its own, the repository that holds this one version.
+    """
 
     bundles: tuple[tuple[_Ready, Reference], ...]
     repository: Reference
+    own: Mapping[str, Reference]
 
 
 def _make_images(session: Session, plan: BuildPlan) -> _Work:
@@ -184,7 +188,12 @@ def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, too
         built = [(each.work.plan, each.documents(lock)) for each, lock in zip(ready, locks, strict=True)]
         packages = repository.assemble(built, scratch / repository.DIRECTORY)
         pushed = repository.push(plan, scratch / repository.DIRECTORY, tools=tools, reporter=reporter)
-        made = _Made(tuple(zip(ready, [lock.image for lock in locks], strict=True)), pushed)
+        own = {
+            each.project.ref_name: repository.push_alone(plan, each, documents, scratch, tools=tools, reporter=reporter)
+            for each, documents in built
+            if each.directory
+        }
+        made = _Made(tuple(zip(ready, [lock.image for lock in locks], strict=True)), pushed, own)
         in_parallel(
             lambda: _archive(plan, made, target, tools=tools, reporter=reporter),
             lambda: dist.write_repository(plan, pushed, packages, target),
@@ -234,9 +243,10 @@ def _push_images(work: _Work, *, tools: Toolchain) -> None:
 def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
     """Make the repository's archive, and one for each package that has a directory of its own in dist/."""
     wanted = [(made.repository, plan.archive_name, "archive")]
-    for ready, reference in made.bundles:
-        if (package := ready.work.plan).directory:
-            wanted.append((reference, package.archive_name, f"archive {package.project.short_name}"))
+    for ready, _ in made.bundles:
+        package = ready.work.plan
+        if own := made.own.get(package.project.ref_name):
+            wanted.append((own, package.archive_name, f"archive {package.project.short_name}"))
     for reference, name, step in wanted:
         airgap.archive(plan, reference, target / name, step, tools=tools, reporter=reporter)
 
@@ -248,8 +258,9 @@ def _verifications(plan: WorkspacePlan, made: _Made, target: Path) -> list[Calla
         existing = [_digest(image.reference) for image in ready.staged.existing]
         digests = [_digest(reference), *(layout.digest for _, layout in ready.work.images), *existing]
         expected[plan.archive_name] += digests
-        if (package := ready.work.plan).directory:
-            expected[package.archive_name] = digests
+        package = ready.work.plan
+        if own := made.own.get(package.project.ref_name):
+            expected[package.archive_name] = [_digest(own), *digests]
     return [lambda name=name: airgap.verify(target / name, expected[name]) for name in expected]  # type: ignore[misc]
 
 

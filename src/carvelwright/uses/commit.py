@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from carvelwright.catalog.content import Held
+    from carvelwright.catalog.content import Catalog, Held
     from carvelwright.catalog.tags import RecordTag
     from carvelwright.reference import Reference, Repository
     from carvelwright.steps.published import Remote, Seen
@@ -102,10 +102,22 @@ class Job:
 
 def job(version: Version, seen: Seen, scratch: Path) -> Job:
     """Decide what to do about a version; ReleasedError where it is not what is published."""
+    (found,) = jobs([version], seen, scratch)
+    return found
+
+
+def jobs(versions: Sequence[Version], seen: Seen, scratch: Path) -> list[Job]:
+    """Decide what to do about some versions, each once; ReleasedError where one is not what is published."""
+    tags: dict[RecordTag, Version] = {}
+    for number, version in enumerate(versions):
+        layout = write_bundle(version.record.files(), scratch / "records" / str(number))
+        tags[version.record.tag(layout.digest)] = version
+    after = merged(seen.catalog, {tag: version.record for tag, version in tags.items()})
+    return [_job(tag, version, seen, after) for tag, version in tags.items()]
+
+
+def _job(tag: RecordTag, version: Version, seen: Seen, after: Catalog) -> Job:
     record = version.record
-    layout = write_bundle(record.files(), scratch / f"record-{record.ref_name}-{record.version}")
-    tag = record.tag(layout.digest)
-    after = merged(seen.catalog, {tag: record})
     held = after.versions.get((record.ref_name, record.version))
     if held is None:
         raise converge.contested(record)
@@ -118,14 +130,17 @@ def job(version: Version, seen: Seen, scratch: Path) -> Job:
         version = Version(record, version.content, None)
     # Not `after`: of two releases with the same Package, the metadata of either may be the one that counts.
     before = merged(seen.catalog, {}, adopt=[record.ref_name])
-    return Job(version, present=True, records=_metadata(record, before.files, seen))
+    return Job(version, present=True, records=_metadata(record, before, seen))
 
 
-def _metadata(record: Record, files: Mapping[str, bytes], seen: Seen) -> tuple[Record, ...]:
+def _metadata(record: Record, after: Catalog, seen: Seen) -> tuple[Record, ...]:
     """Return a record of the metadata where they were changed since the version was published."""
-    others = [version_order(other) for name, other in seen.catalog.versions if name == record.ref_name]
-    same = record.metadata in (None, files.get(metadata_file(record.ref_name)))
-    if same or any(other > version_order(record.version) for other in others):
+    same = record.metadata in (None, after.files.get(metadata_file(record.ref_name)))
+    if same or any(
+        version_order(other) > version_order(record.version)
+        for name, other in after.versions
+        if name == record.ref_name
+    ):
         return ()
     number = seen.next_mark(record.key)
     return (Record(record.ref_name, record.version, Action.METADATA, number, None, record.metadata, None),)
@@ -134,17 +149,19 @@ def _metadata(record: Record, files: Mapping[str, bytes], seen: Seen) -> tuple[R
 def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
     """Record the versions whose content is pushed, then name them. Killed at any point, the next run goes on."""
     with remote.reporter.step("push repository") as step:
-        records = {remote.push_record(record): record for job in jobs for record in job.records}
+        wanted = [record for job in jobs for record in job.records]
+        pushed = in_parallel(*[lambda record=record: remote.push_record(record) for record in wanted])
+        records = dict(zip(pushed, wanted, strict=True))
         settled = converge.converge(remote, records)
         step.describe(settled.repository.tag or "")
     with remote.reporter.step("tag versions"):
-        wanted = [
+        names = [
             (job.version.content, reference)
             for job in jobs
             for reference in (job.version.bundle, *job.version.images)
             if reference is not None
         ]
-        in_parallel(*[lambda source=source, name=name: _name(remote, tools, source, name) for source, name in wanted])
+        in_parallel(*[lambda source=source, name=name: _name(remote, tools, source, name) for source, name in names])
     return Published(tuple(job.result() for job in jobs), settled.repository, tuple(map(str, records)), settled.changed)
 
 

@@ -79,7 +79,7 @@ def publish(
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
         versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
-        jobs = {archive: commit.job(version, seen, scratch) for archive, version in versions.items()}
+        jobs = dict(zip(versions, commit.jobs([*versions.values()], seen, scratch), strict=True))
         if dry_run:
             return commit.would_be([*jobs.values()], seen, remote)
         for archive, job in jobs.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carvelwright import files
+from carvelwright import files, process
 from carvelwright import session as sessions
 from carvelwright.steps import published
 from carvelwright.store import Store
@@ -48,7 +48,8 @@ def opened(around: Surroundings, places: Places, timeout: float, step: str) -> I
     search = sessions.lone_search(around.root, around.environment)
     toolchain.install(search, around.reporter)
     tools = toolchain.find(search)
-    parent = Path(around.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a directory of our own is made there
+    process.require_temporary_directory(around.environment, None, step)
+    parent = Path(around.environment.get("TMPDIR") or "/tmp").absolute()  # noqa: S108 - ours is made there
     with files.temporary_directory(parent, "carvelwright.") as scratch:
         store = Store(scratch)
         remote = published.Remote(tools.crane, places.packages, store, timeout, around.reporter, step)

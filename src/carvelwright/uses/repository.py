@@ -1,28 +1,26 @@
-"""Looks at a published package repository, and marks versions in it."""
+"""Looks at a published package repository: its versions, one of them, the resource that points at it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
-from carvelwright.catalog import foreign
+from carvelwright.catalog import foreign, survey
 from carvelwright.catalog.content import SIZE
-from carvelwright.catalog.merge import merged, version_order
-from carvelwright.catalog.records import PACKAGES, Action, Record
+from carvelwright.catalog.merge import version_order
+from carvelwright.catalog.records import Action
 from carvelwright.catalog.tags import RecordTag, key_of
-from carvelwright.errors import RegistryError, ReleasedError, UsageError, did_you_mean
+from carvelwright.errors import RegistryError, UsageError, did_you_mean
 from carvelwright.reference import Reference
 from carvelwright.tools import crane
-from carvelwright.uses import converge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.steps.published import Seen
-    from carvelwright.uses.converge import Settled
     from carvelwright.uses.remote import Opened
 
 _READ = "read published repository"
@@ -57,17 +55,37 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A record, by its tag, that contests a version: several claim it with different contents, and none is visible."""
+
+    record: str
+    ref_name: str
+    version: str
+    released_at: str
+    bundle: str | None
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "record": self.record,
+            "refName": self.ref_name,
+            "version": self.version,
+            "releasedAt": self.released_at or None,
+            "bundle": self.bundle,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """What a repository holds: the revision that clients follow (None: there is none yet), and its versions.
 
-    `pending` names versions that were recorded and that the revision does not hold yet, `contested` the tags of records
-    that claim one version with different contents, of which none is visible.
+    `pending` are versions (REFNAME/VERSION) with a record that the revision does not account for yet.
     """
 
     revision: Reference | None
     versions: tuple[Listed, ...]
     pending: tuple[str, ...]
-    contested: tuple[str, ...]
+    contested: tuple[Claim, ...]
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
@@ -75,7 +93,7 @@ class Listing:
             "repository": str(self.revision) if self.revision else None,
             "versions": [version.document() for version in self.versions],
             "pending": list(self.pending),
-            "contested": list(self.contested),
+            "contested": [claim.document() for claim in self.contested],
         }
 
 
@@ -83,21 +101,37 @@ def listing(opened: Opened, ref_names: Sequence[str] = ()) -> Listing:
     """List the versions, highest first; with names only of these packages."""
     with opened.reporter.step(_READ):
         seen = opened.remote.look()
-    base = adopted(seen.base)
-    found = [_listed(held) for held in base.versions.values() if not ref_names or held.ref_name in ref_names]
-    known = {held.ref_name for held in base.versions.values()}
-    for name in ref_names:
-        if name not in known:
-            raise _unknown(name, known)
+    base, pending, claims = survey.survey(seen.base).catalog, _pending(seen), contested(opened, seen)
+    known = {held.ref_name for held in (*base.versions.values(), *pending)} | {claim.ref_name for claim in claims}
+    require_known(ref_names, known)
+    wanted = set(ref_names) or known
+    found = [_listed(held) for held in base.versions.values() if held.ref_name in wanted]
     found.sort(key=lambda each: version_order(each.version), reverse=True)
     found.sort(key=lambda each: each.ref_name)
-    pending = [held for key, held in seen.catalog.versions.items() if key not in base.versions]
     return Listing(
         _revision(opened, seen),
         tuple(found),
-        tuple(f"{held.ref_name} {held.version}" for held in pending),
-        tuple(sorted(contested(seen))),
+        tuple(f"{held.ref_name}/{held.version}" for held in pending if held.ref_name in wanted),
+        tuple(claim for claim in claims if claim.ref_name in wanted),
     )
+
+
+def _pending(seen: Seen) -> list[Held]:
+    """Return the versions with a record that clients do not see the effect of."""
+    tags = map(RecordTag.parse, seen.catalog.records - seen.base.accounted)
+    keys = {tag.key for tag in tags if tag}
+    return [held for held in seen.catalog.versions.values() if keys and key_of(held.ref_name, held.version) in keys]
+
+
+def contested(opened: Opened, seen: Seen) -> tuple[Claim, ...]:
+    """Return the records that claim one version with different contents, none of which is visible."""
+    claims = []
+    for name in sorted((seen.listed or frozenset()) - seen.catalog.accounted):
+        tag = RecordTag.parse(name)
+        if tag is not None and (record := opened.remote.record(tag)) is not None:
+            bundle = str(record.bundle) if record.bundle else None
+            claims.append(Claim(name, record.ref_name, record.version, record.released_at, bundle))
+    return tuple(sorted(claims, key=lambda claim: (claim.ref_name, claim.version, claim.record)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,47 +160,60 @@ class Shown:
         listed = self.listed
         rows = [
             ("package", f"{listed.ref_name}/{listed.version}"),
-            ("state", f"{listed.state}{': ' if listed.reason else ''}{listed.reason}"),
+            ("state", listed.state),
+            *([("reason", listed.reason)] if listed.reason else []),
             ("released at", listed.released_at or "unknown"),
             ("bundle", listed.bundle or "not fetched by digest"),
             *(("image", image) for image in self.images),
             *(("record", record) for record in self.records),
         ]
-        return rows + [("notes", line) for line in self.notes.strip().splitlines()]
+        return rows + [("" if number else "notes", line) for number, line in enumerate(self.notes.strip().splitlines())]
 
 
 def show(opened: Opened, ref_name: str, version: str) -> Shown:
     """Look at one version and its bundle."""
-    seen, held = _find(opened, ref_name, version)
-    content = seen.catalog.files[held.file] if held.file else _withdrawn_package(opened, held)
-    name = f"{ref_name}.{version}"
-    documents = [each for each in foreign.documents_of(f"{version}.yml", content) if resources.name_of(each) == name]
+    seen, catalog, held = find(opened, ref_name, version)
+    content = survey.package_text(catalog.files, held) if held.file else withdrawn_package(opened, held)
+    spec = survey.package_document(held, content)["spec"]
     key = key_of(ref_name, version)
     tags = [
-        tag for tag in (seen.listed or seen.catalog.accounted) if (parsed := RecordTag.parse(tag)) and parsed.key == key
+        tag for tag in seen.listed or seen.catalog.accounted if (parsed := RecordTag.parse(tag)) and parsed.key == key
     ]
-    notes = documents[0]["spec"].get("releaseNotes") if documents else ""
-    return Shown(_listed(held), tuple(sorted(tags)), _images(opened, held), str(notes or ""))
+    return Shown(_listed(held), tuple(sorted(tags)), _images(opened, held), str(spec.get("releaseNotes") or ""))
 
 
 def _images(opened: Opened, held: Held) -> tuple[str, ...]:
     if held.bundle is None:
         return ()
-    bundle = Reference.parse(held.bundle)
-    remote = opened.remote
-    found = crane.pull_verified_bundle(
-        opened.tools.crane, bundle, SIZE, step=remote.step, timeout=remote.timeout, note=opened.reporter.note
-    )
+    bundle = place_of(opened, Reference.parse(held.bundle))
+    with opened.reporter.step("read bundle"):
+        found = crane.pull_verified_bundle(opened.tools.crane, bundle, SIZE, **how(opened))
     if found is None or locks.IMAGES_LOCK not in found.files:
         raise RegistryError(
-            f"the bundle of {held.ref_name} {held.version} is not there, or is no bundle",
-            reference=held.bundle,
+            f"the bundle of {held.ref_name} {held.version} is {'not there' if found is None else 'no bundle'}",
+            reference=str(bundle),
+            details=f"bundle: {bundle}",
             hint="verify the repository: carvelwright repository verify REGISTRY/PATH",
         )
     entries = foreign.lock_of(found.files[locks.IMAGES_LOCK])
     digests = [Reference.of_image(entry["image"]).digest for entry in entries]
     # Where clients look first, and where publish and relocate put them.
     return tuple(str(bundle.repository.at(digest)) for digest in digests if digest)
+
+
+def place_of(opened: Opened, bundle: Reference) -> Reference:
+    """Return where clients get a bundle from: beside the package repository, where `imgpkg copy` has put it there."""
+    beside = opened.remote.repository
+    if bundle.digest is None or bundle.repository == beside:
+        return bundle
+    found = crane.digest(opened.tools.crane, beside.at(bundle.digest), **how(opened))
+    return beside.at(bundle.digest) if found else bundle
+
+
+def how(opened: Opened) -> dict[str, Any]:
+    """Return what every exchange with the registry is told."""
+    remote = opened.remote
+    return {"step": remote.step, "timeout": remote.timeout, "note": opened.reporter.note}
 
 
 def resource(opened: Opened, name: str, *, follow: bool) -> str:
@@ -182,77 +229,16 @@ def resource(opened: Opened, name: str, *, follow: bool) -> str:
     return yamldoc.dump(resources.package_repository(name, revision, follow=follow))
 
 
-def contested(seen: Seen) -> list[str]:
-    """Return the tags of the records that claim one version with different contents, none of which is visible."""
-    names = seen.listed or frozenset()
-    return [name for name in names - seen.catalog.accounted if RecordTag.parse(name)]
+def find(opened: Opened, ref_name: str, version: str) -> tuple[Seen, Catalog, Held]:
+    """Find a version; returns what was seen, the repository with the versions of others, and the version.
 
-
-def repair(opened: Opened, keep: str | None = None) -> tuple[Settled, tuple[str, ...]]:
-    """Finish what crashed publishers left: the highest revision holds every record, and `latest` names it.
-
-    `keep` is the tag of a contested record, which is to stand. Returns the end, and what is still contested.
+    Records count that the revision does not hold yet.
     """
-    own: dict[RecordTag, Record] = {}
-    with opened.reporter.step("repair the repository"):
-        if keep is not None:
-            seen = opened.remote.look()
-            record = _contested_record(opened, seen, keep)
-            chosen = replace(record, action=Action.RESTORE, number=seen.next_mark(record.key), metadata=None)
-            own[opened.remote.push_record(chosen)] = chosen
-        settled = converge.converge(opened.remote, own)
-        return settled, tuple(sorted(contested(opened.remote.look())))
-
-
-def deprecate(opened: Opened, ref_name: str, version: str, reason: str) -> Settled:
-    """Mark a version: its Package says in an annotation and in its notes that it is deprecated. It stays available."""
-    seen, held = _find(opened, ref_name, version)
-    content = _package(seen.catalog, held)
-    document = foreign.require_document(held.file or "", content, "Package", f"{ref_name}.{version}")
-    marked = yamldoc.dump(resources.deprecated(document, reason)).encode()
-    return _mark(opened, seen, held, Action.DEPRECATE, marked, reason)
-
-
-def withdraw(opened: Opened, ref_name: str, version: str, reason: str) -> Settled:
-    """Remove a version from the repository. Its bundle stays in the registry, and the version can be restored."""
-    seen, held = _find(opened, ref_name, version)
-    return _mark(opened, seen, held, Action.WITHDRAW, _package(seen.catalog, held), reason)
-
-
-def restore(opened: Opened, ref_name: str, version: str, reason: str) -> Settled:
-    """Take back a deprecation or a withdrawal."""
-    seen, held = _find(opened, ref_name, version)
-    if held.action not in (Action.DEPRECATE, Action.WITHDRAW):
-        raise UsageError(
-            f"{ref_name} {version} is neither deprecated nor withdrawn",
-            hint="list the states: carvelwright repository list REGISTRY/PATH",
-        )
-    content = _package(seen.catalog, held) if held.file else _withdrawn_package(opened, held)
-    document = foreign.require_document(f"{version}.yml", content, "Package", f"{ref_name}.{version}")
-    original = resources.undeprecated(document)
-    restored = content if original == document else yamldoc.dump(original).encode()
-    return _mark(opened, seen, held, Action.RESTORE, restored, reason)
-
-
-def _mark(opened: Opened, seen: Seen, held: Held, action: Action, package: bytes, reason: str) -> Settled:
-    bundle = resources.bundle_or_none(
-        foreign.require_document(f"{held.version}.yml", package, "Package", f"{held.ref_name}.{held.version}")
-    )
-    number = seen.next_mark(key_of(held.ref_name, held.version))
-    record = Record(held.ref_name, held.version, action, number, package, None, bundle, held.released_at, reason)
-    with opened.reporter.step("push repository") as step:
-        tag = opened.remote.push_record(record)
-        settled = converge.converge(opened.remote, {tag: record})
-        step.describe(settled.repository.tag or "")
-    return settled
-
-
-def _find(opened: Opened, ref_name: str, version: str) -> tuple[Seen, Held]:
     with opened.reporter.step(_READ):
         seen = opened.remote.look()
-    catalog = adopted(seen.catalog)
+    catalog = survey.survey(seen.catalog).catalog
     if held := catalog.versions.get((ref_name, version)):
-        return replace(seen, catalog=catalog), held
+        return seen, catalog, held
     names = {name for name, _ in catalog.versions}
     if ref_name not in names:
         raise _unknown(ref_name, names)
@@ -264,45 +250,32 @@ def _find(opened: Opened, ref_name: str, version: str) -> tuple[Seen, Held]:
     )
 
 
+def require_known(ref_names: Sequence[str], known: set[str]) -> None:
+    """Refuse names of packages that a repository does not hold."""
+    for name in ref_names:
+        if name not in known:
+            raise _unknown(name, known)
+
+
 def _unknown(ref_name: str, known: set[str]) -> UsageError:
     return UsageError(
         f"no package {ref_name} in the repository{did_you_mean(ref_name, known)}",
         details=f"found: {', '.join(sorted(known)) or 'none'}",
-        hint="name one of these, by its refName",
+        hint="name one of these, by its refName"
+        if known
+        else "publish to it first: carvelwright publish REGISTRY/PATH",
     )
-
-
-def _contested_record(opened: Opened, seen: Seen, keep: str) -> Record:
-    names = contested(seen)
-    tag = RecordTag.parse(keep) if keep in names else None
-    if tag is None:
-        raise UsageError(
-            f"{keep} is no contested record",
-            details=f"found: {', '.join(sorted(names)) or 'none'}",
-            hint="name one of these with --keep",
-        )
-    record = opened.remote.record(tag)
-    if record is None:
-        raise ReleasedError(f"{keep} cannot be read", package="", version="", hint="choose another record")
-    return record
-
-
-def adopted(catalog: Catalog) -> Catalog:
-    """Return a repository in which the versions of others are known as well."""
-    known = {held.file for held in catalog.versions.values()} | set(catalog.looked_at)
-    names: set[str] = set()
-    for name, content in catalog.files.items():
-        if name.startswith(f"{PACKAGES}/") and name not in known:
-            names |= foreign.ref_names(name, content)
-    return merged(catalog, {}, adopt=names)
 
 
 def _listed(held: Held) -> Listed:
+    about = (state_of(held), held.released_at, held.bundle, held.reason)
+    return Listed(held.ref_name, held.version, *about, ours=(held.release or held.mark) is not None)
+
+
+def state_of(held: Held) -> str:
+    """Return the state of a version in one word."""
     states = {Action.DEPRECATE: "deprecated", Action.WITHDRAW: "withdrawn"}
-    state = states.get(held.action, "released")
-    return Listed(
-        held.ref_name, held.version, state, held.released_at, held.bundle, held.reason, ours=held.release is not None
-    )
+    return states.get(held.action, "released")
 
 
 def _revision(opened: Opened, seen: Seen) -> Reference | None:
@@ -313,16 +286,8 @@ def _revision(opened: Opened, seen: Seen) -> Reference | None:
     return (repository.tagged(tag) if tag else repository.at(seen.digest)).with_digest(seen.digest)
 
 
-def _package(catalog: Catalog, held: Held) -> bytes:
-    if held.file is None:
-        raise UsageError(
-            f"{held.ref_name} {held.version} is withdrawn: {held.reason}",
-            hint="restore it first: carvelwright repository restore",
-        )
-    return catalog.files[held.file]
-
-
-def _withdrawn_package(opened: Opened, held: Held) -> bytes:
+def withdrawn_package(opened: Opened, held: Held) -> bytes:
+    """Return the Package of a withdrawn version, as it was; RegistryError where its record is lost."""
     tag = RecordTag.parse(held.mark or "")
     record = opened.remote.record(tag) if tag else None
     if record is None or record.package is None:

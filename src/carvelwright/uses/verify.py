@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from carvelwright import files
+from carvelwright import files, jsondoc
 from carvelwright.carvel import locks
-from carvelwright.catalog import foreign
+from carvelwright.catalog import foreign, survey
 from carvelwright.catalog.content import SIZE
 from carvelwright.catalog.tags import LATEST, RecordTag
-from carvelwright.errors import CarvelwrightError
+from carvelwright.errors import CarvelwrightError, RegistryError
+from carvelwright.oci.bundle import BUNDLE_LABEL
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
 from carvelwright.steps import render
@@ -18,9 +20,10 @@ from carvelwright.tools import crane, tags
 from carvelwright.uses import repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from carvelwright.catalog.content import Held
+    from carvelwright.catalog.content import Catalog, Held
+    from carvelwright.digest import Digest
     from carvelwright.reference import Repository
     from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
 # At once: an image is read while others are waited for.
 _WORKERS = 4
 # Where `build` puts the values schema in a bundle.
-_SCHEMA = "config/values-schema.yaml"
+# Of what a tool writes about one image, in characters.
+_LONGEST = 400
+_CONFIG = "config/"
+_SCHEMA = f"{_CONFIG}values-schema.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,21 @@ def verify(
     """
     with opened.reporter.step("read published repository"):
         seen = opened.remote.look()
-    held = [
-        each
-        for key, each in repository.adopted(seen.base).versions.items()
-        if each.file and (not ref_names or each.ref_name in ref_names) and (versions is None or key in versions)
-    ]
-    work = _Work(opened, seen)
+    surveyed = survey.survey(seen.base)
+    there = {key: held for key, held in surveyed.catalog.versions.items() if held.file}
+    if ref_names:
+        repository.require_known(ref_names, {ref_name for ref_name, _ in surveyed.catalog.versions})
+    wanted = set(there if versions is None else versions)
+    held = [each for key, each in there.items() if key in wanted and (not ref_names or each.ref_name in ref_names)]
+    work = _Work(opened, seen, surveyed.catalog)
     with opened.reporter.step("verify") as step:
         for start in range(0, len(held), _WORKERS):
             in_parallel(*[lambda each=each: work.version(each) for each in held[start : start + _WORKERS]])
             step.count_packages(min(start + _WORKERS, len(held)), len(held))
-        work.repository(with_records=not ref_names and versions is None)
+        for ref_name, version in sorted(wanted - there.keys()):
+            work.find(f"{ref_name} {version}", "not in the revision that clients follow")
+        if not ref_names and versions is None:
+            work.repository(surveyed.problems)
     return Verified(len(held), len(work.read), tuple(sorted(work.findings, key=str)))
 
 
@@ -87,126 +97,168 @@ class _Work:
 
     opened: Opened
     seen: Seen
+    catalog: Catalog
     read: set[Reference] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
-    _tags: dict[Repository, frozenset[str] | None] = field(default_factory=dict)
+    _lasting: dict[Repository, _Lasting] = field(default_factory=dict)
 
     def version(self, held: Held) -> None:
         """Verify one version."""
         about = f"{held.ref_name} {held.version}"
         if held.bundle is None:
-            self._find(about, "its Package fetches no bundle by digest, so nothing of it can be verified")
+            self.find(about, "its Package fetches no bundle by digest, so nothing of it can be verified")
             return
-        bundle = Reference.parse(held.bundle)
-        content = self._bundle(about, bundle)
-        if content is None:
-            return
-        self._lasts(about, bundle, "bundle")
-        for entry in _entries(content):
-            self._image(about, bundle.repository, Reference.of_image(entry["image"]))
-        if held.release is not None:
-            self._schema(about, held, content)
+        with self._finding(about):
+            bundle = repository.place_of(self.opened, Reference.parse(held.bundle))
+            content = self._bundle(about, bundle)
+            if content is not None and held.release is not None:
+                self._schema(about, held, content)
 
-    def repository(self, *, with_records: bool) -> None:
+    def repository(self, problems: Sequence[str]) -> None:
         """Verify what belongs to no version."""
         remote, seen = self.opened.remote, self.seen
         name = str(remote.repository)
-        pending = [tag for tag in (seen.listed or ()) if RecordTag.parse(tag) and tag not in seen.base.accounted]
-        for each in pending:
-            self._find(f"{name}:{each}", "recorded, but the highest revision does not account for it; run repair")
+        for problem in problems:
+            self.find(name, problem)
+        if seen.digest is None:
+            self.find(name, "has no revision that clients can follow; publish to it, or run repair")
+        claims = {claim.record for claim in repository.contested(self.opened, seen)}
+        for each in seen.listed or ():
+            if RecordTag.parse(each) and each not in seen.base.accounted:
+                what = "contested: choose one with repair --keep" if each in claims else "run repair"
+                self.find(f"{name}:{each}", f"recorded, but the highest revision does not account for it; {what}")
         if seen.digest is not None and seen.latest != seen.digest:
-            self._find(f"{name}:{LATEST}", "is not the highest revision; run repair")
-        for text in sorted(seen.base.records) if with_records else ():
-            if (tag := RecordTag.parse(text)) is not None:
-                self._guard(f"{name}:{text}", lambda tag=tag: remote.record(tag))  # type: ignore[misc]
+            self.find(f"{name}:{LATEST}", "is not the highest revision; run repair")
+        in_parallel(*[lambda text=text: self._record(text) for text in sorted(seen.base.records)])
+
+    def find(self, about: str, message: str) -> None:
+        """Note what is wrong."""
+        self.findings.append(Finding(about, message))
+
+    def _record(self, text: str) -> None:
+        """Verify that the record of a version, or of a mark, lasts and can be read."""
+        remote, listed, tag = self.opened.remote, self.seen.listed, RecordTag.parse(text)
+        about = f"{remote.repository}:{text}"
+        if tag is None:
+            return
+        if listed is not None and text not in listed:
+            self.find(about, "the tag of this record is gone: a registry's garbage collection may remove the record")
+        with self._finding(about):
+            if remote.record(tag) is None:
+                self.find(about, "is no record")
 
     def _bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes] | None:
-        try:
-            found = crane.pull_verified_bundle(self.opened.tools.crane, bundle, SIZE, **self._how())
-        except (ValueError, CarvelwrightError) as error:
-            self._find(about, f"bundle {bundle}: {_words(error)}")
-            return None
-        if found is None:
-            self._find(about, f"bundle {bundle}: not there")
-            return None
+        """Verify a bundle and all that it locks, bundles within included; returns its files."""
         self.read.add(bundle)
+        content = None
+        with self._finding(f"{about}: bundle {bundle}"):
+            content = self._read_bundle(about, bundle)
+        for entry in foreign.lock_of(content[locks.IMAGES_LOCK]) if content else ():
+            self._image(about, bundle.repository, Reference.of_image(entry["image"]))
+        return content
+
+    def _read_bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes]:
+        found = crane.pull_verified_bundle(self.opened.tools.crane, bundle, SIZE, **repository.how(self.opened))
+        if found is None:
+            raise ValueError("not there")
+        self._lasts(about, bundle, "bundle")
+        if locks.IMAGES_LOCK not in found.files:
+            raise ValueError(f"it has no {locks.IMAGES_LOCK}")
         return found.files
 
-    def _image(self, about: str, repository: Repository, image: Reference) -> None:
+    def _image(self, about: str, home: Repository, image: Reference) -> None:
         """Read an image from the bundle's repository, where clients look first, or from where it came from."""
         if image.digest is None:
-            self._find(about, f"image {image} is not locked by digest")
+            self.find(about, f"image {image} is not locked by digest")
             return
-        beside = repository.at(image.digest)
-        if beside in self.read:
+        place = home.at(image.digest)
+        if place in self.read:
             return
-        if self._has(beside):
-            self._lasts(about, beside, "image")
-        else:
-            beside = image
-            self._find(about, f"image {image} is not beside the bundle: sites that copy only this registry miss it")
-        self.read.add(beside)
-        self._guard(
-            f"{about}: image {beside}",
-            lambda: crane.validate(self.opened.tools.crane, beside, **self._how()),
-        )
+        with self._finding(f"{about}: image {place}"):
+            manifest = crane.manifest(self.opened.tools.crane, place, **repository.how(self.opened))
+            if manifest is not None:
+                self._lasts(about, place, "image")
+            else:
+                self.find(about, f"image {image} is not beside the bundle: sites that copy only this registry miss it")
+                place = image
+                manifest = crane.manifest(self.opened.tools.crane, place, **repository.how(self.opened))
+            if manifest is not None and self._is_bundle(place, manifest):
+                self._bundle(about, place)
+                return
+            self.read.add(place)
+            crane.validate(self.opened.tools.crane, place, **repository.how(self.opened))
 
-    def _has(self, image: Reference) -> bool:
-        try:
-            return crane.digest(self.opened.tools.crane, image, **self._how()) is not None
-        except CarvelwrightError:
+    def _is_bundle(self, image: Reference, manifest: bytes) -> bool:
+        """Tell whether an image is a bundle within a bundle, as imgpkg does: by a label."""
+        if "layers" not in jsondoc.parse(manifest):
             return False
+        text = crane.configuration(self.opened.tools.crane, image, **repository.how(self.opened))
+        configuration = jsondoc.parse(text)
+        settings = configuration.get("config") if isinstance(configuration, dict) else None
+        return isinstance(settings, dict) and BUNDLE_LABEL in (settings.get("Labels") or {})
 
     def _lasts(self, about: str, image: Reference, what: str) -> None:
         """Find what a registry's garbage collection may remove: what no tag names."""
-        repository, digest = image.repository, image.digest
-        if repository not in self._tags:
-            self._tags[repository] = tags.list_tags(self.opened.tools.crane, repository, **self._how())
-        listed = self._tags[repository]
-        if listed is None or digest is None or any(tag.startswith(f"sha256-{digest.hex}") for tag in listed):
-            return
-        self._find(about, f"{what} {image} has no tag of its own: a registry's garbage collection may remove it")
+        place = image.repository
+        if place not in self._lasting:
+            listed = tags.list_tags(self.opened.tools.crane, place, **repository.how(self.opened))
+            self._lasting[place] = _Lasting(place, listed)
+        if image.digest is not None and not self._lasting[place].has(image.digest, self.opened):
+            self.find(about, f"{what} {image} has no tag: a registry's garbage collection may remove it")
 
     def _schema(self, about: str, held: Held, content: Mapping[str, bytes]) -> None:
         """Compare the values schema of a Package with that of its bundle, as ytt exports it."""
-        (document, *_) = foreign.documents_of(held.file or "", self.seen.base.files[held.file or ""])
-        said = document["spec"].get("valuesSchema", {}).get("openAPIv3")
-        scratch = self.opened.scratch / f"{held.ref_name}-{held.version}"
-        for name, text in content.items():
-            files.write_file(scratch / name, text)
+        if _SCHEMA not in content:
+            return
+        package = survey.package_document(held, survey.package_text(self.catalog.files, held))
+        said = (package["spec"].get("valuesSchema") or {}).get("openAPIv3")
+        with files.temporary_directory(self.opened.scratch, "schema.") as scratch:
+            for name, text in content.items():
+                if name.startswith(_CONFIG):
+                    files.write_file(scratch / name, text)
+            exported = render.export_file(scratch / _SCHEMA, content[_SCHEMA], self.opened.tools).openapi
+        if exported != said:
+            self.find(about, "its Package has another values schema than its bundle")
 
-        schema = scratch / _SCHEMA
-
-        def compare() -> None:
-            if render.export_file(schema, files.read_bytes(schema), self.opened.tools).openapi != said:
-                self._find(about, "its Package has another values schema than its bundle")
-
-        if said and schema.is_file():
-            self._guard(about, compare)
-        files.remove_tree(scratch)
-
-    def _guard(self, about: str, check: Callable[[], object]) -> None:
+    @contextlib.contextmanager
+    def _finding(self, about: str) -> Iterator[None]:
+        """Note what cannot be read, and go on."""
         try:
-            check()
+            yield
         except (ValueError, CarvelwrightError) as error:
-            self._find(about, _words(error))
-
-    def _find(self, about: str, message: str) -> None:
-        self.findings.append(Finding(about, message))
-
-    def _how(self) -> dict[str, Any]:
-        remote = self.opened.remote
-        return {"step": remote.step, "timeout": remote.timeout, "note": self.opened.reporter.note}
+            self.find(about, _words(error))
 
 
-def _entries(content: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    lock = content.get(locks.IMAGES_LOCK)
-    yield from foreign.lock_of(lock) if lock is not None else ()
+@dataclass(slots=True)
+class _Lasting:
+    """The tags of an OCI repository (None: it does not list them), and the digests that they keep."""
+
+    place: Repository
+    listed: frozenset[str] | None
+    _kept: frozenset[Digest] | None = None
+
+    def has(self, digest: Digest, opened: Opened) -> bool:
+        """Tell whether a tag names a digest: most have it in their name, the others are asked for where need be."""
+        if self.listed is None or f"sha256-{digest.hex}.imgpkg" in self.listed:
+            return True
+        if self._kept is None:
+            others = [tag for tag in self.listed if not tag.startswith("sha256-") and not RecordTag.parse(tag)]
+            asked = in_parallel(
+                *[
+                    lambda tag=tag: crane.digest(opened.tools.crane, self.place.tagged(tag), **repository.how(opened))
+                    for tag in others
+                ]
+            )
+            self._kept = frozenset(filter(None, asked))
+        return digest in self._kept
 
 
 def _words(error: Exception) -> str:
     """Return what went wrong in one line."""
-    if isinstance(error, CarvelwrightError):
-        details = " ".join((error.details or "").split())
-        return f"{error.message}{': ' if details else ''}{details}"
-    return str(error)
+    if not isinstance(error, CarvelwrightError):
+        return " ".join(str(error).split())
+    # Which command failed is no part of what is wrong in the repository.
+    details = " ".join(line for line in (error.details or "").splitlines() if not line.startswith("command: "))
+    words = details if details and isinstance(error, RegistryError) and error.step else f"{error.message}: {details}"
+    words = " ".join(words.removeprefix("Error: ").removesuffix(": ").split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
