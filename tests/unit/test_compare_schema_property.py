@@ -23,76 +23,123 @@ _TEXTS = st.sampled_from(["", "x", "xy", "xyz"])
 _INTEGERS = st.integers(-3, 3)
 _NUMBERS = st.one_of(_INTEGERS, st.sampled_from([-1.5, 0.5, 2.0]))
 _SCALARS = st.one_of(_TEXTS, _NUMBERS, st.booleans(), st.none())
-# Keywords with their values; those that stand there more than once are drawn more often.
-_RULES: tuple[tuple[str, SearchStrategy[Any]], ...] = (
-    *[("nullable", st.booleans())] * 3,
-    *[("description", st.sampled_from(["one", "two"]))] * 2,
-    *[(f"min{kind}", st.integers(0, 1)) for kind in ("Length", "Items", "Properties")],
-    *[(f"max{kind}", st.integers(0, 2)) for kind in ("Length", "Items", "Properties")],
+_LIMITS = [
     *[(key, _NUMBERS) for key in ("minimum", "maximum")],
     *[(key, st.one_of(st.booleans(), _NUMBERS)) for key in ("exclusiveMinimum", "exclusiveMaximum")],
     ("multipleOf", st.sampled_from([1, 2, 3, 0.5])),
-    ("pattern", st.sampled_from(["^x", "y$"])),
-    ("required", st.lists(st.sampled_from(_KEYS), max_size=1)),
-    ("uniqueItems", st.booleans()),
+]
+_OF_ANY: list[tuple[str, SearchStrategy[Any]]] = [
+    ("nullable", st.booleans()),
+    ("description", st.sampled_from(["one", "two"])),
+    ("const", _SCALARS),
     ("not", st.sampled_from([{"type": "string"}, {"required": ["a"]}, {"enum": [{"a": 1}, []]}])),
     ("anyOf", st.sampled_from([[{"type": "object"}, {"maxLength": 1}], [{"maxProperties": 1}, {"type": "array"}]])),
-    ("const", _SCALARS),
-    ("patternProperties", st.just({"^a": {"type": "integer"}})),
-)
+]
+# Keywords with their values, by the type that they are for.
+_RULES: dict[str | None, list[tuple[str, SearchStrategy[Any]]]] = {
+    "string": [
+        ("minLength", st.integers(0, 1)),
+        ("maxLength", st.integers(0, 2)),
+        ("pattern", st.sampled_from(["^x", "y$"])),
+    ],
+    "integer": _LIMITS,
+    "number": _LIMITS,
+    "boolean": [],
+    "array": [("minItems", st.integers(0, 1)), ("maxItems", st.integers(0, 2)), ("uniqueItems", st.booleans())],
+    "object": [
+        ("minProperties", st.integers(0, 2)),
+        ("maxProperties", st.integers(0, 2)),
+        ("required", st.lists(st.sampled_from(_KEYS), max_size=1)),
+        ("patternProperties", st.just({"^a": {"type": "integer"}})),
+    ],
+}
+_RULES[None] = [rule for rules in list(_RULES.values()) for rule in rules]
 _KINDS = ("string", "integer", "number", "boolean", "null")
 
 
 @st.composite
 def schemas(draw: DrawFn, depth: int = 2) -> Node:
     """Schemas as ytt exports them, and others: several types, open maps, keywords that are not compared."""
-    kind = draw(st.sampled_from([*_KINDS[:4], *["object", "object", "array", None] * bool(depth)]))
+    kind = draw(st.sampled_from([*_KINDS[:4], *["object", "object", "object", "array", None] * bool(depth)]))
     node: Node = {"type": kind} if kind else {}
-    rules = draw(st.lists(st.sampled_from(range(len(_RULES))), max_size=3))
-    node |= {_RULES[rule][0]: draw(_RULES[rule][1]) for rule in rules}
+    for _ in range(draw(st.integers(0, 2))):
+        _change_rule(draw, node)
     if kind in ("object", None) and depth:
         names = draw(st.sets(st.sampled_from(_KEYS), max_size=2))
         node["properties"] = {name: draw(schemas(depth=depth - 1)) for name in sorted(names)}
-        node["additionalProperties"] = draw(st.one_of(st.just(False), st.booleans(), schemas(depth=0)))
+        node["additionalProperties"] = draw(_free(depth))
     if kind in ("array", None) and depth:
         node["items"] = draw(schemas(depth=depth - 1))
-    extra = draw(st.sampled_from(["default", "default", "default", "", "", "enum", "type"]))
-    if extra == "default":
+    if draw(st.booleans()):
         node["default"] = draw(values(node, 1))
-    elif extra == "enum":
-        node["enum"] = draw(st.lists(st.one_of(_SCALARS, values(node, 1)), min_size=1, max_size=3))
-    elif extra == "type" and kind:
-        node["type"] = sorted({kind, draw(st.sampled_from(_KINDS))})
     return node
+
+
+def _free(depth: int) -> SearchStrategy[Any]:
+    return st.one_of(st.just(False), st.booleans(), schemas(depth=0)) if depth else st.booleans()
+
+
+def _change_rule(draw: DrawFn, node: Node) -> None:
+    named = node.get("type")
+    key, content = draw(st.sampled_from([*_RULES.get(named if isinstance(named, str) else None, []), *_OF_ANY]))
+    if key in node and draw(st.booleans()):
+        del node[key]
+    else:
+        node[key] = draw(content)
+
+
+def _change_default(draw: DrawFn, node: Node) -> None:
+    if "default" in node and draw(st.booleans()):
+        del node["default"]
+    else:
+        node["default"] = draw(st.one_of(values(node, 2), _SCALARS))
+
+
+def _change_shape(draw: DrawFn, node: Node) -> None:
+    key = draw(st.sampled_from(["properties", "properties", "additionalProperties", "items"]))
+    if key == "properties":
+        options = node.setdefault("properties", {})
+        name = draw(st.sampled_from(_KEYS))
+        if name in options and draw(st.booleans()):
+            del options[name]
+        else:
+            options[name] = draw(schemas(depth=1))
+    else:
+        node[key] = draw(_free(1) if key == "additionalProperties" else schemas(depth=1))
+
+
+def _change_type(draw: DrawFn, node: Node) -> None:
+    named = node.get("type")
+    kind = draw(st.sampled_from([*_KINDS, "object", "array"]))
+    if isinstance(named, str) and draw(st.booleans()):
+        node["type"] = sorted({named, kind})
+    elif named is None or draw(st.booleans()):
+        node["type"] = kind
+    else:
+        del node["type"]
+
+
+def _change_enum(draw: DrawFn, node: Node) -> None:
+    if "enum" in node and draw(st.booleans()):
+        del node["enum"]
+    else:
+        drawn = draw(st.lists(st.one_of(_SCALARS, values(node, 2)), min_size=1, max_size=2))
+        node["enum"] = [*(node.get("enum", []) if draw(st.booleans()) else []), *drawn]
+
+
+_STEPS = (_change_rule, _change_rule, _change_rule, _change_default, _change_shape, _change_type, _change_enum)
 
 
 @st.composite
 def changed(draw: DrawFn, old: Node, *, compatible: bool) -> Node:
-    """A schema with some of its keywords taken from others: a few steps away, by `compatible` ones where it says so."""
+    """A schema a few steps away; where it says so, by steps that are judged compatible."""
     node = copy.deepcopy(old)
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.integers(1, 3))):
         former = copy.deepcopy(node)
-        where = draw(st.sampled_from(_nodes(node)))
-        other = draw(schemas(depth=1))
-        for key in draw(st.lists(st.sampled_from(sorted({*where, *other, "default", "properties"})), max_size=2)):
-            if key == "properties":
-                _change_options(draw, where)
-            elif key in other:
-                where[key] = other[key]
-            else:
-                where.pop(key, None)
+        draw(st.sampled_from(_STEPS))(draw, draw(st.sampled_from(_nodes(node))))
         if compatible and breaking(schema_changes(old, node, patterns=True)):
             node = former
     return node
-
-
-def _change_options(draw: DrawFn, node: Node) -> None:
-    options = node.setdefault("properties", {})
-    name = draw(st.sampled_from(_KEYS))
-    if name in options and draw(st.booleans()):
-        del options[name]
-    else:
-        options[name] = draw(schemas(depth=1))
 
 
 def _nodes(node: Node) -> list[Node]:
@@ -145,12 +192,12 @@ def test_what_is_judged_compatible_refuses_no_values(data: st.DataObject) -> Non
     new = data.draw(changed(old, compatible=True), "new")
     changes = schema_changes(old, new, patterns=True)
     assert not breaking(changes)
-    value = data.draw(values(old), "value")
-    if _allows(old, value):
-        assert _allows(new, value), changes
-    before, after = (defaults.filled(nodes.checked(schema), value) for schema in (old, new))
-    if _allows(old, before):
-        assert _allows(new, after), changes
+    for value in data.draw(st.lists(values(old), min_size=5, max_size=5), "values"):
+        if _allows(old, value):
+            assert _allows(new, value), (changes, value)
+        before, after = (defaults.filled(nodes.checked(schema), value) for schema in (old, new))
+        if _allows(old, before):
+            assert _allows(new, after), (changes, value)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
