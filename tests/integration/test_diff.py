@@ -288,3 +288,30 @@ def test_repository_that_is_not_there_is_named(hello: PackageProject, registry: 
     outcome = hello.run("diff", f"registry:{registry}/nobody/package-repository", ".")
     assert outcome.code == ExitCode.CONFIG
     assert "no package repository at" in outcome.err
+
+
+def test_build_that_was_changed_since_is_refused(built: PackageProject) -> None:
+    (built.root / "dist/values.schema.json").write_text("[]")
+    outcome = built.run("diff", "dist", ".")
+    assert outcome.code == ExitCode.FILESYSTEM
+    assert "SHA256SUMS" in outcome.err
+
+
+def test_values_from_a_pipe_are_read_once_for_both(cloned: PackageProject) -> None:
+    cloned.replace(OVERLAY, "data.values.replicas", "data.values.replicas + 1")
+    command = f"{' '.join(cloned.command())} diff git:main . --format json -f <(echo 'replicas: 4')"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=cloned.root, env=dict(cloned.environment), capture_output=True, check=True
+    )
+    diffs = [change["diff"] for change in json.loads(done.stdout)["manifests"]]
+    assert any("-  replicas: 4" in text and "+  replicas: 5" in text for text in diffs)
+
+
+def test_values_that_grow_without_end_are_refused(hello: PackageProject, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    bomb.write_text("\n".join(lines))
+    outcome = hello.run("diff", ".", ".", "-f", str(bomb))
+    assert outcome.code == ExitCode.CONFIG
+    assert "too many values" in outcome.err

@@ -170,7 +170,9 @@ def test_markdown_of_hostile_names_is_text() -> None:
 
 
 def test_markdown_fits_a_comment_and_says_what_is_left_out() -> None:
-    pairs = {"d": ([], [config(f"c{number}", "x" * 1000) for number in range(100)])}
+    pairs: dict[str, tuple[list[Any], list[Any]]] = {
+        "d": ([], [config(f"c{number}", "x" * 1000) for number in range(100)])
+    }
     page = words.markdown(comparison(manifests=object_changes(pairs)))
     assert len(page) <= 65_536
     assert page.count("<details>") + int(page.split(" more objects left out")[0].rsplit("\n", 1)[-1]) == 100

@@ -221,7 +221,8 @@ def test_pattern_is_evaluated_only_where_it_is_trusted() -> None:
     ],
 )
 def test_what_is_no_schema_is_named(schema: Node, named: str) -> None:
-    for pair in ((schema, {}), ({}, schema)):
+    pairs: list[tuple[Node, Node]] = [(schema, {}), ({}, schema)]
+    for pair in pairs:
         with pytest.raises(ValueError, match=named):
             schema_changes(*pair)
 

@@ -57,16 +57,11 @@ def command(
     form: str,
     fail_on: str | None,
 ) -> int:
-    r"""Compare two versions: values schema, images, rendered manifests, rights.
+    """Compare two versions: values schema, images, rendered manifests, rights.
 
-    \b
-    OLD and NEW are each one of
-      VERSION                           a release of package/releases, with the
-                                        project's files as they are now
-      git:REVISION                      the project as git has it
-      registry:REGISTRY/PATH[@VERSION]  a published package repository
-      PATH                              a project, a dist/, an archive, a
-                                        Package, a values schema
+    OLD and NEW are each one of: VERSION, a release of package/releases, with the project's files as they are now;
+    git:REVISION, the project as git has it; registry:REGISTRY/PATH[@VERSION], a published package repository; or a
+    path: a project, a dist/ directory, an archive, a Package or a values schema.
 
     Each change of the values is judged compatible or breaking. Manifests and rights are compared as rendered with the
     default values, and with each values file: those of package/renders, or those given with --file.

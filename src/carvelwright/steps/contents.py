@@ -92,17 +92,14 @@ class ArchiveContents:
 
     def bundle(self, reference: Reference) -> dict[str, bytes] | None:
         """Return the files of a bundle."""
-        raw = self.documents.get(str(reference.digest))
-        return None if raw is None else self._files(raw)
+        digest = str(reference.digest)
+        return self._files(digest) if digest in self.documents else None
 
     def outermost(self) -> dict[str, bytes]:
         """Return the files of the outermost bundle; FilesystemError where there is none."""
-        try:
-            if self.root is None:
-                raise ValueError("it has no outermost bundle")
-            return self._files(self.documents[self.root])
-        except (tarfile.TarError, EOFError, *_SHAPE) as error:
-            raise _not_an_archive(self.path, error) from None
+        if self.root is None:
+            raise _not_an_archive(self.path, ValueError("it has no outermost bundle"))
+        return self._files(self.root)
 
     def platforms(self, reference: Reference) -> tuple[str, ...] | None:
         """Return the platforms of an image."""
@@ -112,14 +109,17 @@ class ArchiveContents:
     def _configuration(self, raw: bytes) -> bytes:
         return self.documents[jsondoc.parse(raw)["config"]["digest"]]
 
-    def _files(self, raw: bytes) -> dict[str, bytes]:
-        (layer,) = jsondoc.parse(raw)["layers"]
-        wanted = Digest.parse(layer["digest"])
-        with files.reporting_file_errors("read", self.path):
-            content = _member(self.path, f"sha256-{wanted.hex}.tar.gz", SIZE)
-        if Digest.of_bytes(content) != wanted:
-            raise ValueError(f"its layer {wanted} is damaged")
-        return unpack.files_of(content, SIZE)
+    def _files(self, digest: str) -> dict[str, bytes]:
+        try:
+            (layer,) = jsondoc.parse(self.documents[digest])["layers"]
+            wanted = Digest.parse(layer["digest"])
+            with files.reporting_file_errors("read", self.path):
+                content = _member(self.path, f"sha256-{wanted.hex}.tar.gz", SIZE)
+            if Digest.of_bytes(content) != wanted:
+                raise ValueError(f"its layer {wanted} is damaged")
+            return unpack.files_of(content, SIZE)
+        except (tarfile.TarError, EOFError, *_SHAPE) as error:
+            raise _not_an_archive(self.path, error) from None
 
 
 def packages_in(contents: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -165,7 +165,7 @@ def _roots(node: Any) -> Iterator[str]:
 
 
 def _member(path: Path, name: str, limit: int) -> bytes:
-    with tarfile.open(path) as tar:
+    with tarfile.open(path, "r:") as tar:
         member = tar.getmember(name)
         content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
         if content is None or member.size > limit:

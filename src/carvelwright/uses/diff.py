@@ -19,7 +19,7 @@ from carvelwright.plan import LATEST
 from carvelwright.project import config, paths
 from carvelwright.record import ReleaseRecord
 from carvelwright.session import Session, lone_search, open_session
-from carvelwright.steps import contents, dist
+from carvelwright.steps import contents, dist, render
 from carvelwright.steps.contents import ArchiveContents, RegistryContents
 from carvelwright.store import Store
 from carvelwright.tools import git, toolchain, ytt
@@ -28,7 +28,7 @@ from carvelwright.uses.operands import OfPath, OfRegistry, OfRelease, OfRevision
 from carvelwright.uses.sides import IMAGES, MANIFESTS, Reading, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from carvelwright.compare.manifests import Manifest
     from carvelwright.report import Reporter
@@ -111,11 +111,20 @@ class _Reader:
                 case OfPath(path):
                     return self._path(self.root / path, path, name)
 
-    def samples(self) -> tuple[Path, ...]:
-        """Return the values files to render with."""
-        if self.request.samples or not _is_project(self.root):
-            return self.request.samples
-        return self._session(self.root).project.renders
+    def samples(self) -> list[tuple[str, Path]]:
+        """Return copies of the values files to render with, by name: a pipe can be read once, and there are two."""
+        given = self.request.samples
+        if not given and _is_project(self.root):
+            given = self._session(self.root).project.renders
+        names = [sample.name for sample in given]
+        found = []
+        for number, sample in enumerate(given):
+            content = files.read_bytes(sample, bounds.STREAM.size)
+            copy = self.scratch / "samples" / str(number) / f"{sample.stem}.yaml"
+            render.check_bounds({sample.with_suffix(".yaml"): content})
+            files.write_file(copy, content)
+            found.append((sample.name if names.count(sample.name) == 1 else str(sample), copy))
+        return found
 
     def _session(self, root: Path) -> Session:
         session = open_session(root, self.search.environment, self.reporter, self.request.package)
@@ -158,7 +167,8 @@ class _Reader:
 
     def _dist(self, path: Path, name: str) -> Side:
         record = _record(path)
-        packages = [yamldoc.load(path / package.file).data for package in record.packages]
+        loaded = [yamldoc.load(path / package.file).data for package in record.packages]
+        packages = [document for document in loaded if contents.is_package(document)]
         package = sides.choose(packages, self.request.package, None, str(path))
         built = next(each for each in record.packages if each.ref_name == package["spec"]["refName"])
         rules = jsondoc.parse(files.read_bytes((path / built.default_values).parent / "values.schema.json"))
@@ -213,13 +223,20 @@ def published(tools: Toolchain, operand: OfRegistry, timeout: float, reporter: R
 
 def _record(path: Path) -> ReleaseRecord:
     try:
-        return ReleaseRecord.parse(files.read_bytes(path / dist.RELEASE_FILE))
+        record = ReleaseRecord.parse(files.read_bytes(path / dist.RELEASE_FILE))
     except ValueError as error:
-        raise FilesystemError(
-            f"{path / dist.RELEASE_FILE} was not written by a build: {error}",
-            path=path,
-            hint="build again, or name a dist/ directory that `carvelwright build` made",
-        ) from None
+        raise _not_built(path, str(error)) from None
+    if not dist.is_whole(path):
+        raise _not_built(path, "a file of SHA256SUMS is missing or changed, or another was added")
+    return record
+
+
+def _not_built(path: Path, why: str) -> FilesystemError:
+    return FilesystemError(
+        f"{path} is not what a build made: {why}",
+        path=path,
+        hint="build again, or name a dist/ directory that `carvelwright build` made",
+    )
 
 
 def _require_same_package(request: Request, old: Side, new: Side) -> None:
@@ -231,7 +248,7 @@ def _require_same_package(request: Request, old: Side, new: Side) -> None:
         )
 
 
-def _compared(request: Request, old: Side, new: Side, samples: Sequence[Path]) -> Comparison:
+def _compared(request: Request, old: Side, new: Side, samples: Sequence[tuple[str, Path]]) -> Comparison:
     pair = [(request.old, old), (request.new, new)]
     gaps = [
         Gap(part, f"{name}: {side.lacking[part]}")
@@ -280,10 +297,10 @@ class _Rendered:
         self.gaps: list[Gap] = []
         self.refused: list[Change] = []
 
-    def all(self, samples: Sequence[Path]) -> dict[str, tuple[list[Manifest], list[Manifest]]]:
+    def all(self, samples: Sequence[tuple[str, Path]]) -> dict[str, tuple[list[Manifest], list[Manifest]]]:
         """Return the objects of both by the name of the values; without those that one of them refuses."""
         found = {}
-        for name, sample in [(_DEFAULTS, None), *_named(samples)]:
+        for name, sample in [(_DEFAULTS, None), *samples]:
             old, new = (self._render(side, sample) for _, side in self._named)
             if isinstance(old, CarvelwrightError) or isinstance(new, CarvelwrightError):
                 self._note(name, old, new)
@@ -323,11 +340,3 @@ def _render(side: Side, sample: Path | None) -> bytes:
 
 def _objects(rendered: bytes) -> list[Manifest]:
     return [each for each in yamldoc.load_all_text(rendered.decode(), Path("manifests")) if isinstance(each, dict)]
-
-
-def _named(samples: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Name each sample by its file, or, where two are called the same, by its path."""
-    listed = list(samples)
-    names = [sample.name for sample in listed]
-    for sample in listed:
-        yield (sample.name if names.count(sample.name) == 1 else str(sample)), sample

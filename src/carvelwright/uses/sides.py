@@ -11,7 +11,7 @@ from carvelwright import bounds, client, files, values, yamldoc
 from carvelwright.carvel import app, locks, resources
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.compare.images import Image
-from carvelwright.errors import CarvelwrightError, InputError, RegistryError, UsageError, did_you_mean
+from carvelwright.errors import CarvelwrightError, ConfigError, InputError, RegistryError, UsageError, did_you_mean
 from carvelwright.names import INSTALL_NAMESPACE
 from carvelwright.project import validation
 from carvelwright.reference import Reference
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
 
-VALUES, IMAGES, MANIFESTS = "values", "images", "manifests"
+IMAGES, MANIFESTS = "images", "manifests"
 _KBLD_ID = "kbld.carvel.dev/id"
 # What says of which version a schema is.
 _HEAD = ("$schema", "title")
@@ -137,13 +137,16 @@ def of_package(package: Mapping[str, Any], reading: Reading) -> Side:
     try:
         found = _bundle(package, reading)
         contents.write_bundle(found, reading.scratch)
+        images = _locked(found, reading)
     except RegistryError as error:
         if not reading.registry_may_fail:
             raise
         return _without_bundle(side, error.message)
+    except ConfigError as error:
+        return _without_bundle(side, error.problems[0].message)
     except ValueError as error:
         return _without_bundle(side, str(error))
-    return _with_manifests(replace(side, images=_locked(found, reading)), spec, reading)
+    return _with_manifests(replace(side, images=images), spec, reading)
 
 
 def _without_bundle(side: Side, why: str) -> Side:
