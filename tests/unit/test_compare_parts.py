@@ -190,3 +190,17 @@ def test_document_is_plain_json() -> None:
     assert document["manifests"][0]["kind"] == "changed"
     assert document["manifests"][0]["object"]["name"] == "a"
     assert comparison(rights=None).document()["rights"] is None
+
+
+def test_many_descriptions_that_changed_are_one_line() -> None:
+    words_alone = [
+        Change(Kind.DOCUMENTATION, f"option{number}", Judgement.COMPATIBLE, "description changed")
+        for number in range(9)
+    ]
+    gone = Change(Kind.DOCUMENTATION, "old", Judgement.COMPATIBLE, "deprecated now: plan its removal")
+    for page in (words.text, words.markdown):
+        shown = page(comparison(values=(*words_alone, gone)))
+        assert "descriptions of 9 options" in shown
+        assert "plan its removal" in shown
+        assert "option8" not in shown
+    assert "option2" in words.text(comparison(values=tuple(words_alone[:3])))

@@ -70,6 +70,8 @@ def schemas(draw: DrawFn, depth: int = 2) -> Node:
         node["additionalProperties"] = draw(_free(depth))
     if kind in ("array", None) and depth:
         node["items"] = draw(schemas(depth=depth - 1))
+    if draw(st.integers(0, 4)) == 0:
+        node["enum"] = draw(st.lists(values(node, 1), min_size=1, max_size=3))
     if draw(st.booleans()):
         node["default"] = draw(values(node, 1))
     return node
@@ -124,7 +126,7 @@ def _change_enum(draw: DrawFn, node: Node) -> None:
         del node["enum"]
     else:
         drawn = draw(st.lists(st.one_of(_SCALARS, values(node, 2)), min_size=1, max_size=2))
-        node["enum"] = [*(node.get("enum", []) if draw(st.booleans()) else []), *drawn]
+        node["enum"] = [*node.get("enum", [])[draw(st.integers(0, 1)) :], *drawn]
 
 
 _STEPS = (_change_rule, _change_rule, _change_rule, _change_default, _change_shape, _change_type, _change_enum)

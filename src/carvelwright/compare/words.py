@@ -6,12 +6,11 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from carvelwright.compare.changes import Judgement
+from carvelwright.compare.changes import Change, Judgement, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from carvelwright.compare.changes import Change
     from carvelwright.compare.comparison import Comparison
     from carvelwright.compare.manifests import ObjectChange
 
@@ -20,6 +19,8 @@ _MARKS = {"added": "+", "removed": "-", "renamed": ">"}
 # GitHub refuses a comment of more than 65,536 characters; a release page takes twice that.
 _COMMENT = 60_000
 _WHOLE = "all values"
+# So many changes of words are listed one by one.
+_FEW = 3
 
 
 def text(comparison: Comparison) -> str:
@@ -51,10 +52,10 @@ def _verdict(comparison: Comparison) -> list[str]:
 
 
 def _values_text(comparison: Comparison) -> Iterator[str]:
-    for change in _breaking_first(comparison.values or ()):
+    for change in _listed(comparison.values or ()):
         mark = "!" if change.breaking else _MARKS.get(change.kind, "~")
         word = f"{change.kind}{', BREAKING' if change.breaking else ''}"
-        yield _wrapped(f"  {mark} {change.path or _WHOLE}  ({word})")
+        yield f"  {mark} {change.path or _WHOLE}  ({word})"
         yield _wrapped(f"      {change.reason}")
 
 
@@ -67,7 +68,7 @@ def _images_text(comparison: Comparison) -> Iterator[str]:
 
 def _manifests_text(comparison: Comparison) -> Iterator[str]:
     for change in comparison.manifests or ():
-        yield f"  {_MARKS.get(change.kind, '~')} {change.id}  ({change.kind}; {_samples(change)})"
+        yield _wrapped(f"  {_MARKS.get(change.kind, '~')} {change.id}  ({change.kind}; {_samples(change)})")
         if change.kind == "changed":
             yield from (f"      {line}" for line in change.diff.splitlines())
 
@@ -77,8 +78,17 @@ def _rights_text(comparison: Comparison) -> Iterator[str]:
         yield _wrapped(f"  {_MARKS[change.kind]} {change}")
 
 
-def _breaking_first(changes: Iterable[Change]) -> list[Change]:
-    return sorted(changes, key=lambda change: not change.breaking)
+def _listed(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes, what breaks first; descriptions that changed become one: there may be one for each option."""
+    alone = [change for change in changes if change.kind is not Kind.DOCUMENTATION or "deprecated" in change.reason]
+    others = [change for change in changes if change not in alone]
+    found = sorted(alone, key=lambda change: not change.breaking)
+    if len(others) <= _FEW:
+        return [*found, *others]
+    names = ", ".join(change.path or _WHOLE for change in others[:_FEW])
+    more = f"{names} and {len(others) - _FEW} more, which --format json lists"
+    whole = f"descriptions of {len(others)} options"
+    return [*found, Change(Kind.DOCUMENTATION, whole, Judgement.COMPATIBLE, f"words for people changed: {more}")]
 
 
 def _samples(change: ObjectChange) -> str:
@@ -127,7 +137,7 @@ def _markdown_head(comparison: Comparison) -> Iterator[str]:
     if comparison.values:
         rows = [
             f"| `{_code(change.path or _WHOLE)}` | {change.kind} | {_judged(change)} | {_cell(change.reason)} |"
-            for change in _breaking_first(comparison.values)
+            for change in _listed(comparison.values)
         ]
         yield "\n".join(
             ["### Values\n", "| option | change | judgement | why |", "| --- | --- | --- | --- |", *rows, ""]
