@@ -315,3 +315,43 @@ def test_values_that_grow_without_end_are_refused(hello: PackageProject, tmp_pat
     outcome = hello.run("diff", ".", ".", "-f", str(bomb))
     assert outcome.code == ExitCode.CONFIG
     assert "too many values" in outcome.err
+
+
+def test_what_is_wrong_in_a_revision_is_named_as_git_names_it(cloned: PackageProject) -> None:
+    build = (cloned.root / "package/build.yaml").read_text()
+    (cloned.root / "package/build.yaml").write_text(f"{build}odd: 1\n")
+    git(cloned, "commit", "-qam", "odd")
+    (cloned.root / "package/build.yaml").write_text(build)
+    outcome = cloned.run("diff", "git:main", ".")
+    assert outcome.code == ExitCode.CONFIG
+    assert "main:package/build.yaml:" in outcome.err
+    assert "tree" not in outcome.err
+
+
+def test_package_of_a_workspace_is_compared_by_name(cloned: PackageProject) -> None:
+    top = cloned.root.parent
+    cloned.replace("package/build.yaml", "tools: []\n", "")
+    cloned.replace("package/build.yaml", "go: 1.27.3\n", "")
+    lines = (cloned.root / "package/build.yaml").read_text().splitlines(keepends=True)
+    (cloned.root / "package/build.yaml").write_text("".join(line for line in lines if not line.startswith("registry:")))
+    shutil.copytree(cloned.root, top / "other", ignore=shutil.ignore_patterns("build"))
+    text = (top / "other/package/build.yaml").read_text()
+    (top / "other/package/build.yaml").write_text(
+        text.replace("hello.packages", "other.packages").replace("name: hello", "name: other")
+    )
+    base = top / "other/bundle/config/base/deployment.yaml"
+    base.write_text(base.read_text().replace("image: hello", "image: other"))
+    (top / "carvelwright.yaml").write_text(
+        "registry: 127.0.0.1:5055/p\ngo: 1.27.3\ntools: []\nmembers: [hello, other]\n"
+    )
+    git(cloned, "add", "-A", str(top))
+    git(cloned, "commit", "-qm", "workspace")
+    schema = top / "other" / SCHEMA
+    schema.write_text(schema.read_text().replace("replicas: 1", "replicas: 2"))
+    several = cloned.run("diff", "git:main", ".", "-C", str(top))
+    assert several.code == ExitCode.USAGE
+    assert "git:main holds several packages" in several.err
+    for name, empty in (("hello", True), ("other", False)):
+        document = diff(cloned, "git:main", ".", "-C", str(top), "--package", name)
+        assert (document["values"] == []) is empty
+    assert diff(cloned, "git:main", ".")["values"] == []

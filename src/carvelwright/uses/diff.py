@@ -14,7 +14,7 @@ from carvelwright.compare import images, manifests, rights
 from carvelwright.compare.changes import Change, Judgement, Kind
 from carvelwright.compare.comparison import Compared, Comparison, Gap
 from carvelwright.compare.schema import schema_changes
-from carvelwright.errors import CarvelwrightError, FilesystemError, InputError, UsageError
+from carvelwright.errors import CarvelwrightError, ConfigError, FilesystemError, InputError, UsageError
 from carvelwright.plan import LATEST
 from carvelwright.project import config, paths
 from carvelwright.record import ReleaseRecord
@@ -28,9 +28,10 @@ from carvelwright.uses.operands import OfPath, OfRegistry, OfRelease, OfRevision
 from carvelwright.uses.sides import IMAGES, MANIFESTS, Reading, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from carvelwright.compare.manifests import Manifest
+    from carvelwright.errors import Problem
     from carvelwright.report import Reporter
     from carvelwright.tools.toolchain import Search, Toolchain
     from carvelwright.uses.operands import Operand
@@ -105,7 +106,8 @@ class _Reader:
                 case OfRelease(version):
                     return self._project(self.root, version)
                 case OfRevision(revision):
-                    return self._project(self._exported(revision, name), None)
+                    with _places_as_git_has_them(self.scratch / name / "tree", revision):
+                        return self._project(self._exported(revision, name), None)
                 case OfRegistry():
                     return self._published(operand, name)
                 case OfPath(path):
@@ -203,6 +205,26 @@ class _Reader:
         target = self.scratch / name / "bundle"
         target.mkdir(parents=True)
         return sides.of_package(package, Reading(self.tools, find_helm, target, where, rules, may_fail))
+
+
+@contextlib.contextmanager
+def _places_as_git_has_them(tree: Path, revision: str) -> Iterator[None]:
+    """Let errors name a file as `git show` takes it, not where a copy of it was for a moment."""
+    try:
+        yield
+    except CarvelwrightError as error:
+        error.message = error.message.replace(str(tree), f"git:{revision}")
+        if isinstance(error, ConfigError):
+            error.problems = tuple(_placed(problem, tree, revision) for problem in error.problems)
+        raise
+
+
+def _placed(problem: Problem, tree: Path, revision: str) -> Problem:
+    place = problem.location
+    if place is None or not place.file.is_relative_to(tree):
+        return problem
+    named = Path(f"{revision}:{place.file.relative_to(tree).as_posix()}")
+    return replace(problem, location=replace(place, file=named))
 
 
 def published(tools: Toolchain, operand: OfRegistry, timeout: float, reporter: Reporter) -> list[dict[str, Any]]:
