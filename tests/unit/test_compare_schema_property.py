@@ -98,8 +98,10 @@ def _change_default(draw: DrawFn, node: Node) -> None:
 
 
 def _change_shape(draw: DrawFn, node: Node) -> None:
-    key = draw(st.sampled_from(["properties", "properties", "additionalProperties", "items"]))
-    if key == "properties":
+    key = draw(st.sampled_from(["properties", "properties", "required", "additionalProperties", "items"]))
+    if key == "required" and node.get("properties"):
+        node["required"] = [draw(st.sampled_from(sorted(node["properties"])))]
+    elif key in ("properties", "required"):
         options = node.setdefault("properties", {})
         name = draw(st.sampled_from(_KEYS))
         if name in options and draw(st.booleans()):
