@@ -47,6 +47,7 @@ class ExitCode(IntEnum):
     RELEASED = 7, "this version is already released with different content"
     FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, or missing"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
+    DIFFERENT = 10, "`diff --fail-on` found a change that it was told to fail on"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 
     meaning: str
@@ -251,6 +252,12 @@ class ClientError(CarvelwrightError):
     """The client itself fails on this values schema."""
 
     exit_code = ExitCode.CLIENT
+
+
+class DifferenceError(CarvelwrightError):
+    """Two versions differ, and the caller asked for a failure where they do."""
+
+    exit_code = ExitCode.DIFFERENT
 
 
 class ProgramError(CarvelwrightError):

@@ -76,6 +76,7 @@ def test_exit_codes_are_a_promise_to_scripts() -> None:
         "RELEASED": 7,
         "FILESYSTEM": 8,
         "CLIENT": 9,
+        "DIFFERENT": 10,
         "INTERRUPTED": 130,
     }
 

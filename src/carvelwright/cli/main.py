@@ -24,6 +24,7 @@ _COMMANDS = {
     "new": "Start a package: write files that pass check and build as they are.",
     "check": "Check the project and report every problem with its place.",
     "render": "Print the manifests as the server renders them, with your values files.",
+    "diff": "Compare two versions: values, images, manifests, rights.",
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "publish": "Publish what was built to a package repository.",
     "repository": "Look at a published package repository, verify and repair it, mark versions in it.",

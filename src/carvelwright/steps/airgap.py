@@ -177,7 +177,7 @@ def _problems(target: Path, expected: Iterable[str]) -> list[str]:
         document = tar.extractfile(_MANIFEST)
         if document is None:
             return [*damaged, f"damaged: {_MANIFEST} is no file"]
-        documents = dict(_documents(json.loads(document.read())))
+        documents = dict(documents_in(json.loads(document.read())))
     damaged += [f"damaged: {digest}" for digest, raw in documents.items() if str(Digest.of_bytes(raw)) != digest]
     names = (_BLOB.fullmatch(member.name) for member in members)
     blobs = {f"sha256:{name[1]}": member.size for name, member in zip(names, members, strict=True) if name}
@@ -187,16 +187,16 @@ def _problems(target: Path, expected: Iterable[str]) -> list[str]:
     return damaged + missing + list(dict.fromkeys(named))
 
 
-def _documents(node: Any) -> Iterator[tuple[str, bytes]]:
+def documents_in(node: Any) -> Iterator[tuple[str, bytes]]:
     """Find every document that imgpkg wrote into its manifest.json, at whatever depth: a digest beside its bytes."""
     if isinstance(node, list):
         for child in node:
-            yield from _documents(child)
+            yield from documents_in(child)
     elif isinstance(node, dict):
         if "Raw" in node:
             yield node["Digest"], node["Raw"].encode()
         for child in node.values():
-            yield from _documents(child)
+            yield from documents_in(child)
 
 
 def _missing_parts(contents: _Contents, digest: str) -> Iterator[str]:

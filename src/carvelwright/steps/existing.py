@@ -210,7 +210,7 @@ def resolve(tools: Toolchain, name: str, *, step: str, timeout: float, note: Cal
     pinned = wanted.repository.at(Digest.of_bytes(raw))
     try:
         _require(wanted, pinned)
-        platforms = _platforms(
+        platforms = platforms_in(
             jsondoc.parse(raw),
             lambda: crane.configuration(tools.crane, pinned, step=step, timeout=timeout, note=note),
         )
@@ -231,7 +231,11 @@ def _require(wanted: Reference, found: Reference) -> None:
         raise ValueError(f"its content has the digest {found.digest}")
 
 
-def _platforms(document: Any, configuration: Callable[[], bytes]) -> list[str]:
+def platforms_in(document: Any, configuration: Callable[[], bytes]) -> list[str]:
+    """Return the platforms of an image's manifest or index, whose `configuration` names that of a single image.
+
+    ValueError, or one of those that a document of another shape raises, where it is neither.
+    """
     kind = (
         document["mediaType"] if "mediaType" in document else _INDEXES[0] if "manifests" in document else _MANIFESTS[0]
     )

@@ -52,7 +52,7 @@ def _sources(schema: Path, content: bytes, bundle_config: Path | None) -> Source
     values.parse_schema(content, schema)
     found = loads.of_schema(schema, content, bundle_config)
     place = partial(loads.place, schema, bundle_config)
-    _check_bounds({place(name): text for name, text in found.items()}, bounds.FILE)
+    check_bounds({place(name): text for name, text in found.items()}, bounds.FILE)
     return Sources(schema, found, place)
 
 
@@ -67,7 +67,7 @@ def render(
 
     InputError with the tool's own words for values that are wrong, or that users have to give.
     """
-    with _staged(session, tools, values_files, version) as made:
+    with staged(session, tools, values_files, version) as made:
         try:
             return made(values_files, install, kept=not values_files)
         except CarvelwrightError as error:
@@ -81,12 +81,12 @@ def renderings(session: Session, tools: Toolchain, *, lenient: bool = False) -> 
 
     `lenient` takes the usual steps where package.yaml.j2 is wrong, to find what else is.
     """
-    with _staged(session, tools, session.project.renders, lenient=lenient) as made:
+    with staged(session, tools, session.project.renders, lenient=lenient) as made:
         return existing.renderings(session.project, tools, made)
 
 
 @contextlib.contextmanager
-def _staged(
+def staged(
     session: Session,
     tools: Toolchain,
     values_files: Sequence[Path],
@@ -99,9 +99,9 @@ def _staged(
     release = project.release(version)
     config_source = project.root / config.BUNDLE_CONFIG
     read = [*files.walk_files(config_source, files.is_no_content), *values_files]
-    _check_bounds({path: files.read_bytes(path, bounds.STREAM.size) for path in read if path.suffix in _YAML})
+    check_bounds({path: files.read_bytes(path, bounds.STREAM.size) for path in read if path.suffix in _YAML})
     staged = loads.staged(project.root / config.VALUES_SCHEMA, config_source)
-    _check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
+    check_bounds({project.root / name: content for name, content in staged.items()}, bounds.FILE)
     with Store(project.workspace.root).scratch("render") as scratch:
         bundle.stage_config(project, release, scratch / "config", find_go=session.find_go, reporter=session.reporter)
         templating.place_lock(scratch)
@@ -114,7 +114,7 @@ def _staged(
         yield Templating(project, template, scratch, tools, session.find_helm).manifests
 
 
-def _check_bounds(contents: Mapping[Path, bytes], limit: Bounds = bounds.STREAM) -> None:
+def check_bounds(contents: Mapping[Path, bytes], limit: Bounds = bounds.STREAM) -> None:
     """Refuse templates and values whose aliases or nesting would keep ytt busy until its time is over."""
     found: list[Problem] = []
     for path, content in contents.items():

@@ -40,8 +40,8 @@ class Install:
 
 
 @dataclass(frozen=True, slots=True)
-class _Renderer:
-    """What renders: the tools, helm only where a step runs it, and a directory for files of the steps."""
+class Renderer:
+    """What renders a bundle: the tools, helm only where a step runs it, and a directory for files of the steps."""
 
     tools: Toolchain
     find_helm: Callable[[], Tool]
@@ -122,13 +122,13 @@ class Templating:
         users have to give other values.
         """
         steps = app.steps(self.template.data)
-        _require_sound(self.template, self.bundle, needs_lock=bool(self.project.images))
+        require_sound(self.template, self.bundle, needs_lock=bool(self.project.images))
         install = install or Install(self.project.short_name, INSTALL_NAMESPACE)
         store = Store(self.project.workspace.root)
 
         def compute() -> str:
             with store.scratch("steps") as scratch:
-                renderer = _Renderer(self.tools, self.find_helm, scratch, validate)
+                renderer = Renderer(self.tools, self.find_helm, scratch, validate)
                 return renderer.render(steps, self.bundle, values, install).decode()
 
         if not kept:
@@ -150,7 +150,7 @@ def place_lock(bundle: Path, lock: ImagesLock | None = None) -> None:
     files.write_atomic(bundle / IMAGES_LOCK, yamldoc.dump((lock or ImagesLock(())).document()))
 
 
-def _require_sound(template: Document, bundle: Path, *, needs_lock: bool) -> None:
+def require_sound(template: Document, bundle: Path, *, needs_lock: bool) -> None:
     """Raise ConfigError for steps that the server cannot run, or whose output it would lose.
 
     `template` is package.yaml.j2 as rendered, `bundle` the staged bundle with its lock; `needs_lock` where it has
