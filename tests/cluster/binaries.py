@@ -11,15 +11,20 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carvelwright.errors import CarvelwrightError
 from carvelwright.project.workspace import load_workspace
+from carvelwright.report import Recorder
 from carvelwright.session import search_of
 from carvelwright.tools import toolchain
 from tests.cluster import layout
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
 from tests.cluster.progress import say
+
+if TYPE_CHECKING:
+    from carvelwright.tools.toolchain import Search
 
 KUBERNETES_VERSION = "1.34.2"
 KUBERNETES_COMPONENTS = (
@@ -138,15 +143,28 @@ def ensure() -> Binaries:
 
 
 def _link_tools() -> None:
+    search = search_of(load_workspace(layout.ROOT), dict(os.environ))
     try:
-        found = toolchain.find(search_of(load_workspace(layout.ROOT), dict(os.environ)))
+        found = toolchain.find(search)
     except CarvelwrightError as error:
         raise ClusterError(f"{error.message}; make tools builds them") from error
+    programs = {name: getattr(found, name).path for name in found.versions()}
+    programs["helm"] = _helm(search)
     layout.CARVEL_TOOLS.mkdir(parents=True, exist_ok=True)
-    for tool in found.versions():
-        link = layout.CARVEL_TOOLS / f".{tool}-{os.getpid()}"
-        link.symlink_to(getattr(found, tool).path)
-        link.replace(layout.CARVEL_TOOLS / tool)
+    for name, program in programs.items():
+        link = layout.CARVEL_TOOLS / f".{name}-{os.getpid()}"
+        link.symlink_to(program)
+        link.replace(layout.CARVEL_TOOLS / name)
+
+
+def _helm(search: Search) -> Path:
+    """Return helm, which kapp-controller runs for packages of charts; `make tools` builds what this project needs."""
+    if not (layout.CARVEL_TOOLS / "helm").exists():
+        say("building helm, if it is not there yet: cold about 2 min")
+    try:
+        return toolchain.find_helm(search, Recorder()).path
+    except CarvelwrightError as error:
+        raise ClusterError(f"{error.message}: {error.hint}") from error
 
 
 def ensure_set(tools: ToolSet) -> Path:

@@ -108,7 +108,7 @@ def _static(program: Path) -> bool:
 
 
 def _kapp_controller(binaries: Binaries) -> Image:
-    tools = {tool: layout.CARVEL_TOOLS / tool for tool in ("ytt", "kbld", "imgpkg")}
+    tools = {tool: layout.CARVEL_TOOLS / tool for tool in ("ytt", "kbld", "imgpkg", "helm")}
     tools |= {tool: binaries.path(tool) for tool in ("kapp", "vendir")}
     tools["kapp-controller"] = binaries.path("kapp-controller").resolve()
     # The controller adds its configured certificates to a bundle at this path, as its user.

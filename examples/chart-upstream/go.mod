@@ -1,0 +1,3 @@
+module example.com/signboard
+
+go 1.25
