@@ -51,6 +51,7 @@ class ToolSet:
     command: tuple[str, ...] = ("build",)
     targets: tuple[str, ...] = (".",)
     ldflags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str, str], ...] = ()
     modfile: str = "go.mod"
@@ -67,6 +68,8 @@ def kubernetes(version: str) -> ToolSet:
     return ToolSet(
         "kubernetes",
         f"all of Kubernetes {version} in one program; cold about 6 min",
+        # Before 1.31 the components would hold the clouds' clients too.
+        tags=("providerless",),
         ldflags=_kubernetes_ldflags(version),
         links=tuple((component, "kubernetes") for component in KUBERNETES_COMPONENTS),
         modfile=f"{version}.mod",
@@ -210,7 +213,8 @@ def _build(tools: ToolSet, output: Path) -> None:
     log = layout.LOGS / f"build-{tools.name}.log"
     # -v names each package as it is compiled: that is the progress.
     target = output / tools.name if tools.targets == (".",) else f"{output}/"
-    flags = ["-v", f"-modfile={tools.modfile}", "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target)]
+    options = [f"-modfile={tools.modfile}", f"-tags={','.join(tools.tags)}"]
+    flags = ["-v", *options, "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target)]
     argv = [_go(), *tools.command, *flags, *tools.targets]
     with log.open("wb") as output_log:
         process = subprocess.Popen(

@@ -30,6 +30,11 @@ def chosen(environment: Mapping[str, str]) -> str:
     return version
 
 
+def minor(version: str) -> str:
+    """Return `1.34` of `1.34.2`."""
+    return version.rpartition(".")[0]
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """Return what versions compare by: `1.9` is before `1.10`, and before `1.9.1`."""
     return tuple(map(int, version.split(".")))
