@@ -65,6 +65,7 @@ verify: setup ## what only a finished build can show: Whereabouts' roles, every 
 	@for module in payload/v*/; do (cd $$module && $(GO) test ./...) || exit 1; done
 	@$(RUN) pytest tests/release $(ARGS)
 
+# Option of these: KUBERNETES=VERSION, read from the environment, where make puts it.
 e2e: root tools ## the package on a real two-node cluster; needs root
 	@$(RUN) pytest tests/cluster $(ARGS)
 
@@ -80,7 +81,7 @@ demo: root tools ## raise the cluster, install and walk the documented steps, ea
 root:
 	@test "$$(id -u)" = 0 || { echo "error: the cluster needs root: it makes namespaces, mounts and cgroups; run this with sudo"; exit 1; }
 
-bench: build ## the packaging part and a no-change run against a plain shell script, side by side
+bench: build ## the packaging part and a no-change run against a plain shell script, and kctrl where it is on PATH, side by side
 	@$(BIN)/python scripts/bench.py
 
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds

@@ -1,5 +1,7 @@
 """Time the packaging part and a no-change run against the same work done by hand in one run; print both and the ratios.
 
+Where kctrl is on PATH, the same work done with it is timed as well.
+
 The work is everything after the image: stage, render, lock, push, describe, archive. Both sides start their own
 registry, and before each run of both a template gets another comment, so that nothing can be reused but the image.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -15,14 +18,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carvelwright.oci.layout import open_layout
 from carvelwright.project.workspace import DEFAULT_GO
 from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
 from carvelwright.tools.toolchain import Search
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 ROOT = Path(__file__).parent.parent
 RUNS = 9
+# What is compared with, and the names of their scripts.
+BY_HAND = "by hand"
+KCTRL = "kctrl"
 COPIED = ("carvelwright.yaml", "package", "bundle", "values-schema.yaml", "payload")
 # All that earlier builds made, and what vouches for it: without its seal a product is made again.
 REUSED = tuple(f"build/{kind}" for kind in (*PRODUCTS, *REMEMBERED, SEALS))
@@ -34,23 +44,34 @@ def main() -> None:
         project = Path(directory) / "project"
         environment = _prepare(project)
         ours = [sys.executable, "-m", "carvelwright", "--project", str(project), "build"]
-        by_hand = _by_hand(project, Path(directory) / "by-hand")
+        peers = {name: _script(name, project, Path(directory) / name) for name in _peers(environment)}
         _run(ours, environment)
-        times: dict[str, list[float]] = {"packaging": [], "by hand": [], "no change": []}
+        times: dict[str, list[float]] = {name: [] for name in ("packaging", "no change", *peers)}
         for number in range(RUNS):
             _change(project, number)
             times["packaging"].append(_run(ours, environment))
-            times["by hand"].append(_run(by_hand, environment))
+            for name, script in peers.items():
+                times[name].append(_run(script, environment))
             times["no change"].append(_run(ours, environment))
+    _report(times, tuple(peers))
+    if KCTRL not in peers:
+        print("kctrl: not compared, it is not on PATH")
+
+
+def _report(times: Mapping[str, list[float]], peers: Iterable[str]) -> None:
     for name, seconds in times.items():
         print(
             f"{name:<10} median {statistics.median(seconds):6.3f} s   min {min(seconds):6.3f}   max {max(seconds):6.3f}"
         )
-    for name in ("packaging", "no change"):
-        ratios = [mine / theirs for mine, theirs in zip(times[name], times["by hand"], strict=True)]
-        print(
-            f"{name} / by hand: median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"
-        )
+    for peer in peers:
+        for name in ("packaging", "no change"):
+            ratios = [mine / theirs for mine, theirs in zip(times[name], times[peer], strict=True)]
+            median, least, most = statistics.median(ratios), min(ratios), max(ratios)
+            print(f"{name} / {peer}: median {median:.2f} (min {least:.2f}, max {most:.2f})")
+
+
+def _peers(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return (BY_HAND, KCTRL) if shutil.which("kctrl", path=environment["PATH"]) else (BY_HAND,)
 
 
 def _prepare(project: Path) -> dict[str, str]:
@@ -66,13 +87,13 @@ def _prepare(project: Path) -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([*directories, os.environ["PATH"]])}
 
 
-def _by_hand(project: Path, out: Path) -> list[str]:
+def _script(name: str, project: Path, out: Path) -> list[str]:
     release = json.loads((ROOT / "dist/release.json").read_bytes())
     digest = release["packages"][0]["images"][0]["reference"].rpartition("@")[2]
     layouts = [open_layout(path) for path in (project / "build/image").iterdir()]
     layout = next(layout for layout in layouts if str(layout.digest) == digest)
     crds = max((project / "build/crds").iterdir(), key=lambda path: path.stat().st_mtime)
-    script = ROOT / "scripts/bench-by-hand.sh"
+    script = ROOT / f"scripts/bench-{name.replace(' ', '-')}.sh"
     return [str(script), str(project), str(layout.directory), digest, str(crds), str(out)]
 
 
@@ -84,8 +105,14 @@ def _change(project: Path, number: int) -> None:
 
 def _run(command: list[str], environment: dict[str, str]) -> float:
     start = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    # A file, as a pipe would keep this waiting for whatever a script leaves running.
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(command, env=environment, check=False, stdout=said, stderr=said)
+        seconds = time.perf_counter() - start
+        if done.returncode != 0:
+            said.seek(0)
+            raise SystemExit(f"error: {shlex.join(command)} failed:\n{said.read().decode(errors='replace')[-2000:]}")
+    return seconds
 
 
 if __name__ == "__main__":

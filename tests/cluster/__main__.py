@@ -1,13 +1,14 @@
-"""The cluster for people: `python -m tests.cluster up|down|status|run|demo`."""
+"""The cluster for people: `python -m tests.cluster up|down|status|run|demo`; KUBERNETES=VERSION chooses the version."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster import binaries, host
+from tests.cluster import binaries, host, versions
 from tests.cluster.cluster import Cluster, terminated_like_interrupted
 from tests.cluster.demo import play
 from tests.cluster.errors import ClusterError
@@ -17,14 +18,14 @@ from tests.cluster.progress import say
 
 def build(_arguments: argparse.Namespace) -> int:
     """Build the programs and nothing else; needs no root."""
-    for directory in binaries.ensure().directories.values():
+    for directory in binaries.ensure(versions.chosen(os.environ)).directories.values():
         say(f"built: {directory}")
     return 0
 
 
 def up(arguments: argparse.Namespace) -> int:
     """Raise a cluster and leave it."""
-    with Cluster(arguments.nodes) as cluster:
+    with Cluster(versions.chosen(os.environ), arguments.nodes) as cluster:
         _keep(cluster)
     return 0
 
@@ -33,7 +34,7 @@ def demo(arguments: argparse.Namespace) -> int:
     """Raise a cluster, walk the documented steps on it, and take it down."""
     if arguments.record and not arguments.record.parent.is_dir():
         raise ClusterError(f"--record {arguments.record}: there is no directory {arguments.record.parent}")
-    with Cluster() as cluster:
+    with Cluster(versions.chosen(os.environ)) as cluster:
         play(cluster, arguments.record)
         if arguments.keep:
             _keep(cluster)

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.cluster import layout
-from tests.cluster.binaries import TOOL_SETS, WHEREABOUTS, Binaries, ensure_set
+from tests.cluster import layout, versions
+from tests.cluster.binaries import ETCD, WHEREABOUTS, Binaries, ensure_sets
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
 from tests.cluster.pki import Authority, signing_key
@@ -35,8 +35,8 @@ ENVIRONMENT = {
 
 def main() -> int:
     """Raise the API server, run the benchmark, and take all down; return the benchmark's exit code."""
-    binaries = Binaries({each.name: ensure_set(each) for each in TOOL_SETS if each.name in {"etcd", "kubernetes"}})
     try:
+        binaries = ensure_sets(versions.chosen(os.environ), (ETCD,))
         with tempfile.TemporaryDirectory(prefix="bench-reconcile-") as scratch, contextlib.ExitStack() as running:
             kubeconfig = running.enter_context(_api_server(binaries, Path(scratch)))
             _kubectl(binaries, kubeconfig, "apply", *(f"--filename={each}" for each in _crds()))

@@ -24,9 +24,10 @@ from tests.cluster.machine import tail
 from tests.cluster.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from carvelwright.tools.toolchain import Search
 
-KUBERNETES_VERSION = "1.34.2"
 KUBERNETES_COMPONENTS = (
     "kube-apiserver",
     "kube-controller-manager",
@@ -45,7 +46,7 @@ class ToolSet:
 
     `targets` are what `go build` is told, or the command of Go that is named instead; `links` maps further names to a
     built program; `files` maps a name to a path in the source of a required module, for manifests that belong to the
-    programs; `about` is for the line of progress.
+    programs; `about` is for the line of progress. `modfile` has the requirements, where one program has several.
     """
 
     name: str
@@ -53,15 +54,36 @@ class ToolSet:
     command: tuple[str, ...] = ("build",)
     targets: tuple[str, ...] = (".",)
     ldflags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str, str], ...] = ()
+    modfile: str = "go.mod"
+
+    def sources(self) -> list[Path]:
+        """Return the files that decide what is built."""
+        found = sorted((layout.SOURCES / self.name).iterdir())
+        others = {".mod", ".sum"}
+        return [path for path in found if path.suffix not in others or path.stem == Path(self.modfile).stem]
 
 
-def _kubernetes_ldflags() -> tuple[str, ...]:
+def kubernetes(version: str) -> ToolSet:
+    """Return all of Kubernetes, in a version of `versions.known()`."""
+    return ToolSet(
+        "kubernetes",
+        f"all of Kubernetes {version} in one program; cold about 6 min",
+        # Before 1.31 the components would hold the clouds' clients too.
+        tags=("providerless",),
+        ldflags=_kubernetes_ldflags(version),
+        links=tuple((component, "kubernetes") for component in KUBERNETES_COMPONENTS),
+        modfile=f"{version}.mod",
+    )
+
+
+def _kubernetes_ldflags(version: str) -> tuple[str, ...]:
     # Components refuse or misjudge each other when they do not know their version; the module carries none.
-    major, minor, _ = KUBERNETES_VERSION.split(".")
+    major, minor, _ = version.split(".")
     values = {
-        "gitVersion": f"v{KUBERNETES_VERSION}",
+        "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "archive",
@@ -71,9 +93,10 @@ def _kubernetes_ldflags() -> tuple[str, ...]:
     return tuple(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())
 
 
+ETCD = ToolSet("etcd", "etcd; cold about 1 min")
 TOOL_SETS = (
     ToolSet("pause", "the sandbox container"),
-    ToolSet("etcd", "etcd; cold about 1 min"),
+    ETCD,
     ToolSet(
         "cni",
         "CNI plugins and Multus; cold about 1 min 30 s",
@@ -98,12 +121,6 @@ TOOL_SETS = (
     # Not crane's, which the project uses elsewhere: that one forgets its manifests when it ends.
     ToolSet("registry", "an OCI registry; cold about 1 min"),
     ToolSet("yq", "yq, which the documentation uses; cold about 30 s", targets=("tool",)),
-    ToolSet(
-        "kubernetes",
-        "all of Kubernetes in one program; cold about 6 min",
-        ldflags=_kubernetes_ldflags(),
-        links=tuple((component, "kubernetes") for component in KUBERNETES_COMPONENTS),
-    ),
 )
 WHEREABOUTS = "github.com/k8snetworkplumbingwg/whereabouts"
 # Not a part of the cluster: built by the test that runs it.
@@ -118,9 +135,10 @@ UPSTREAM_SUITE = ToolSet(
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Where the built programs lie: one directory for each set of tools."""
+    """Where the built programs lie: one directory for each set of tools. `kubernetes` is the version of that one."""
 
     directories: dict[str, Path]
+    kubernetes: str
 
     def path(self, name: str) -> Path:
         """Return the program or file called `name`."""
@@ -136,10 +154,18 @@ class Binaries:
         )
 
 
-def ensure() -> Binaries:
-    """Build what is not there yet and return all of it; the project's own tools must have been built before."""
+def ensure(version: str) -> Binaries:
+    """Build what is not there yet and return all of it, with this version of Kubernetes.
+
+    The project's own tools must have been built before.
+    """
     _link_tools()
-    return Binaries({tools.name: ensure_set(tools) for tools in TOOL_SETS})
+    return ensure_sets(version, TOOL_SETS)
+
+
+def ensure_sets(version: str, others: Iterable[ToolSet]) -> Binaries:
+    """Build what is not there yet of the named sets and of this version of Kubernetes; return these."""
+    return Binaries({tools.name: ensure_set(tools) for tools in (*others, kubernetes(version))}, version)
 
 
 def _link_tools() -> None:
@@ -201,7 +227,7 @@ def _move(scratch: Path, directory: Path) -> None:
 
 def _key(tools: ToolSet) -> str:
     digest = hashlib.sha256(f"{_go_version()}\0{tools!r}\0{_environment()['GOFLAGS']}".encode())
-    for source in sorted((layout.SOURCES / tools.name).iterdir()):
+    for source in tools.sources():
         digest.update(f"\0{source.name}\0{source.stat().st_size}\0".encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
@@ -212,7 +238,8 @@ def _build(tools: ToolSet, output: Path) -> None:
     log = layout.LOGS / f"build-{tools.name}.log"
     # -v names each package as it is compiled: that is the progress.
     target = output / tools.name if tools.targets == (".",) else f"{output}/"
-    flags = ["-v", "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target)]
+    options = [f"-modfile={tools.modfile}", f"-tags={','.join(tools.tags)}"]
+    flags = ["-v", *options, "-ldflags", " ".join(("-s -w", *tools.ldflags)), "-o", str(target)]
     argv = [_go(), *tools.command, *flags, *tools.targets]
     with log.open("wb") as output_log:
         process = subprocess.Popen(
@@ -233,7 +260,7 @@ def _build(tools: ToolSet, output: Path) -> None:
 
 
 def _copy_source(tools: ToolSet, module: str, path: str, target: Path) -> None:
-    argv = [_go(), "list", "-m", "-f", "{{.Dir}}", module]
+    argv = [_go(), "list", f"-modfile={tools.modfile}", "-m", "-f", "{{.Dir}}", module]
     done = subprocess.run(
         argv, cwd=layout.SOURCES / tools.name, env=_environment(), capture_output=True, text=True, check=False
     )

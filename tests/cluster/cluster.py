@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 class Cluster:
     """A control plane, `nodes` nodes, Multus with its CRD, a registry and kapp-controller.
 
+    `kubernetes` is the version of the control plane and of the nodes, one of `versions.known()`.
     Ctrl-C and SIGTERM leave the context like any error: everything is torn down, and then the process ends.
     """
 
-    def __init__(self, nodes: int = 2) -> None:
+    def __init__(self, kubernetes: str, nodes: int = 2) -> None:
         if not 1 <= nodes <= layout.MAX_NODES:
             raise ClusterError(f"{nodes} nodes: between 1 and {layout.MAX_NODES} are possible")
-        self.binaries = programs.ensure()
+        self.binaries = programs.ensure(kubernetes)
         self.control_plane = ControlPlane(self.binaries)
         self.nodes = [Node(index, self.control_plane) for index in range(1, nodes + 1)]
         self.registry = f"{layout.CONTROL_PLANE_IP}:{layout.REGISTRY_PORT}"
@@ -51,9 +52,9 @@ class Cluster:
     def attach(cls) -> Cluster:
         """Return the cluster of this checkout that an earlier process raised and kept."""
         found = {name: pid for name, pids in machine.running().items() if (pid := machine.first_process(pids))}
-        if CONTROL_PLANE not in found or not (layout.RUN / "admin.conf").exists():
+        if CONTROL_PLANE not in found or not layout.RUNNING_VERSION.exists():
             raise ClusterError("no cluster of this checkout is up: make cluster-up")
-        cluster = cls(nodes=len(found) - 1)
+        cluster = cls(layout.RUNNING_VERSION.read_text().strip(), nodes=len(found) - 1)
         cluster.control_plane = ControlPlane(cluster.binaries, Machine.attach(CONTROL_PLANE, found[CONTROL_PLANE]))
         cluster.nodes = [
             Node(node.index, cluster.control_plane, Machine.attach(node.name, found[node.name]))
@@ -130,6 +131,7 @@ class Cluster:
 
     def _raise(self, stack: ExitStack, archives: images.Images) -> None:
         stack.enter_context(self.control_plane)
+        layout.RUNNING_VERSION.write_text(f"{self.binaries.kubernetes}\n")
         for node in self.nodes:
             stack.enter_context(node)
         say("the machines are made")

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import images, layout
+from tests.cluster.versions import numbers
 
 if TYPE_CHECKING:
     from tests.cluster.binaries import Binaries
     from tests.cluster.pki import Authority
 
+# Before, kube-proxy does nftables at most behind a feature gate.
+NFTABLES_SINCE = (1, 31)
 ETCD = "http://127.0.0.1:2379"
 # Whose requests the API server records, and where: a JSON document in each line.
 AUDIT_POLICY = Path(__file__).with_name("audit-policy.yaml")
@@ -207,13 +210,13 @@ def kubelet(binaries: Binaries, name: str, address: str, config: Path, kubeconfi
     ]
 
 
-def kube_proxy_config(name: str, kubeconfig: Path) -> str:
-    """Return kube-proxy's configuration, in JSON."""
+def kube_proxy_config(name: str, kubeconfig: Path, version: str) -> str:
+    """Return kube-proxy's configuration, in JSON, for this version of Kubernetes."""
     return _json(
         {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
-            "mode": "nftables",
+            "mode": "nftables" if numbers(version) >= NFTABLES_SINCE else "iptables",
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             "hostnameOverride": name,
             "clusterCIDR": layout.POD_CIDR,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import cleanup, host, invariants, layout, walk
+from tests.cluster import cleanup, host, invariants, layout, versions, walk
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 OWN = "own_cluster"
 LAST = "last"
+SINCE = "since"
 CLUSTER = pytest.StashKey[Cluster]()
+KUBERNETES = pytest.StashKey[str]()
 DESELECTED = pytest.StashKey[int]()
 # What a failure shows of the cluster, and how.
 SHOWN = {
@@ -30,18 +33,32 @@ SHOWN = {
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{OWN}: raises clusters of its own, so it runs before the shared one is up")
     config.addinivalue_line("markers", f"{LAST}: looks back on what all others did, so it runs after them")
+    config.addinivalue_line("markers", f"{SINCE}(version): needs this Kubernetes or a newer one")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         host.check()
+        session.config.stash[KUBERNETES] = versions.chosen(os.environ)
     except ClusterError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        _skip_on_older(item, config.stash[KUBERNETES])
     # A machine holds one cluster at a time.
     items.sort(key=lambda item: (item.get_closest_marker(OWN) is None, item.get_closest_marker(LAST) is not None))
+
+
+def _skip_on_older(item: pytest.Item, version: str) -> None:
+    marker = item.get_closest_marker(SINCE)
+    if marker is None or versions.numbers(version) >= versions.numbers(marker.args[0]):
+        return
+    # Otherwise nobody would notice that no run has the test.
+    if version == versions.DEFAULT:
+        raise pytest.UsageError(f"{item.nodeid} needs Kubernetes {marker.args[0]}: every test runs on the default")
+    item.add_marker(pytest.mark.skip(reason=f"needs Kubernetes {marker.args[0]} or newer; this is {version}"))
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -57,9 +74,11 @@ def not_run(request: pytest.FixtureRequest) -> str:
     collected = {item.path for item in session.items}
     missing = sorted(path.name for path in Path(__file__).parent.glob("test_*.py") if path not in collected)
     parts = [argument for argument in config.args if "::" in argument]
+    older = [item for item in session.items if item.get_closest_marker("skip") and item.get_closest_marker(SINCE)]
     said = {
         "not collected: " + ", ".join(missing): missing,
         "only parts collected: " + ", ".join(parts): parts,
+        f"skipped on Kubernetes {config.stash[KUBERNETES]}: {len(older)} tests": older,
         f"deselected: {config.stash.get(DESELECTED, 0)} tests": config.stash.get(DESELECTED, 0),
         f"failed: {session.testsfailed} tests": session.testsfailed,
     }
@@ -74,7 +93,7 @@ def bare_nodes(raised_cluster: Cluster) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def raised_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    with Cluster() as cluster:
+    with Cluster(pytestconfig.stash[KUBERNETES]) as cluster:
         pytestconfig.stash[CLUSTER] = cluster
         yield cluster
         del pytestconfig.stash[CLUSTER]

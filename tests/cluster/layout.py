@@ -13,6 +13,8 @@ BIN = BUILD / "bin"
 IMAGES = BUILD / "images"
 LOGS = BUILD / "logs"
 RUN = BUILD / "run"
+# Which Kubernetes the cluster that is up runs.
+RUNNING_VERSION = RUN / "kubernetes-version"
 
 # One cluster per machine, whichever checkout it was raised from: so the lock lies outside of the checkout.
 LOCK = Path("/run/lock/carvelwright-cluster.lock")

@@ -107,7 +107,7 @@ class Node:
         )
         self.machine.start("kubelet", components.kubelet(binaries, self.name, self.address, config, kubeconfig))
         config = self.directory / "kube-proxy.json"
-        config.write_text(components.kube_proxy_config(self.name, run / "kube-proxy.conf"))
+        config.write_text(components.kube_proxy_config(self.name, run / "kube-proxy.conf", binaries.kubernetes))
         self.machine.start("kube-proxy", components.kube_proxy(binaries, config))
 
     def wait_ready(self) -> None:

@@ -154,6 +154,7 @@ def _has(text: str, sample: str) -> bool:
     return re.search(f"^{sample}$", text, re.MULTILINE) is not None
 
 
+@pytest.mark.since("1.30")  # ValidatingAdmissionPolicy in version v1
 def test_the_sample_policy_keeps_networks_from_naming_files_of_the_nodes(cluster: Cluster) -> None:
     policy = walk.example("admission-policy.yaml")
     cluster.kubectl.apply(*policy)

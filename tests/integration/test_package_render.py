@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from carvelwright.platform import Platform
 from carvelwright.project import config
+from tests.cluster.binaries import KAPP_CONTROLLER_VERSION
+from tests.cluster.versions import known, minor
 from tests.helpers.package import (
     ROOT,
     Manifest,
@@ -34,7 +36,7 @@ from tests.helpers.package import package as package  # noqa: PLC0414  # a fixtu
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-OLDEST = "1.27"  # kubernetesVersionSelection in package/package.yaml.j2
+OLDEST = minor(known()[0])
 NEWEST = kubernetes_validate.latest_version()
 
 CASES = sorted(path.parent / "values.yaml" for path in (ROOT / "tests/golden/render").glob("*/expected.yaml"))
@@ -74,10 +76,17 @@ def workloads(manifests: Iterable[Manifest]) -> list[Manifest]:
 # --- valid Kubernetes -----------------------------------------------------------------------------------------------
 
 
-def test_oldest_version_is_the_one_the_package_claims() -> None:
+@pytest.mark.parametrize(
+    ("key", "oldest"),
+    [
+        ("kubernetesVersionSelection", OLDEST),
+        ("kappControllerVersionSelection", minor(KAPP_CONTROLLER_VERSION)),
+    ],
+)
+def test_the_package_claims_what_the_cluster_tests_can_run(key: str, oldest: str) -> None:
     lines = (ROOT / "package/package.yaml.j2").read_text().splitlines()
-    claim = lines[lines.index("kubernetesVersionSelection:") + 1]
-    assert claim.strip() == f'constraints: ">={OLDEST}.0"'
+    claim = lines[lines.index(f"{key}:") + 1]
+    assert claim.strip() == f'constraints: ">={oldest}.0"'
 
 
 @pytest.mark.parametrize("values", [*CASES, *EXAMPLES], ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -29,11 +29,22 @@ func component(name string) *cobra.Command {
 	case "kube-proxy":
 		return proxy.NewProxyCommand()
 	case "kubelet":
-		return kubelet.NewKubeletCommand(context.Background())
+		return newKubelet(kubelet.NewKubeletCommand)
 	case "kubectl":
 		return kubectl.NewDefaultKubectlCommand()
 	}
 	return nil
+}
+
+// newKubelet calls a function that has taken a context only since Kubernetes 1.31: this file serves every version.
+func newKubelet(constructor any) *cobra.Command {
+	switch construct := constructor.(type) {
+	case func(context.Context) *cobra.Command:
+		return construct(context.Background())
+	case func() *cobra.Command:
+		return construct()
+	}
+	panic(fmt.Sprintf("a new way to make kubelet's command: %T", constructor))
 }
 
 func main() {
