@@ -36,10 +36,10 @@ _LOOK_BACK = 64
 class Seen:
     """What was seen of a package repository at one moment.
 
-    `highest` is the revision that clients follow, `shown` its files, `base` what it holds (of a repository without
-    revisions: what `latest` holds), with what else `latest` holds; `digest` is that of the bundle at `highest`,
-    `latest` that at `latest`. `catalog` is the repository with the records that `base` does not account for. `listed`
-    are the tags, None where the registry does not list them; `digest` is then that at `latest`.
+    `highest` is the revision that clients follow, `digest` that of its bundle, `shown` its files, and `base` what it
+    holds (of a repository without revisions: what `latest` holds), with what else `latest` holds; `latest` is the
+    digest of that. `catalog` is the repository with the records that `base` does not account for. `listed` are the
+    tags, None where the registry does not list them; `digest` and `shown` are then of `latest`.
     """
 
     highest: Revision | None
