@@ -13,7 +13,7 @@ from typing import get_args
 
 from tests.helpers.registries import Kind
 from tests.torture.projects import prepare
-from tests.torture.rounds import FoundError, session
+from tests.torture.rounds import FoundError, Session, session
 from tests.torture.setting import find_tools, tool_environment
 
 
@@ -35,16 +35,22 @@ def main() -> int:
         for kind in kinds:
             begun = time.monotonic()
             with session(kind, toolset, pool, environment) as running:
-                for number in range(asked.first, asked.first + asked.rounds):
-                    seed = f"{asked.seed}/{kind}/{number}"
-                    try:
-                        print(running.round(seed), flush=True)
-                    except (FoundError, TimeoutError) as error:
-                        print(f"FAILED {seed}: {error}", flush=True)
-                        failed = True
-                        break
-                print(f"{kind}, {time.monotonic() - begun:.0f} s:", *running.figures.lines(), sep="\n", flush=True)
+                try:
+                    failed = not _rounds(running, f"{asked.seed}/{kind}", asked.first, asked.rounds) or failed
+                finally:
+                    print(f"{kind}, {time.monotonic() - begun:.0f} s:", *running.figures.lines(), sep="\n", flush=True)
     return int(failed)
+
+
+def _rounds(running: Session, seed: str, first: int, count: int) -> bool:
+    """Run rounds on one registry; False where something did not hold."""
+    for number in range(first, first + count):
+        try:
+            print(running.round(f"{seed}/{number}"), flush=True)
+        except (FoundError, TimeoutError) as error:
+            print(f"FAILED {seed}/{number}: {error}", flush=True)
+            return False
+    return True
 
 
 def _is_there(kind: str) -> bool:

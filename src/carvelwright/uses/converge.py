@@ -106,7 +106,8 @@ def contested(record: Record) -> CarvelwrightError:
         package=record.ref_name,
         version=record.version,
         new=str(record.bundle),
-        details="none of them is visible to clients",
+        # A publisher that looked before the second one was pushed may still be on its way.
+        details="none of them was visible to clients; a publisher that is still running may make one visible",
         hint="choose one: carvelwright repository repair REGISTRY/PATH lists them",
         step=_STEP,
     )
