@@ -13,7 +13,7 @@ from carvelwright.project.clashes import REPOSITORY_NAME
 from carvelwright.project.paths import BUILD_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from carvelwright.platform import Platform
     from carvelwright.project.config import Package, Release
@@ -23,6 +23,55 @@ if TYPE_CHECKING:
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LAST_SECOND = 253_402_300_799
+
+
+# The steps, as they are reported while they run.
+CHECK = "check"
+CRDS = "stage CRDs"
+RENDER = "render manifests and lock images"
+PUSH_BUNDLE = "push bundle"
+PUSH_REPOSITORY = "push repository"
+ARCHIVE = "archive"
+READ_PUBLISHED = "read published repository"
+RECORD = "record versions"
+TAG = "tag versions"
+
+
+def compile_step(binaries: Iterable[str], platform: Platform) -> str:
+    """Return the name of the step that compiles a module's binaries."""
+    return f"compile {', '.join(binaries)} for {platform}"
+
+
+def assemble_step(image: str) -> str:
+    """Return the name of the step that assembles an image."""
+    return f"assemble image {image}"
+
+
+def push_image_step(image: str) -> str:
+    """Return the name of the step that pushes an image."""
+    return f"push image {image}"
+
+
+def archive_step(package: str) -> str:
+    """Return the name of the step that archives one package of several."""
+    return f"{ARCHIVE} {package}"
+
+
+def publish_step(ref_name: str) -> str:
+    """Return the name of the step that pushes a package's content to where it is published."""
+    return f"publish {ref_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step: the name under which it is reported while it runs, and what it does."""
+
+    name: str
+    does: str
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        return {"name": self.name, "does": self.does}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +138,26 @@ class BuildPlan:
             "defaultValues": f"dist/{self.default_values_name}",
         }
 
-    def steps(self) -> list[str]:
-        """Return what will be done for this package, in order, a line each."""
-        compiled = [
-            f"compile {', '.join(module.binaries)} of {self.release.fill(module.directory)} for {platform}"
-            for plan in self.images
-            for module in plan.config.modules
-            for platform in self.platforms
-        ]
-        return [
-            *compiled,
-            *(f"assemble image {plan.config.name} and push it to {plan.target}" for plan in self.images),
-            "stage the bundle, render it with ytt, find its images with kbld and lock them",
-            f"push the bundle to {self.bundle}",
-            "export the values schema; make Package, PackageMetadata and the values files",
-        ]
+    def images_steps(self) -> Iterator[PlannedStep]:
+        """Yield the steps that make the images."""
+        for plan in self.images:
+            for platform in self.platforms:
+                for module in plan.config.modules:
+                    where = self.release.fill(module.directory)
+                    yield PlannedStep(compile_step(module.binaries, platform), f"go build in {where}")
+            yield PlannedStep(assemble_step(plan.config.name), "pack the binaries of each platform into layers")
+
+    def render_steps(self) -> Iterator[PlannedStep]:
+        """Yield the steps that make the bundle's content."""
+        if self.project.crds:
+            yield PlannedStep(CRDS, "copy the CRDs of the pinned Go module")
+        yield PlannedStep(RENDER, "stage the bundle, render it with ytt, find its images with kbld and lock them")
+
+    def push_steps(self) -> Iterator[PlannedStep]:
+        """Yield the steps that put images and bundle into the embedded registry."""
+        for plan in self.images:
+            yield PlannedStep(push_image_step(plan.config.name), f"push to {plan.target}")
+        yield PlannedStep(PUSH_BUNDLE, f"push to {self.bundle}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +195,36 @@ class WorkspacePlan:
             "packages": [plan.document() for plan in self.packages],
             "repository": [str(reference) for reference in self.repository],
             "archive": f"dist/{self.archive_name}",
-            "steps": self.steps(),
+            "steps": [step.document() for step in self.steps()],
         }
 
-    def steps(self) -> list[str]:
-        """Return what will be done, in order, a line each."""
-        own = [f"copy {plan.bundle} into dist/{plan.archive_name}" for plan in self.packages if plan.directory]
+    def steps(self) -> list[PlannedStep]:
+        """Return what will be done. Steps of one package, and those that wait for nothing, may run side by side."""
+        name = str(self.repository[0].repository)
         return [
-            "start the embedded registry",
-            *(step for plan in self.packages for step in plan.steps()),
-            f"push the package repository to {self.repository[0].repository}",
-            *own,
-            f"copy everything into dist/{self.archive_name} and verify its digests",
-            "move everything into dist/",
-            *([f"publish it to {self.to}, where it is not there yet"] if self.to else []),
+            *(PlannedStep(CHECK, f"apply the rules to {plan.project.short_name}") for plan in self.packages),
+            *(step for plan in self.packages for step in plan.images_steps()),
+            *(step for plan in self.packages for step in plan.render_steps()),
+            *(step for plan in self.packages for step in plan.push_steps()),
+            PlannedStep(PUSH_REPOSITORY, f"push the Packages to {name}"),
+            *self._archive_steps(),
+            *self._publish_steps(),
         ]
+
+    def _archive_steps(self) -> Iterator[PlannedStep]:
+        yield PlannedStep(ARCHIVE, f"copy everything into dist/{self.archive_name} and verify its digests")
+        for plan in self.packages:
+            if plan.directory:
+                yield PlannedStep(archive_step(plan.project.short_name), f"the same, into dist/{plan.archive_name}")
+
+    def _publish_steps(self) -> Iterator[PlannedStep]:
+        if self.to is None:
+            return
+        yield PlannedStep(READ_PUBLISHED, f"read what {self.to} holds")
+        for plan in self.packages:
+            yield PlannedStep(publish_step(plan.project.ref_name), "push bundle and images, if they are not there yet")
+        yield PlannedStep(RECORD, "add the versions to the package repository")
+        yield PlannedStep(TAG, "tag bundles and images with their versions")
 
 
 def make_plan(packages: Sequence[Package], options: BuildOptions, environment: Mapping[str, str]) -> WorkspacePlan:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from carvelwright import yamldoc
+from carvelwright import BuildOptions, Repository, build, open_workspace, yamldoc
 from carvelwright.client import Client, default_values_file
+from carvelwright.plan import make_plan
 from carvelwright.reference import Reference
 from tests.conftest import free_address, registry_at
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
@@ -452,6 +453,18 @@ def test_dry_run_prints_the_plan_and_does_nothing(hello: PackageProject) -> None
     assert (plan["registry"], plan["to"]) == (release_registry(hello), None)
     assert plan["archive"] == f"dist/{ARCHIVE}"
     assert snapshot(hello.root) == before
+
+
+def test_dry_run_names_the_steps_that_run(hello: PackageProject, registry: str) -> None:
+    options = BuildOptions(to=Repository.parse(f"{registry}/p"))
+    workspace = open_workspace(hello.root, hello.environment)
+    planned = [step.name for step in make_plan(workspace.packages(), options, {}).steps()]
+    build(workspace, options)
+    ran = [record.name for record in workspace.reporter.records if not record.name.startswith("build tools ")]
+    assert sorted(ran) == sorted(planned)
+    # One after the other but for what waits for nothing: content and bundle are pushed side by side.
+    assert ran[0] == planned[0] == "check"
+    assert ran[-5:] == planned[-5:]
 
 
 def test_dry_run_needs_no_tools(hello: PackageProject, tmp_path: Path) -> None:

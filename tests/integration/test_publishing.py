@@ -209,7 +209,7 @@ def test_a_release_with_other_content_is_refused_with_what_differs(tmp_path: Pat
         f"this bundle:      {TWO}",
         "differs in spec:  licenses, releaseNotes, releasedAt, template",
     ]
-    assert error.step == "push repository"
+    assert error.step == "record versions"
     assert "new revision" in (error.hint or "")
     assert f"package/releases/{VERSION}.yaml" in (error.hint or "")
 

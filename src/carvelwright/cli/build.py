@@ -94,7 +94,9 @@ def _dry_run(plan: Mapping[str, Any]) -> str:
     ]
     if plan["to"]:
         head.append(f"publish to {plan['to']}")
-    return "\n".join([*head, *(f"{number:3}. {step}" for number, step in enumerate(plan["steps"], 1))])
+    return "\n".join(
+        [*head, *(f"{number:3}. {step['name']}: {step['does']}" for number, step in enumerate(plan["steps"], 1))]
+    )
 
 
 def _summary(result: BuildResult, seconds: float, width: int | None) -> str:
@@ -126,8 +128,8 @@ def _next(release: ReleaseRecord) -> list[str]:
     return [
         "next, publish to a registry that your cluster can reach:",
         f"  {program} publish REGISTRY/PATH",
-        "or copy the archive into an air-gapped site:",
-        f"  imgpkg copy --tar dist/{release.archive} --to-repo REGISTRY/PATH",
+        "or carry the archive into an air-gapped site, and publish it there:",
+        f"  {program} relocate dist/{release.archive} REGISTRY/PATH",
         "or serve it on this machine only:",
         f"  {program} serve",
     ]

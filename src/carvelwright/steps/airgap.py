@@ -14,6 +14,7 @@ from carvelwright import files
 from carvelwright.digest import Digest
 from carvelwright.errors import InputError, ToolError
 from carvelwright.oci import unpack
+from carvelwright.plan import ARCHIVE
 from carvelwright.report import readable_size
 from carvelwright.tools import imgpkg
 
@@ -152,10 +153,10 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
             wrong = [f"damaged: {_MANIFEST} ({type(error).__name__}: {error})"]
     if wrong:
         raise ToolError(
-            f"step archive: {target.name} is incomplete or corrupt",
+            f"step {ARCHIVE}: {target.name} is incomplete or corrupt",
             details="\n".join(wrong),
             hint="build again; if it fails again, report it",
-            step="archive",
+            step=ARCHIVE,
         )
 
 

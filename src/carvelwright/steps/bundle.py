@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.carvel.locks import ImagesLock, LockEntry
+from carvelwright.plan import PUSH_BUNDLE, RENDER
 from carvelwright.project import config, loads
 from carvelwright.report import readable_size
 from carvelwright.steps import crds, existing, package, templating
@@ -90,7 +91,7 @@ def stage(
     `images` are references by digest, by the names that the manifests write. ConfigError where the package uses an
     image that is neither among them nor locked.
     """
-    name = "render manifests and lock images"
+    name = RENDER
 
     def resolve(image: str) -> LockedImage:
         return existing.resolve(tools, image, step=name, timeout=plan.registry_timeout, note=reporter.note)
@@ -118,7 +119,7 @@ def stage(
 def push(plan: BuildPlan, bundle: StagedBundle, *, tools: Toolchain, reporter: Reporter) -> BundleLock:
     """Push a staged bundle to where the plan says."""
     how = Pushing(Store(plan.project.workspace.root), plan.registry_timeout, tools, reporter)
-    return push_to(plan.bundle, bundle.directory, "push bundle", how)
+    return push_to(plan.bundle, bundle.directory, PUSH_BUNDLE, how)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.plan import CRDS
 from carvelwright.project import config
 from carvelwright.store import Store, content_key
 from carvelwright.tools import go
@@ -28,7 +29,7 @@ def stage(
     key = content_key(pins, crds.go_module, crds.files, recipe.of("crds"))
 
     def make(target: Path) -> None:
-        directory = go.module_directory(find_go(), pinned_by, crds.go_module, step="stage CRDs")
+        directory = go.module_directory(find_go(), pinned_by, crds.go_module, step=CRDS)
         for name in crds.files:
             if not (directory / name).is_file():
                 raise ConfigError(
@@ -42,5 +43,5 @@ def stage(
                 )
             files.copy_file(directory / name, target / name.rpartition("/")[2])
 
-    with reporter.step("stage CRDs") as step:
+    with reporter.step(CRDS) as step:
         return list(files.walk_files(Store(project.workspace.root).product("crds", key, step, make)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carvelwright import recipe
 from carvelwright.oci import image as oci
 from carvelwright.oci import layout as layouts
+from carvelwright.plan import assemble_step
 from carvelwright.process import in_parallel
 from carvelwright.steps import layer as layers
 from carvelwright.store import Store, content_key
@@ -46,7 +47,7 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
         layouts.add_blob(target, index)
         layouts.end_layout(target, index)
 
-    with reporter.step(f"assemble image {image.config.name}") as step:
+    with reporter.step(assemble_step(image.config.name)) as step:
         return layouts.open_layout(Store(plan.project.workspace.root).product("image", key, step, make))
 
 

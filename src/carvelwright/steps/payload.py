@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
+from carvelwright.plan import compile_step
 from carvelwright.project import paths
 from carvelwright.store import Store, content_key
 from carvelwright.tools import compiler
@@ -60,7 +61,7 @@ def compile_module(
     sources = files.tree_digest(directory, paths.source_files(directory))
     key = content_key(sources, project.workspace.go, str(platform), variables, module.binaries, recipe.of("payload"))
 
-    name = f"compile {', '.join(module.binaries)} for {platform}"
+    name = compile_step(module.binaries, platform)
     with reporter.step(name) as step:
 
         def make(target: Path) -> None:

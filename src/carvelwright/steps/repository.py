@@ -8,6 +8,7 @@ from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog.records import PACKAGES, metadata_file, package_file
 from carvelwright.oci.bundle import write_bundle
+from carvelwright.plan import PUSH_REPOSITORY
 from carvelwright.steps import bundle
 from carvelwright.store import Store
 from carvelwright.tools import crane
@@ -54,7 +55,7 @@ def push_alone(
     layout = write_bundle(held, scratch / f"layout-{package.project.ref_name}")
     target = package.bundle.repository.tagged(DIRECTORY)
     note, timeout = reporter.note, plan.registry_timeout
-    crane.push_layout(tools.crane, layout, target, step="push repository", timeout=timeout, note=note)
+    crane.push_layout(tools.crane, layout, target, step=PUSH_REPOSITORY, timeout=timeout, note=note)
     return target.repository.at(layout.digest)
 
 
@@ -62,13 +63,13 @@ def push(plan: WorkspacePlan, directory: Path, *, tools: Toolchain, reporter: Re
     """Push the repository bundle under the tag of each package in it; return it by digest."""
     how = bundle.Pushing(Store(plan.workspace.root), plan.registry_timeout, tools, reporter)
     (first, *others) = plan.repository
-    pushed = bundle.push_to(first, directory, "push repository", how).image
+    pushed = bundle.push_to(first, directory, PUSH_REPOSITORY, how).image
     for reference in others:
         crane.put_tag(
             tools.crane,
             pushed,
             str(reference.tag),
-            step="push repository",
+            step=PUSH_REPOSITORY,
             timeout=plan.registry_timeout,
             note=reporter.note,
         )

@@ -15,6 +15,7 @@ from carvelwright.catalog.merge import version_order
 from carvelwright.catalog.records import metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError, ToolError, UsageError, did_you_mean
 from carvelwright.oci.bundle import write_bundle
+from carvelwright.plan import READ_PUBLISHED
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
@@ -52,7 +53,7 @@ def archive(opened: Opened, wanted: Sequence[str], target: Path) -> Archived:
     """
     _require_file_name(target)
     with files.temporary_directory(target.parent, f".{target.name}.new.") as staging:
-        with opened.reporter.step("read published repository"):
+        with opened.reporter.step(READ_PUBLISHED):
             seen = opened.remote.look()
         # Without a revision that clients follow, a repository of others has what `latest` names.
         digest = seen.digest or seen.latest

@@ -11,7 +11,7 @@ from carvelwright.carvel import app
 from carvelwright.digest import Digest
 from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
-from carvelwright.plan import make_plan
+from carvelwright.plan import ARCHIVE, CHECK, archive_step, make_plan, push_image_step
 from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
@@ -94,7 +94,7 @@ class _Rules:
 
     def keep(self) -> None:
         """Refuse what `check` refuses: ConfigError with all problems. Warnings are noted."""
-        with self.session.reporter.step("check"):
+        with self.session.reporter.step(CHECK):
             of_history = rules.of_history(self.session)
             if errors_among(of_history):
                 raise ConfigError(errors_among([*of_history, *self._found()]))
@@ -233,7 +233,7 @@ def _push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
 def _push_images(work: _Work, *, tools: Toolchain) -> None:
     reporter = work.session.reporter
     for planned, layout in work.images:
-        name = f"push image {planned.config.name}"
+        name = push_image_step(planned.config.name)
         with reporter.step(name) as step:
             step.describe(readable_size(sum(entry.compressed_bytes for entry in _platforms(layout))))
             timeout = work.plan.registry_timeout
@@ -242,11 +242,11 @@ def _push_images(work: _Work, *, tools: Toolchain) -> None:
 
 def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
     """Make the repository's archive, and one for each package that has a directory of its own in dist/."""
-    wanted = [(made.repository, plan.archive_name, "archive")]
+    wanted = [(made.repository, plan.archive_name, ARCHIVE)]
     for ready, _ in made.bundles:
         package = ready.work.plan
         if own := made.own.get(package.project.ref_name):
-            wanted.append((own, package.archive_name, f"archive {package.project.short_name}"))
+            wanted.append((own, package.archive_name, archive_step(package.project.short_name)))
     for reference, name, step in wanted:
         airgap.archive(plan, reference, target / name, step, tools=tools, reporter=reporter)
 

@@ -11,6 +11,7 @@ from carvelwright.catalog.merge import merged, version_order
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import CarvelwrightError, ReleasedError
 from carvelwright.oci.bundle import write_bundle
+from carvelwright.plan import RECORD, TAG
 from carvelwright.process import in_parallel
 from carvelwright.tools import crane
 from carvelwright.uses import converge
@@ -148,13 +149,13 @@ def _metadata(record: Record, after: Catalog, seen: Seen) -> tuple[Record, ...]:
 
 def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
     """Record the versions whose content is pushed, then name them. Killed at any point, the next run goes on."""
-    with remote.reporter.step("push repository") as step:
+    with remote.reporter.step(RECORD) as step:
         wanted = [record for job in jobs for record in job.records]
         pushed = in_parallel(*[lambda record=record: remote.push_record(record) for record in wanted])
         records = dict(zip(pushed, wanted, strict=True))
         settled = converge.converge(remote, records)
         step.describe(settled.repository.tag or "")
-    with remote.reporter.step("tag versions"):
+    with remote.reporter.step(TAG):
         names = [
             (job.version.content, reference)
             for job in jobs
@@ -167,7 +168,7 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
 
 def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference) -> None:
     """Give content its name for people, now that it is certain whose the name is."""
-    how: dict[str, Any] = {"step": "tag versions", "timeout": remote.timeout, "note": remote.reporter.note}
+    how: dict[str, Any] = {"step": TAG, "timeout": remote.timeout, "note": remote.reporter.note}
     if name.digest is None or name.tag is None:
         raise AssertionError(f"a name without tag or digest: {name}")
     if source != name.repository:
@@ -198,7 +199,7 @@ def _released(held: Held, content: bytes | None, record: Record) -> Carvelwright
         "version": held.version,
         "published": held.bundle,
         "new": str(record.bundle),
-        "step": "push repository",
+        "step": RECORD,
     }
     hint = f"release the change as a new revision, in a new file beside package/releases/{held.version}.yaml"
     if held.file is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright.errors import RegistryError, ReleasedError
+from carvelwright.plan import RECORD
 from carvelwright.process import stopwatch
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _refuse_lost(own: Mapping[RecordTag, Record], catalog: Catalog) -> None:
             new=str(record.bundle),
             details=f"published bundle: {held.bundle}\nthis bundle:      {record.bundle}",
             hint="release this content as a new revision",
-            step=_STEP,
+            step=RECORD,
         )
 
 
@@ -109,11 +110,8 @@ def contested(record: Record) -> CarvelwrightError:
         # A publisher that looked before the second one was pushed may still be on its way.
         details="none of them was visible to clients; a publisher that is still running may make one visible",
         hint="choose one: carvelwright repository repair REGISTRY/PATH lists them",
-        step=_STEP,
+        step=RECORD,
     )
-
-
-_STEP = "push repository"
 
 
 def _too_late(remote: PackageRepository, seen: Seen) -> CarvelwrightError:

@@ -12,6 +12,7 @@ from carvelwright.catalog.merge import merged
 from carvelwright.catalog.records import Action, Record
 from carvelwright.catalog.tags import RecordTag
 from carvelwright.errors import RegistryError, UsageError
+from carvelwright.plan import RECORD
 from carvelwright.uses import converge, repository
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def restore(opened: Opened, ref_name: str, version: str, reason: str) -> Settled
 
 def _settle(opened: Opened) -> Settled:
     """Finish what an interrupted run may have left: there is nothing to add."""
-    with opened.reporter.step("push repository"):
+    with opened.reporter.step(RECORD):
         return converge.converge(opened.remote, {})
 
 
@@ -130,7 +131,7 @@ def _mark(opened: Opened, seen: Seen, held: Held, action: Action, package: bytes
         )
     # A record that cannot be merged would stop every publisher: it is refused before it is pushed.
     merged(seen.catalog, {}, adopt=[held.ref_name])
-    with opened.reporter.step("push repository") as step:
+    with opened.reporter.step(RECORD) as step:
         tag = opened.remote.push_record(record)
         settled = converge.converge(opened.remote, {tag: record})
         step.describe(settled.repository.tag or "")

@@ -12,6 +12,7 @@ from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import FilesystemError, UsageError, did_you_mean
 from carvelwright.files import read_bytes
+from carvelwright.plan import READ_PUBLISHED, publish_step
 from carvelwright.project import paths
 from carvelwright.report import readable_size
 from carvelwright.steps import published
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from carvelwright.steps.published import Remote
     from carvelwright.tools.toolchain import Toolchain
 
-_READ = "read published repository"
 _SECONDS = 900.0
 
 
@@ -74,8 +74,10 @@ def publish(
         toolchain.install(search, reporter)
         tools = toolchain.find(search)
         places = options.places
-        remote = published.Remote(tools.crane, places.packages, store, options.registry_timeout, reporter, _READ)
-        with reporter.step(_READ) as step:
+        remote = published.Remote(
+            tools.crane, places.packages, store, options.registry_timeout, reporter, READ_PUBLISHED
+        )
+        with reporter.step(READ_PUBLISHED) as step:
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
         versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
@@ -92,7 +94,7 @@ def publish(
 
 def push_content(archive: Path, target: Repository, name: str, remote: Remote, tools: Toolchain) -> None:
     """Push all of an archive to one OCI repository, where clients look for a bundle's images first."""
-    step = f"push {name}"
+    step = publish_step(name)
     with remote.reporter.step(step) as running, remote.store.scratch("push") as scratch:
         running.describe(readable_size(archive.stat().st_size))
         lock = scratch / "bundle-lock.yml"

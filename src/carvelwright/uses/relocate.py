@@ -12,6 +12,7 @@ from carvelwright.catalog import content, survey
 from carvelwright.catalog.places import full_tag
 from carvelwright.catalog.records import Action, Record, metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError
+from carvelwright.plan import READ_PUBLISHED
 from carvelwright.reference import Reference
 from carvelwright.steps import airgap
 from carvelwright.uses import archive, commit, publish, verify
@@ -40,7 +41,7 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     with opened.reporter.step("verify the archive"):
         root = archive.verified(source, source, "copy the archive again from where it was made")
         found = _versions(root, source, opened.remote.repository)
-    with opened.reporter.step("read published repository"):
+    with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     found = _not_withdrawn(opened, found, seen)
     jobs = commit.jobs([each.version for each in found], seen, opened.scratch)

@@ -13,6 +13,7 @@ from carvelwright.catalog.merge import version_order
 from carvelwright.catalog.records import Action
 from carvelwright.catalog.tags import RecordTag, key_of
 from carvelwright.errors import RegistryError, UsageError, did_you_mean
+from carvelwright.plan import READ_PUBLISHED
 from carvelwright.reference import Reference
 from carvelwright.tools import crane
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
-
-_READ = "read published repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Listing:
 
 def listing(opened: Opened, ref_names: Sequence[str] = ()) -> Listing:
     """List the versions, highest first; with names only of these packages."""
-    with opened.reporter.step(_READ):
+    with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     base, pending, claims = survey.survey(seen.base).catalog, _pending(seen), contested(opened, seen)
     known = {held.ref_name for held in (*base.versions.values(), *pending)} | {claim.ref_name for claim in claims}
@@ -218,7 +217,7 @@ def how(opened: Opened) -> dict[str, Any]:
 
 def resource(opened: Opened, name: str, *, follow: bool) -> str:
     """Return the PackageRepository resource of a repository: of its highest revision by digest, or one that follows."""
-    with opened.reporter.step(_READ):
+    with opened.reporter.step(READ_PUBLISHED):
         revision = _revision(opened, opened.remote.look())
     if revision is None:
         raise UsageError(
@@ -234,7 +233,7 @@ def find(opened: Opened, ref_name: str, version: str) -> tuple[Seen, Catalog, He
 
     Records count that the revision does not hold yet.
     """
-    with opened.reporter.step(_READ):
+    with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     catalog = survey.survey(seen.catalog).catalog
     if held := catalog.versions.get((ref_name, version)):

@@ -13,6 +13,7 @@ from carvelwright.catalog.content import SIZE
 from carvelwright.catalog.tags import LATEST, RecordTag
 from carvelwright.errors import CarvelwrightError, RegistryError
 from carvelwright.oci.bundle import BUNDLE_LABEL
+from carvelwright.plan import READ_PUBLISHED
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
 from carvelwright.steps import render
@@ -71,7 +72,7 @@ def verify(
     of a recorded version has the values schema of its bundle; every digest has a tag, so that it lasts; every record
     can be read; the highest revision holds all of them, and `latest` names it.
     """
-    with opened.reporter.step("read published repository"):
+    with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     surveyed = survey.survey(seen.base)
     there = {key: held for key, held in surveyed.catalog.versions.items() if held.file}
