@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -212,3 +213,45 @@ def test_what_changes_for_values_is_reported(data: st.DataObject) -> None:
     value = data.draw(values(old), "value")
     if _allows(old, value) != _allows(new, value):
         assert schema_changes(old, new)
+
+
+def _map(more: Node | None = None, **options: Node) -> Node:
+    return {"type": "object", "additionalProperties": False, "properties": options, **(more or {})}
+
+
+_PLAIN, _GIVEN = {"type": "string"}, {"type": "string", "default": "x"}
+_OPEN = {"type": "object", "properties": {}}
+# Seldom drawn: an old schema, a new one, and a value that only the old one allows.
+_CORNERS: dict[str, tuple[Node, Node, Any]] = {
+    "added and required": (_map(), _map({"required": ["a"]}, a=_GIVEN), {}),
+    "added where any key was allowed": (_OPEN, {**_OPEN, "properties": {"a": _GIVEN}}, {"a": 1}),
+    "added key is one too many": (
+        _map({"maxProperties": 1}, a=_PLAIN),
+        _map({"maxProperties": 1}, a=_PLAIN, b=_GIVEN),
+        {"a": "y"},
+    ),
+    "key with a default is one too many": (
+        _map({"maxProperties": 1}, a=_PLAIN, b=_PLAIN),
+        _map({"maxProperties": 1}, a=_PLAIN, b=_GIVEN),
+        {"a": "y"},
+    ),
+    "key without a default is one too few": (
+        _map({"minProperties": 1}, a=_GIVEN),
+        _map({"minProperties": 1}, a=_PLAIN),
+        {},
+    ),
+    "required key lost its default": (_map({"required": ["a"]}, a=_GIVEN), _map({"required": ["a"]}, a=_PLAIN), {}),
+    "map that is null no longer by default": (
+        _map(a={**_map(b={**_GIVEN, "maxLength": 0}), "nullable": True}),
+        _map(a=_map(b={**_GIVEN, "maxLength": 0})),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "value"), _CORNERS.values(), ids=_CORNERS)
+def test_corner_that_refuses_a_value_is_breaking(old: Node, new: Node, value: Any) -> None:
+    kept = _allows(old, value) and not _allows(new, value)
+    before, after = (defaults.filled(nodes.checked(schema), value) for schema in (old, new))
+    assert kept or (_allows(old, before) and not _allows(new, after))
+    assert breaking(schema_changes(old, new, patterns=True))
