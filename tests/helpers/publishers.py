@@ -92,11 +92,15 @@ def tag_of(record: Record, scratch: Path) -> RecordTag:
 
 @dataclass
 class Registry:
-    """One OCI repository: its tags, and its bundles by digest. Each call on it takes effect at once."""
+    """One OCI repository: its tags, and its bundles by digest. Each call on it takes effect at once.
+
+    Where it lists tags in pages, a name is on the first one or on the second, which is read later.
+    """
 
     tags: dict[str, Digest] = field(default_factory=dict)
     bundles: dict[Digest, dict[str, bytes]] = field(default_factory=dict)
     lists: bool = True
+    on_second_page: Callable[[str], bool] | None = None
 
     @property
     def highest(self) -> Revision | None:
@@ -120,11 +124,11 @@ class Registry:
 
 @dataclass
 class InMemory(PackageRepository):
-    """The package repository as one publisher meets it; `turn` is called before each call to the registry."""
+    """The package repository as one publisher meets it; `turn` gets each call to the registry before it is made."""
 
     registry: Registry
     store: Store
-    turn: Callable[[], None] = lambda: None
+    turn: Callable[[str], None] = lambda _: None
     repository: Repository = WHERE
     timeout: float = 600.0
     log: io.StringIO = field(default_factory=io.StringIO)
@@ -137,11 +141,16 @@ class InMemory(PackageRepository):
         self.reporter = StreamReporter(self.log)
 
     def list_tags(self) -> frozenset[str] | None:
-        self.turn()
-        return frozenset(self.registry.tags) if self.registry.lists else None
+        self.turn("list")
+        late = self.registry.on_second_page
+        if late is None:
+            return frozenset(self.registry.tags) if self.registry.lists else None
+        first = {tag for tag in self.registry.tags if not late(tag)}
+        self.turn("list on")
+        return frozenset(first | {tag for tag in self.registry.tags if late(tag)})
 
     def digest_of(self, tag: str) -> Digest | None:
-        self.turn()
+        self.turn(f"digest {tag}")
         return self.registry.tags.get(tag)
 
     def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
@@ -150,16 +159,16 @@ class InMemory(PackageRepository):
 
     def push(self, layout: ImageLayout, tag: str) -> None:
         files = unpacked(layout)
-        self.turn()
+        self.turn(f"push {tag}")
         self.registry.bundles[layout.digest] = files
         self.registry.tags[tag] = layout.digest
 
     def move_latest(self, digest: Digest) -> None:
-        self.turn()
+        self.turn("tag latest")
         self.registry.tags[LATEST] = digest
 
     def wait(self, seconds: float) -> None:  # noqa: ARG002 - time is what the others do
-        self.turn()
+        self.turn("wait")
 
 
 def unpacked(layout: ImageLayout) -> dict[str, bytes]:
@@ -181,8 +190,8 @@ class Killed(BaseException):
 class Publisher:
     """A publisher, which stops before each call to the registry until it is let on.
 
-    `killed_at` is the number of the call that it does not come to any more; None where it comes to its end.
-    `settled` is what it returned, `error` how it failed; neither where it was killed.
+    `following` is that call. `killed_at` is the number of the call that it does not come to any more; None where it
+    comes to its end. `settled` is what it returned, `error` how it failed; neither where it was killed.
     """
 
     registry: Registry
@@ -193,6 +202,7 @@ class Publisher:
     error: CarvelwrightError | None = None
     pushed: dict[RecordTag, Record] = field(default_factory=dict)
     ended: bool = False
+    following: str = ""
     crash: BaseException | None = None
     _calls: int = 0
 
@@ -210,7 +220,8 @@ class Publisher:
             if self.crash:
                 raise self.crash
 
-    def _turn(self) -> None:
+    def _turn(self, call: str) -> None:
+        self.following = call
         self._stopped.release()
         self._go.acquire()
         self._calls += 1
@@ -242,11 +253,11 @@ class OlderPublisher(Publisher):
     """A publisher of a former carvelwright: it knows only `latest`, reads it, adds its version and writes it."""
 
     def _publish(self, repository: PackageRepository) -> None:  # noqa: ARG002 - it knows nothing of it
-        self._turn()
+        self._turn("read latest")
         held = self.registry.tags.get(LATEST)
         files = dict(self.registry.bundles[held]) if held else {locks.IMAGES_LOCK: _LOCK}
         for record in self.records:
             files[package_file(record.ref_name, record.version)] = record.package or b""
             files[metadata_file(record.ref_name)] = record.metadata or b""
-        self._turn()
+        self._turn("write latest")
         self.registry.put(files, LATEST)

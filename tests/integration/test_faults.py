@@ -100,11 +100,11 @@ def error_body(code: str) -> str:
 LOGIN = 'WWW-Authenticate: Basic realm="r"'
 REGISTRIES: dict[str, tuple[Callable[[socket.socket], None] | None, str]] = {
     "reset": (reset, "connection reset by peer"),
-    "no HTTP": (nonsense, "malformed HTTP"),
+    "no HTTP": (nonsense, "220 mail.example.com ESMTP"),
     "500": (answer("500 Internal Server Error", "broken"), "500 Internal Server Error"),
     "401": (answer("401 Unauthorized", error_body("UNAUTHORIZED"), LOGIN), "docker login 127.0.0.1:"),
     "403": (answer("403 Forbidden", error_body("DENIED")), "hint: use credentials that may pull from 127.0.0.1:"),
-    "hangs": (None, "did not end within 3 s and was stopped"),
+    "hangs": (None, "no complete answer in time"),
 }  # fmt: skip
 
 
@@ -115,9 +115,10 @@ def test_a_registry_that_misbehaves_is_told(built: PackageProject, name: str) ->
     with server(handle) as address:
         outcome = built.run("build", "--to", f"{address}/p", "--registry-timeout", "3" if handle is None else "60")
     assert outcome.code == 6, outcome
-    assert "step read published repository: crane " in outcome.err
-    assert f"at registry {address}" in outcome.err
-    assert words in outcome.err, outcome.err
+    # Tags are listed without a tool, and the rest is crane's.
+    assert "error: step read published repository: " in outcome.err
+    assert f"registry {address}" in outcome.err.partition("error: ")[2].splitlines()[0]
+    assert words.lower() in outcome.err.lower(), outcome.err
     assert "hint: " in outcome.err
     assert snapshot(built.root / "dist") == before
     assert scraps(built) == []
@@ -128,8 +129,8 @@ def test_no_registry_at_all_is_told_and_the_next_run_works(built: PackageProject
     address = free_address()
     outcome = built.run("build", "--to", f"{address}/p", "--registry-timeout", "20")
     assert outcome.code == 6
-    assert f"at registry {address}" in outcome.err
-    assert "connection refused" in outcome.err
+    assert f"error: step read published repository: registry {address} " in outcome.err
+    assert "Connection refused" in outcome.err
     assert "hint: start the registry " in outcome.err
     assert snapshot(built.root / "dist") == before
     assert built.run("build").ok().out.startswith("up to date")

@@ -1,7 +1,7 @@
 """Publishers at work at the same time, in any order of their calls, killed anywhere: what clients see of it.
 
 The code that publishes is the real one; only the registry is a dictionary. It behaves as the specification has it: each
-call takes effect at once, a tag is overwritten without a word, and a list of tags is what is there at one moment.
+call takes effect at once, a tag is overwritten without a word, and a list of tags comes at once or in two pages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from carvelwright.carvel import resources
 from carvelwright.catalog import foreign
 from carvelwright.catalog.records import Action, Record
-from carvelwright.catalog.tags import LATEST, RecordTag
+from carvelwright.catalog.tags import LATEST, RecordTag, key_of
 from carvelwright.errors import ReleasedError
 from carvelwright.store import Store
 from carvelwright.uses.converge import converge
@@ -107,7 +107,7 @@ def scenarios(draw: st.DrawFn) -> tuple[list[tuple[bool, Record, int | None]], l
     """Draw publishers, whether older ones, with the call that each is killed at; and the order in which they go on."""
     count = draw(st.integers(2, 5))
     records = draw(st.lists(st.sampled_from([*RELEASES, *MARKS]), min_size=count, max_size=count))
-    killed = draw(st.lists(st.none() | st.integers(1, 12), min_size=count, max_size=count))
+    killed = draw(st.lists(st.none() | st.integers(1, 20), min_size=count, max_size=count))
     older = draw(st.lists(st.sampled_from([False, False, False, True]), min_size=count, max_size=count))
     # Runs of calls: who stalls does so for long.
     runs = draw(st.lists(st.tuples(st.integers(0, count - 1), st.integers(1, 9)), max_size=16))
@@ -116,12 +116,13 @@ def scenarios(draw: st.DrawFn) -> tuple[list[tuple[bool, Record, int | None]], l
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], max_examples=60)
-@given(scenarios())
+@given(scenarios(), st.sampled_from([None, *"02468ace"]))
 def test_what_a_publisher_has_published_stays_visible(
-    store: Store, scenario: tuple[list[tuple[bool, Record, int | None]], list[int]]
+    store: Store, scenario: tuple[list[tuple[bool, Record, int | None]], list[int]], page: str | None
 ) -> None:
     asked, order = scenario
-    registry = Registry()
+    # Of a list in pages, each is what is there at a moment of its own.
+    registry = Registry(on_second_page=None if page is None else lambda tag: tag[2:3] >= page)
     first = alone(Publisher(registry, store, [FIRST]))
     working = [
         (OlderPublisher if older else Publisher)(registry, store, [record], killed) for older, record, killed in asked
@@ -159,10 +160,14 @@ def _require_all(registry: Registry, ended: Sequence[Publisher], store: Store) -
 
 def until_revision(publisher: Publisher) -> Publisher:
     """Let a publisher go on until the next that it does is to push a revision that it has worked out."""
-    # Its record, the list of tags, and the digests of the highest revision and of `latest`.
-    for _ in range(4):
+    return until(publisher, "push 0.")
+
+
+def until(publisher: Publisher, call: str) -> Publisher:
+    """Let a publisher go on until a call is the next."""
+    while not publisher.following.startswith(call):
+        assert not publisher.ended, publisher.error
         publisher.let_on()
-    assert not publisher.ended
     return publisher
 
 
@@ -215,6 +220,21 @@ def test_what_an_older_publisher_adds_to_latest_does_not_let_a_stalled_one_outra
     Watch(registry, [first, second, third]).look()
     assert f"packages/{B}/2.0.0.yml" in registry.catalog().files
     assert registry.tags[LATEST] == registry.tags[registry.highest.tag if registry.highest else ""]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_list_in_pages_to_which_others_add_does_not_let_a_stalled_one_outrank(store: Store, number: int) -> None:
+    """Of one page it knows an older state than of the other, so it knows no less than who saw the whole before."""
+    registry = Registry()
+    late = key_of(B, "2.0.0")
+    registry.on_second_page = lambda tag: late in tag
+    first = alone(Publisher(registry, store, [FIRST]))
+    stalled = until(Publisher(registry, store, [release(A, "1.1.0")]), "list on")
+    finished = alone(Publisher(registry, store, [release(B, f"1.{number}.0")]))
+    # Recorded, and no more.
+    until(Publisher(registry, store, [release(B, "2.0.0")]), "list")
+    until_revision(stalled).let_on()
+    Watch(registry, [first, finished]).look()
 
 
 def test_what_an_older_publisher_added_is_kept_by_one_that_has_nothing_to_add(store: Store) -> None:

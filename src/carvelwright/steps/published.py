@@ -14,7 +14,7 @@ from carvelwright.catalog.records import Record
 from carvelwright.catalog.tags import LATEST, RecordTag, Revision
 from carvelwright.errors import RegistryError
 from carvelwright.oci.bundle import write_bundle
-from carvelwright.process import pause
+from carvelwright.process import pause, stopwatch
 from carvelwright.tools import crane, tags
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class PackageRepository(ABC):
         RegistryError where it cannot be read, or not be carried on.
         """
         with self._naming():
-            listed = self.list_tags()
+            listed = self.list_tags() if own is None else self._list_at_one_moment()
             known = listed or frozenset()
             highest = Revision.highest(known)
             latest = self.digest_of(LATEST) if listed is None or LATEST in known else None
@@ -120,6 +120,22 @@ class PackageRepository(ABC):
                 catalog = merged(self._with_first(catalog, missing, known), missing)
             shown = self.catalog_at(digest).files if digest else {}
         return Seen(highest, digest, latest, shown, base, catalog, listed)
+
+    def _list_at_one_moment(self) -> frozenset[str] | None:
+        """Return every tag that was there at one moment: a list that is read in pieces mixes several.
+
+        Tags are only added. So where two lists, one after the other, are the same, nothing was added between them.
+        """
+        listed, seconds = self.list_tags(), stopwatch()
+        while listed is not None and (again := self.list_tags()) != listed:
+            if seconds() > self.timeout:
+                raise RegistryError(
+                    f"step {self.step}: others push to {self.repository} without a pause",
+                    hint="run the same command again later: nothing is lost",
+                    step=self.step,
+                )
+            listed = again
+        return listed
 
     def push_record(self, record: Record) -> RecordTag:
         """Push a record; equal content is there already, and is left as it is."""
