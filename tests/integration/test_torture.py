@@ -42,7 +42,7 @@ def test_a_lost_version_and_a_wrong_byte_are_noticed(
         holding = reader.holding(place)
         assert judge.missing(holding) == []
         # As a publisher that has not seen the others would outrank them: an early revision under the highest number.
-        first = min(holding.digests, key=lambda tag: int(tag.split(".")[1]))
+        first = min(holding.digests, key=lambda tag: [int(number) for number in tag.split(".")])
         assert first != holding.highest
         repository = f"{running.reader.address}/{place}"
         call(toolset.crane.path, "copy", f"{repository}:{first}", f"{repository}:0.999.1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first round")
     parser.add_argument("--registry", choices=get_args(Kind), action="append")
     asked = parser.parse_args()
+    # So that registries and proxies end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     toolset = find_tools()
     environment = tool_environment(toolset)
     kinds = [kind for kind in asked.registry or get_args(Kind) if _is_there(kind)]

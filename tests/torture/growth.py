@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -254,5 +254,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
+    # So that the registry ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
