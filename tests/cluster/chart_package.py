@@ -32,7 +32,7 @@ TUTORIAL = layout.ROOT / "docs/tutorial/chart-package.md"
 NEXT_VERSION = "The next version"
 REF_NAME = "signboard.packages.example.com"
 NAME = "signboard"
-FIRST, NEXT = "1.0.0+example.1", "1.1.0+example.1"
+FIRST, NEXT = "1.0.0+build.1", "1.1.0+build.1"
 NAMESPACE = "boards"
 SITE = "site/packages"
 
