@@ -11,9 +11,25 @@ from carvelwright.catalog.places import full_tag
 from carvelwright.errors import InputError, UsageError, did_you_mean
 from carvelwright.project.clashes import REPOSITORY_NAME
 from carvelwright.project.paths import BUILD_FILE
+from carvelwright.stepnames import (
+    ARCHIVE,
+    CHECK,
+    CRDS,
+    PUSH_BUNDLE,
+    PUSH_REPOSITORY,
+    READ_PUBLISHED,
+    RECORD,
+    RENDER,
+    TAG,
+    archive_step,
+    assemble_step,
+    compile_step,
+    publish_step,
+    push_image_step,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from carvelwright.platform import Platform
     from carvelwright.project.config import Package, Release
@@ -23,43 +39,6 @@ if TYPE_CHECKING:
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _LAST_SECOND = 253_402_300_799
-
-
-# The steps, as they are reported while they run.
-CHECK = "check"
-CRDS = "stage CRDs"
-RENDER = "render manifests and lock images"
-PUSH_BUNDLE = "push bundle"
-PUSH_REPOSITORY = "push repository"
-ARCHIVE = "archive"
-READ_PUBLISHED = "read published repository"
-RECORD = "record versions"
-TAG = "tag versions"
-
-
-def compile_step(binaries: Iterable[str], platform: Platform) -> str:
-    """Return the name of the step that compiles a module's binaries."""
-    return f"compile {', '.join(binaries)} for {platform}"
-
-
-def assemble_step(image: str) -> str:
-    """Return the name of the step that assembles an image."""
-    return f"assemble image {image}"
-
-
-def push_image_step(image: str) -> str:
-    """Return the name of the step that pushes an image."""
-    return f"push image {image}"
-
-
-def archive_step(package: str) -> str:
-    """Return the name of the step that archives one package of several."""
-    return f"{ARCHIVE} {package}"
-
-
-def publish_step(ref_name: str) -> str:
-    """Return the name of the step that pushes a package's content to where it is published."""
-    return f"publish {ref_name}"
 
 
 @dataclass(frozen=True, slots=True)

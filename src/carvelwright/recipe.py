@@ -70,7 +70,9 @@ NEUTRAL = (
     "project/loads.py",
     "project/images.py",
     "carvel/version.py",
+    "stepnames.py",
     "store.py",
+    "tools/retries.py",
     "tools/tool.py",
 )
 # Libraries whose output is in a product.

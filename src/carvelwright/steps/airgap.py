@@ -14,8 +14,8 @@ from carvelwright import files
 from carvelwright.digest import Digest
 from carvelwright.errors import InputError, ToolError
 from carvelwright.oci import unpack
-from carvelwright.plan import ARCHIVE
 from carvelwright.report import readable_size
+from carvelwright.stepnames import ARCHIVE
 from carvelwright.tools import imgpkg
 
 if TYPE_CHECKING:

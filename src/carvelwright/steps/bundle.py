@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files
 from carvelwright.carvel.locks import ImagesLock, LockEntry
-from carvelwright.plan import PUSH_BUNDLE, RENDER
 from carvelwright.project import config, loads
 from carvelwright.report import readable_size
+from carvelwright.stepnames import PUSH_BUNDLE, RENDER
 from carvelwright.steps import crds, existing, package, templating
 from carvelwright.steps.templating import Templating
 from carvelwright.store import Store

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.errors import ConfigError, Location, Problem
-from carvelwright.plan import CRDS
 from carvelwright.project import config
+from carvelwright.stepnames import CRDS
 from carvelwright.store import Store, content_key
 from carvelwright.tools import go
 

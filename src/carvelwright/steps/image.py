@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from carvelwright import recipe
 from carvelwright.oci import image as oci
 from carvelwright.oci import layout as layouts
-from carvelwright.plan import assemble_step
 from carvelwright.process import in_parallel
+from carvelwright.stepnames import assemble_step
 from carvelwright.steps import layer as layers
 from carvelwright.store import Store, content_key
 

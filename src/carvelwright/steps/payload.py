@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
 from carvelwright.digest import Digest
-from carvelwright.plan import compile_step
 from carvelwright.project import paths
+from carvelwright.stepnames import compile_step
 from carvelwright.store import Store, content_key
 from carvelwright.tools import compiler
 

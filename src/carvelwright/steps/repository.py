@@ -8,7 +8,7 @@ from carvelwright import files, yamldoc
 from carvelwright.carvel import locks, resources
 from carvelwright.catalog.records import PACKAGES, metadata_file, package_file
 from carvelwright.oci.bundle import write_bundle
-from carvelwright.plan import PUSH_REPOSITORY
+from carvelwright.stepnames import PUSH_REPOSITORY
 from carvelwright.steps import bundle
 from carvelwright.store import Store
 from carvelwright.tools import crane

@@ -15,10 +15,10 @@ from carvelwright.catalog.merge import version_order
 from carvelwright.catalog.records import metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError, ToolError, UsageError, did_you_mean
 from carvelwright.oci.bundle import write_bundle
-from carvelwright.plan import READ_PUBLISHED
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference, Repository
 from carvelwright.report import readable_size
+from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.steps import airgap
 from carvelwright.tools import crane, imgpkg
 from carvelwright.uses import repository

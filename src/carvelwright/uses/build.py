@@ -11,12 +11,13 @@ from carvelwright.carvel import app
 from carvelwright.digest import Digest
 from carvelwright.errors import ConfigError, errors_among
 from carvelwright.oci import layout as layouts
-from carvelwright.plan import ARCHIVE, CHECK, archive_step, make_plan, push_image_step
+from carvelwright.plan import make_plan
 from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
 from carvelwright.report import readable_size
 from carvelwright.session import open_sessions
+from carvelwright.stepnames import ARCHIVE, CHECK, archive_step, push_image_step
 from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
 from carvelwright.steps.render import export_schema
 from carvelwright.store import Store, content_key

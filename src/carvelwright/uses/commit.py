@@ -11,8 +11,8 @@ from carvelwright.catalog.merge import merged, version_order
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import CarvelwrightError, ReleasedError
 from carvelwright.oci.bundle import write_bundle
-from carvelwright.plan import RECORD, TAG
 from carvelwright.process import in_parallel
+from carvelwright.stepnames import RECORD, TAG
 from carvelwright.tools import crane
 from carvelwright.uses import converge
 

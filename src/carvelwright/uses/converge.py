@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright.errors import RegistryError, ReleasedError
-from carvelwright.plan import RECORD
 from carvelwright.process import stopwatch
+from carvelwright.stepnames import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

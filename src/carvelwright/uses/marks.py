@@ -12,7 +12,7 @@ from carvelwright.catalog.merge import merged
 from carvelwright.catalog.records import Action, Record
 from carvelwright.catalog.tags import RecordTag
 from carvelwright.errors import RegistryError, UsageError
-from carvelwright.plan import RECORD
+from carvelwright.stepnames import RECORD
 from carvelwright.uses import converge, repository
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import FilesystemError, UsageError, did_you_mean
 from carvelwright.files import read_bytes
-from carvelwright.plan import READ_PUBLISHED, publish_step
 from carvelwright.project import paths
 from carvelwright.report import readable_size
+from carvelwright.stepnames import READ_PUBLISHED, publish_step
 from carvelwright.steps import published
 from carvelwright.store import Store
 from carvelwright.tools import imgpkg, toolchain

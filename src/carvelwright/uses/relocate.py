@@ -12,8 +12,8 @@ from carvelwright.catalog import content, survey
 from carvelwright.catalog.places import full_tag
 from carvelwright.catalog.records import Action, Record, metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError
-from carvelwright.plan import READ_PUBLISHED
 from carvelwright.reference import Reference
+from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.steps import airgap
 from carvelwright.uses import archive, commit, publish, verify
 

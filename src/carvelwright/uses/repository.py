@@ -13,8 +13,8 @@ from carvelwright.catalog.merge import version_order
 from carvelwright.catalog.records import Action
 from carvelwright.catalog.tags import RecordTag, key_of
 from carvelwright.errors import RegistryError, UsageError, did_you_mean
-from carvelwright.plan import READ_PUBLISHED
 from carvelwright.reference import Reference
+from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.tools import crane
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from carvelwright.catalog.content import SIZE
 from carvelwright.catalog.tags import LATEST, RecordTag
 from carvelwright.errors import CarvelwrightError, RegistryError
 from carvelwright.oci.bundle import BUNDLE_LABEL
-from carvelwright.plan import READ_PUBLISHED
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
+from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.steps import render
 from carvelwright.tools import crane, tags
 from carvelwright.uses import repository
