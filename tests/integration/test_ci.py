@@ -123,7 +123,7 @@ def test_nonsense_is_told_how_to_call_it(greeter: PackageProject, tmp_path: Path
 
 @pytest.mark.parametrize("service", FILES)
 def test_this_repository_uses_what_it_writes(service: str, tmp_path: Path) -> None:
-    (tmp_path / "package").mkdir()
+    (tmp_path / "carvelwright.yaml").touch()
     install = 'make setup && echo "$PWD/.venv/bin" >> "${GITHUB_PATH:-/dev/null}" && export PATH="$PWD/.venv/bin:$PATH"'
     ci.write(tmp_path, ci.Service(service), install)
     for name in (ci.SCRIPT, FILES[service]):
