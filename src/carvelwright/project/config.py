@@ -35,13 +35,17 @@ BUNDLE_CONFIG = paths.BUNDLE_CONFIG
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One released version: `released_at` is UTC text such as 2026-11-23T00:00:00Z."""
+    """One released version: `released_at` is UTC text such as 2026-11-23T00:00:00Z.
+
+    `breaking` tells that the file admits changes that may refuse values which the version before took.
+    """
 
     version: PackageVersion
     upstream: str
     released_at: str
     notes: str
     file: Path
+    breaking: bool = False
 
     @property
     def epoch(self) -> int:
@@ -258,7 +262,9 @@ def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None
             )
         )
         return None
-    return Release(version, data["upstream"], data["releasedAt"], data["releaseNotes"], document.path)
+    return Release(
+        version, data["upstream"], data["releasedAt"], data["releaseNotes"], document.path, "breaking" in data
+    )
 
 
 def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 def problems(session: Session, tools: Toolchain) -> list[Problem]:
     """Return every problem that any of the rules finds; without an error among them, the package can be published."""
     # Two rules may come upon the same.
-    return list(dict.fromkeys([*of_history(session), *of_project(session, tools), *of_manifests(session, tools)]))
+    return list(
+        dict.fromkeys([*of_history(session, tools), *of_project(session, tools), *of_manifests(session, tools)])
+    )
 
 
-def of_history(session: Session) -> list[Problem]:
+def of_history(session: Session, tools: Toolchain) -> list[Problem]:
     """Return what is wrong with the releases by git's history, which is no input of a build: nothing of it is kept."""
-    from carvelwright.rules import released  # noqa: PLC0415 - as below
+    from carvelwright.rules import breaking, released  # noqa: PLC0415 - as below
 
-    return released.release_history(session)
+    return [*released.release_history(session), *breaking.breaking_changes(session, tools)]
 
 
 def of_project(session: Session, tools: Toolchain) -> list[Problem]:

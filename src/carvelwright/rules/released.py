@@ -49,6 +49,41 @@ def release_history(session: Session, _tools: Toolchain | None = None) -> list[P
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The release before one that is not out yet: its version, and the git revision that has the package as it was."""
+
+    version: PackageVersion
+    revision: str
+
+
+def predecessor(session: Session, release: Release) -> Predecessor | None:
+    """Return the highest release below another one that was there before; None where that one is out, or git is silent.
+
+    Where a tag names it, it is as in the tag; otherwise as before the commit that added the other one.
+    """
+    project, name = session.project, release.file.name
+    if not git.is_in_repository(project.root):
+        return None
+    try:
+        history = _read(git.open_repository(project.root, session.search.environment), session)
+    except (ToolError, ToolMissingError):
+        # The rule about the releases says so.
+        return None
+    if history.head is None or name in history.out:
+        return None
+    earlier = history.before.get(name, {}) if name in history.committed else history.committed
+    versions = [version for each in earlier if (version := _version(each)) and version < release.version]
+    if not versions:
+        return None
+    former = max(versions)
+    out = history.out.get(f"{former}.yaml")
+    if out is not None and out.by_tag:
+        return Predecessor(former, out.revision)
+    added = history.added.get(name)
+    return Predecessor(former, f"{added}^" if added else history.head.name)
+
+
+@dataclass(frozen=True, slots=True)
 class _Out:
     """The file of a release that is out: its content, by git's name, at a revision, and why it counts as out."""
 
@@ -60,24 +95,28 @@ class _Out:
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """What git knows of the release files: those in the commit that is checked out, what preceded each, what is out."""
+    """What git knows of the release files: those in the commit that is checked out, what preceded each, what is out.
+
+    `added` has the commit that added each.
+    """
 
     head: Commit | None
     shallow: bool
     committed: Tree
     before: Mapping[str, Tree]
     out: Mapping[str, _Out]
+    added: Mapping[str, str]
 
 
 def _read(repository: Repository, session: Session) -> _History:
     head, shallow, tags = in_parallel(repository.head, repository.is_shallow, repository.tags)
     if head is None:
-        return _History(None, shallow=False, committed={}, before={}, out={})
+        return _History(None, shallow=False, committed={}, before={}, out={}, added={})
     # A long history takes a second to read, and is the same as long as commit and tags are.
     key = content_key(head.name, shallow, tags, str(session.project.root.resolve()), recipe.of_everything())
     kept = session.store.remember("history", key, lambda: _read_all(repository, session.project, head, tags))
     out = {name: _Out(**each) for name, each in kept["out"].items()}
-    return _History(head, shallow, kept["committed"], kept["before"], out)
+    return _History(head, shallow, kept["committed"], kept["before"], out, kept["added"])
 
 
 def _read_all(repository: Repository, project: Package, head: Commit, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -93,7 +132,12 @@ def _read_all(repository: Repository, project: Package, head: Commit, tags: Mapp
         if name in tree:
             out[name] = _Out(tree[name], f"refs/tags/{tag}", f"tag {tag}", by_tag=True)
     before = {name: of_commits[index + 1] if index + 1 < len(commits) else {} for name, index in added.items()}
-    return {"committed": committed, "before": before, "out": {name: asdict(each) for name, each in out.items()}}
+    return {
+        "committed": committed,
+        "before": before,
+        "out": {name: asdict(each) for name, each in out.items()},
+        "added": {name: commits[index] for name, index in added.items()},
+    }
 
 
 def _file_of(tag: str, project: Package) -> str | None:

@@ -96,7 +96,7 @@ class _Rules:
     def keep(self) -> None:
         """Refuse what `check` refuses: ConfigError with all problems. Warnings are noted."""
         with self.session.reporter.step(CHECK):
-            of_history = rules.of_history(self.session)
+            of_history = rules.of_history(self.session, self.tools)
             if errors_among(of_history):
                 raise ConfigError(errors_among([*of_history, *self._found()]))
             warnings = self.session.store.remember("checked", self._all(), self._check)

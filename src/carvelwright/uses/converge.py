@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from carvelwright.reference import Reference
     from carvelwright.steps.published import PackageRepository, Seen
 
+# Seconds, of four looks at who was first.
+_CONTEST_WAITS = (0.5, 1.0, 1.5, 2.0)
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 
 
@@ -43,6 +45,7 @@ def converge(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Sett
     RegistryError where the registry does not show within the time limit what was pushed.
     """
     seconds, changed, wait = stopwatch(), False, 0.0
+    _await_first(remote, own)
     while True:
         seen = remote.look(own)
         _refuse_lost(own, seen.catalog)
@@ -62,6 +65,18 @@ def converge(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Sett
             if seen.listed is None:
                 _warn_of_others(remote)
                 remote.move_latest(digest)
+
+
+def _await_first(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> None:
+    """Give others the time to settle who was first, where several claim a version of ours with different content.
+
+    One that listed before the second record was there publishes the first.
+    """
+    for wait in _CONTEST_WAITS:
+        catalog = remote.look(own).catalog
+        if all((record.ref_name, record.version) in catalog.versions for record in own.values()):
+            return
+        remote.wait(wait)
 
 
 def _warn_of_others(remote: PackageRepository) -> None:
