@@ -199,6 +199,15 @@ def test_immutable_tags_and_no_listing(published: Published, site: Published) ->
         assert "does not list the tags" in outcome.err
 
 
+def test_a_version_that_fetches_from_another_place_stays_there(published: Published) -> None:
+    bundle = published.release("1.0.0")
+    archived(published)
+    outcome = published.project.run("relocate", "a.tar", published.target).ok()
+    assert outcome.out.startswith("already there: nothing was changed\n")
+    assert bundle in outcome.out
+    assert published.json("repository", "list", published.target)["versions"][0]["bundle"] == bundle
+
+
 def test_what_the_site_lost_is_reported_and_brought_back(published: Published, site: Published, tmp_path: Path) -> None:
     published.release("1.0.0")
     archived(published)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -329,3 +330,32 @@ def test_a_withdrawn_version_is_not_published_again(published: Published, imgpkg
     published.project.run("repository", "withdraw", published.target, f"{NAME}/1.0.0", "--reason", "x", "--undo").ok()
     published.project.run("relocate", str(archive), published.target).ok()
     assert published.json("repository", "show", published.target, f"{NAME}/1.0.0")["bundle"] == bundle
+
+
+def test_of_two_marks_at_once_nobody_is_told_what_is_not_so(published: Published) -> None:
+    """One of them counts: whoever ends with 0 sees his own, or the other came after it."""
+    published.release("1.0.0")
+    for _ in range(3):
+        commands = {
+            "withdrawn": ["withdraw", published.target, f"{NAME}/1.0.0", "--reason", "a", "--yes"],
+            "deprecated": ["deprecate", published.target, f"{NAME}/1.0.0", "--reason", "b"],
+        }
+        running = {
+            state: subprocess.Popen(
+                published.project.command("repository", *arguments),
+                cwd=published.project.root,
+                env=dict(published.project.environment),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for state, arguments in commands.items()
+        }
+        errors = {state: process.communicate()[1] for state, process in running.items()}
+        codes = {state: process.returncode for state, process in running.items()}
+        # 2: it was withdrawn before it could be deprecated.
+        assert set(codes.values()) <= {0, 2, 6}, errors
+        assert codes[published.states()[f"{NAME}/1.0.0"]] == 0, errors
+        assert published.json("repository", "verify", published.target)["findings"] == []
+        published.json("repository", "withdraw", published.target, f"{NAME}/1.0.0", "--undo", "--reason", "x")
+        published.json("repository", "deprecate", published.target, f"{NAME}/1.0.0", "--undo", "--reason", "x")

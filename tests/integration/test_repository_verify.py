@@ -133,6 +133,15 @@ def record_without_a_tag(published: Published, version: str) -> str:
     return f"{published.packages}:{record}: the tag of this record is gone"
 
 
+def record_that_is_gone(published: Published, version: str) -> str:
+    published.release(version)
+    record = record_of(published, version)
+    digest = published.crane("digest", f"{published.packages}:{record}")
+    published.crane("delete", f"{published.packages}:{record}")
+    published.crane("delete", f"{published.packages}@{digest}")
+    return f"{published.packages}:{record}: this record is gone"
+
+
 def flipped_record(published: Published, version: str) -> str:
     published.release(version)
     record = record_of(published, version)
@@ -185,6 +194,7 @@ FAULTS: list[Callable[[Published, str], str]] = [
     other_values_schema,
     bundle_without_a_tag,
     record_without_a_tag,
+    record_that_is_gone,
     flipped_record,
     latest_that_lags,
     pending_record,

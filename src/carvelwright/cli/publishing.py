@@ -31,6 +31,6 @@ def summary(published: Published, width: int | None) -> list[str]:
 
 def _rows(package: PublishedPackage) -> Iterator[tuple[str, str, str]]:
     yield f"package {package.ref_name}", package.version, "added" if package.added else "already there"
-    yield "bundle", str(package.bundle), ""
+    yield "bundle", str(package.bundle or "not fetched by digest"), ""
     for image in package.images:
         yield "image", str(image), ""

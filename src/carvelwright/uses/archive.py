@@ -52,6 +52,7 @@ def archive(opened: Opened, wanted: Sequence[str], target: Path) -> Archived:
     RegistryError names what cannot be fetched.
     """
     _require_file_name(target)
+    files.remove_leftovers(target.parent, target.name)
     with files.temporary_directory(target.parent, f".{target.name}.new.") as staging:
         with opened.reporter.step(READ_PUBLISHED):
             seen = opened.remote.look()

@@ -12,6 +12,7 @@ from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import CarvelwrightError, ReleasedError
 from carvelwright.oci.bundle import write_bundle
 from carvelwright.process import in_parallel
+from carvelwright.reference import Reference
 from carvelwright.stepnames import RECORD, TAG
 from carvelwright.tools import crane
 from carvelwright.uses import converge
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.catalog.tags import RecordTag
-    from carvelwright.reference import Reference, Repository
+    from carvelwright.reference import Repository
     from carvelwright.steps.published import Remote, Seen
     from carvelwright.tools.toolchain import Toolchain
 
@@ -89,16 +90,21 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be done for a version: `present` tells that the repository holds it, `records` are to be pushed."""
+    """What is to be done for a version: `present` tells that the repository holds it, `records` are to be pushed.
+
+    `elsewhere` is the bundle of a version that is there already and fetches from another place than this one would.
+    """
 
     version: Version
     present: bool
     records: tuple[Record, ...]
+    elsewhere: Reference | None = None
 
     def result(self) -> PublishedPackage:
         """Return where the version lies in the end."""
         record, version = self.version.record, self.version
-        return PublishedPackage(record.ref_name, record.version, version.bundle, version.images, not self.present)
+        bundle = self.elsewhere or version.bundle
+        return PublishedPackage(record.ref_name, record.version, bundle, version.images, not self.present)
 
 
 def job(version: Version, seen: Seen, scratch: Path) -> Job:
@@ -114,11 +120,13 @@ def jobs(versions: Sequence[Version], seen: Seen, scratch: Path) -> list[Job]:
         layout = write_bundle(version.record.files(), scratch / "records" / str(number))
         tags[version.record.tag(layout.digest)] = version
     after = merged(seen.catalog, {tag: version.record for tag, version in tags.items()})
-    return [_job(tag, version, seen, after) for tag, version in tags.items()]
+    # Not `after`: of two releases with the same Package, the metadata of either may be the one that counts.
+    before = merged(seen.catalog, {}, adopt={version.record.ref_name for version in versions})
+    return [_job(tag, version, seen, (before, after)) for tag, version in tags.items()]
 
 
-def _job(tag: RecordTag, version: Version, seen: Seen, after: Catalog) -> Job:
-    record = version.record
+def _job(tag: RecordTag, version: Version, seen: Seen, catalogs: tuple[Catalog, Catalog]) -> Job:
+    record, (_, after) = version.record, catalogs
     held = after.versions.get((record.ref_name, record.version))
     if held is None:
         raise converge.contested(record)
@@ -126,17 +134,18 @@ def _job(tag: RecordTag, version: Version, seen: Seen, after: Catalog) -> Job:
         raise _released(held, after.files.get(held.file or ""), record)
     if held.file not in seen.catalog.files and str(tag) not in seen.catalog.records:
         return Job(version, present=False, records=(record,))
+    elsewhere = None
     if held.bundle != str(record.bundle):
         # The same content, published by others to a place of theirs.
         version = Version(record, version.content, None)
-    # Not `after`: of two releases with the same Package, the metadata of either may be the one that counts.
-    before = merged(seen.catalog, {}, adopt=[record.ref_name])
-    return Job(version, present=True, records=_metadata(record, before, seen))
+        elsewhere = Reference.parse(held.bundle) if held.bundle else None
+    return Job(version, present=True, records=_metadata(record, catalogs, seen), elsewhere=elsewhere)
 
 
-def _metadata(record: Record, after: Catalog, seen: Seen) -> tuple[Record, ...]:
+def _metadata(record: Record, catalogs: tuple[Catalog, Catalog], seen: Seen) -> tuple[Record, ...]:
     """Return a record of the metadata where they were changed since the version was published."""
-    same = record.metadata in (None, after.files.get(metadata_file(record.ref_name)))
+    before, after = catalogs
+    same = record.metadata in (None, before.files.get(metadata_file(record.ref_name)))
     if same or any(
         version_order(other) > version_order(record.version)
         for name, other in after.versions

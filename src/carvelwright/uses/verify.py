@@ -142,9 +142,16 @@ class _Work:
         about = f"{remote.repository}:{text}"
         if tag is None:
             return
-        if listed is not None and text not in listed:
-            self.find(about, "the tag of this record is gone: a registry's garbage collection may remove the record")
         with self._finding(about):
+            if listed is not None and text not in listed:
+                place = remote.repository.at(tag.content)
+                # Asked once: what is read as a record is waited for, as it may be on its way.
+                if crane.digest(self.opened.tools.crane, place, **repository.how(self.opened)) is None:
+                    self.find(about, "this record is gone")
+                    return
+                self.find(
+                    about, "the tag of this record is gone: a registry's garbage collection may remove the record"
+                )
             if remote.record(tag) is None:
                 self.find(about, "is no record")
 
