@@ -75,11 +75,12 @@ def test_uninstalling_leaves_nothing(operator: Operator) -> None:
     made = {"deployment.apps/signboard", "service/signboard"}
     assert made < operator.objects()
     operator.remove()
-    # What the operator applied, and what every namespace has.
-    kinds = ("package", "internalpackage", "secret/signboard-", "role", "configmap/kube-root-ca.crt", "serviceaccount/")
+    # What the operator applied, what kapp-controller notes of the repository, and what every namespace has.
+    kinds = ("package", "internalpackage", "secret/signboard-", "role", "serviceaccount/")
+    names = ("configmap/signboard-repository.pkgr", "configmap/kube-root-ca.crt")
 
     def nothing_else() -> bool:
-        if left := [each for each in operator.objects() if not each.startswith(kinds)]:
+        if left := [each for each in operator.objects() if not each.startswith((*kinds, *names))]:
             raise ClusterError(f"left: {left}")
         return True
 
