@@ -1,7 +1,7 @@
 """The example of a chart and an existing image: its upstream, its author, and the operator who installs it.
 
 Upstream's registry is on the loopback of the control plane alone, where the author works. No node reaches it: images
-that run there come from the registry that the package was copied to.
+that run there come from the registry that the package is published to.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ REF_NAME = "signboard.packages.example.com"
 NAME = "signboard"
 FIRST, NEXT = "1.0.0+build.1", "1.1.0+build.1"
 NAMESPACE = "boards"
-SITE = "site/packages"
 
 
 @contextmanager
@@ -81,14 +80,10 @@ class Author:
             self._shell("sh", "-ec", block.commands)
 
     def publish(self) -> walk.Document:
-        """Publish beside Whereabouts, and copy all that is published to the site; return its PackageRepository."""
-        self.run("build", "--to", f"{self.cluster.registry}/packages")
-        (archive,) = (self.root / "dist").glob("*.tar")
-        lock, site = self.root / "build/copied.lock.yml", f"{self.cluster.registry}/{SITE}"
-        self._shell("imgpkg", "copy", "--tar", str(archive), "--to-repo", site, "--lock-output", str(lock))
-        (copied,) = walk.documents(lock.read_text())
-        (repository,) = walk.documents((self.root / "dist/package-repository.yml").read_text())
-        repository["spec"]["fetch"]["imgpkgBundle"]["image"] = copied["bundle"]["image"]
+        """Publish beside Whereabouts; return the PackageRepository of all that is published."""
+        target = f"{self.cluster.registry}/packages"
+        self.run("build", "--to", target)
+        (repository,) = walk.documents(self.run("repository", "resource", target, "--name", NAME))
         return repository
 
     def rights(self, values: str) -> list[walk.Document]:
@@ -97,9 +92,9 @@ class Author:
         return walk.documents(self.run("rbac", "--namespace", NAMESPACE, "-f", "build/values.yaml"))
 
     def image(self) -> str:
-        """Return the image that is locked, as the site has it."""
+        """Return the image that is locked, as it was published beside the bundle."""
         (locked,) = yamldoc.load(self.root / "package/images.lock.yaml").data["images"]
-        return f"{self.cluster.registry}/{SITE}@{locked['image'].partition('@')[2]}"
+        return f"{self.cluster.registry}/packages/{REF_NAME}@{locked['image'].partition('@')[2]}"
 
     def _shell(self, *argv: str) -> str:
         variables = [f"{name}={value}" for name, value in _environment(self.cluster).items()]

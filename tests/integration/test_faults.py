@@ -221,7 +221,6 @@ CALLS = [
     ("crane", "push"),
     ("imgpkg", "push"),
     ("imgpkg", "copy"),
-    ("crane", "tag"),
 ]
 
 

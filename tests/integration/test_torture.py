@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from tests.helpers.registries import Kind
     from tests.torture.projects import Pool
+    from tests.torture.reader import Holding
+    from tests.torture.rounds import Session
+    from tests.torture.verdict import Judge, Ledger
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +34,25 @@ def test_publishers_that_are_killed_and_stalled_lose_no_version(
         assert running.figures.counts["done"] > 0
 
 
+def _several_revisions(running: Session) -> tuple[Ledger, Judge, Holding]:
+    """Run rounds until one has several revisions: one publisher may have recorded all before another looked."""
+    for number in range(20):
+        running.round(f"make-test/noticed/{number}")
+        ledger = running.ledger
+        assert ledger is not None
+        judge, holding = running.judge(ledger), running.reader.holding(f"{ledger.path}/package-repository")
+        assert judge.missing(holding) == []
+        if len(holding.digests) > 1:
+            return ledger, judge, holding
+    raise AssertionError("no round had two revisions")
+
+
 def test_a_lost_version_and_a_wrong_byte_are_noticed(
     pool: Pool, toolset: Toolchain, tool_environment: dict[str, str]
 ) -> None:
     with session("crane", toolset, pool, tool_environment, most=3) as running:
-        running.round("make-test/noticed")
-        ledger, reader = running.ledger, running.reader
-        assert ledger is not None
-        judge, place = running.judge(ledger), f"{ledger.path}/package-repository"
-        holding = reader.holding(place)
-        assert judge.missing(holding) == []
+        ledger, judge, holding = _several_revisions(running)
+        reader, place = running.reader, f"{ledger.path}/package-repository"
         # As a publisher that has not seen the others would outrank them: an early revision under the highest number.
         first = min(holding.digests, key=lambda tag: [int(number) for number in tag.split(".")])
         assert first != holding.highest

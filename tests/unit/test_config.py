@@ -76,7 +76,7 @@ def test_problems_come_in_the_order_of_the_file() -> None:
         (5, "wrong value of releaseNotes"),
         (6, "unknown key 'more'"),
     ]
-    assert found[0].expected == "releaseNotes, releasedAt, revision, upstream"
+    assert found[0].expected == "breaking, releaseNotes, releasedAt, revision, upstream"
     assert found[1].found == "1"
     assert found[2].excerpt == "releasedAt: soon"
 

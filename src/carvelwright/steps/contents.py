@@ -38,10 +38,10 @@ class Contents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RegistryContents:
-    """What registries hold: beside the package repository, where imgpkg copies it to, or else where it is named."""
+    """What registries hold: in the OCI repositories `near`, where it is published or copied to, or as it is named."""
 
     crane: Tool
-    near: Repository | None
+    near: tuple[Repository, ...]
     timeout: float
     note: Callable[[str], None]
 
@@ -67,9 +67,9 @@ class RegistryContents:
         return crane.configuration(self.crane, place, step=_STEP, timeout=self.timeout, note=self.note)
 
     def _places(self, reference: Reference) -> Iterator[Reference]:
-        if self.near is not None and reference.digest is not None:
-            yield self.near.at(reference.digest)
-        if self.near is None or str(reference.repository) != str(self.near):
+        if reference.digest is not None:
+            yield from (near.at(reference.digest) for near in self.near)
+        if reference.repository not in self.near:
             yield reference
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import bounds, files, jsondoc, yamldoc
+from carvelwright.carvel import resources
 from carvelwright.catalog.places import Places
 from carvelwright.catalog.tags import LATEST, Revision
 from carvelwright.compare import images, manifests, rights
@@ -155,7 +156,9 @@ class _Reader:
         repository, timeout, note = operand.repository, self.request.timeout, self.reporter.note
         found = published(self.tools, operand, timeout, self.reporter)
         package = sides.choose(found, self.request.package, operand.version, f"registry:{repository}")
-        return self._package(package, RegistryContents(self.tools.crane, repository, timeout, note), name)
+        bundle = resources.bundle_or_none(package)
+        near = (*((bundle.repository,) if bundle else ()), Places(repository).packages, repository)
+        return self._package(package, RegistryContents(self.tools.crane, near, timeout, note), name)
 
     def _path(self, path: Path, named: Path, name: str) -> Side:
         if not path.exists():
@@ -189,7 +192,7 @@ class _Reader:
         document = None if b"data/values-schema" in content else yamldoc.parse(yamldoc.decode(content, path), path).data
         if document is None or not contents.is_package(document):
             return sides.of_schema(path, content, self.tools)
-        fetched = RegistryContents(self.tools.crane, None, self.request.timeout, self.reporter.note)
+        fetched = RegistryContents(self.tools.crane, (), self.request.timeout, self.reporter.note)
         return self._package(document, fetched, name, may_fail=True)
 
     def _package(
@@ -231,7 +234,7 @@ def _placed(problem: Problem, tree: Path, revision: str) -> Problem:
 
 def published(tools: Toolchain, operand: OfRegistry, timeout: float, reporter: Reporter) -> list[dict[str, Any]]:
     """Return the Packages that clients see at REGISTRY/PATH, or where that is a package repository itself."""
-    fetched = RegistryContents(tools.crane, None, timeout, reporter.note)
+    fetched = RegistryContents(tools.crane, (), timeout, reporter.note)
     for place in (Places(operand.repository).packages, operand.repository):
         tags = list_tags(tools.crane, place, step=_STEP, timeout=timeout, note=reporter.note)
         highest = Revision.highest(tags or ())
