@@ -72,7 +72,8 @@ def in_namespace(document: walk.Document, name: str) -> walk.Document:
 def publisher(raised_cluster: Cluster, tmp_path: Path) -> Publisher:
     """Give a package of which the first version is published."""
     root = tmp_path / "settings"
-    started = Publisher(raised_cluster, tmp_path, f"{raised_cluster.registry}/following")
+    # Of the test's own: what is published stays.
+    started = Publisher(raised_cluster, tmp_path, f"{raised_cluster.registry}/{tmp_path.name}")
     started.run("new", "settings", "--directory", str(root))
     found = Publisher(raised_cluster, root, started.target)
     found.publish(FIRST)

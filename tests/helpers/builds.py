@@ -64,7 +64,7 @@ def record_of(project: PackageProject) -> dict[str, Any]:
     return document
 
 
-def package_of(project: PackageProject, version: str = "1.0.0+example.1") -> dict[str, Any]:
+def package_of(project: PackageProject, version: str = "1.0.0+build.1") -> dict[str, Any]:
     """Return a Package of dist/."""
     path = project.root / f"dist/packages/hello.packages.example.com/{version}.yml"
     document: dict[str, Any] = yamldoc.load(path).data

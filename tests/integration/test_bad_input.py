@@ -14,7 +14,7 @@ from tests.helpers.refusals import refused
 if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
-BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
+BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+build.1.yaml"
 METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
 BASE, OVERLAY = "bundle/config/base/deployment.yaml", "bundle/config/overlays/deployment.yaml"
 
@@ -130,7 +130,7 @@ CASES = [
     Case(
         "revision no semver",
         RELEASE,
-        "revision: example.1",
+        "revision: build.1",
         "revision: example_1",
         ["1.yaml:2:11: not a semantic version: '1.0.0+example_1'", "expected MAJOR.MINOR.PATCH"],
     ),
@@ -144,9 +144,9 @@ CASES = [
     Case(
         "file name",
         RELEASE,
-        "revision: example.1",
-        "revision: example.2",
-        ["the file's name is not its version", "found: 1.0.0+example.1.yaml", "expected: 1.0.0+example.2.yaml"],
+        "revision: build.1",
+        "revision: build.2",
+        ["the file's name is not its version", "found: 1.0.0+build.1.yaml", "expected: 1.0.0+build.2.yaml"],
     ),
     Case(
         "no such day",
@@ -318,7 +318,7 @@ CASES = [
         BUILD,
         "go:",
         "go:",
-        ["no release 2.0.0", "found: 1.0.0+example.1", "hint: add package/releases/2.0.0.yaml"],
+        ["no release 2.0.0", "found: 1.0.0+build.1", "hint: add package/releases/2.0.0.yaml"],
         3,
         ["build", "--release", "2.0.0"],
     ),
@@ -440,15 +440,15 @@ def test_check_of_a_good_project(hello: PackageProject) -> None:
 
 def test_check_finds_what_only_tools_and_the_server_see(hello: PackageProject) -> None:
     first = (hello.root / RELEASE).read_text()
-    for revision, day in (("example.9-x.1", "2026-11-02"), ("example.10-x.1", "2026-11-03")):
-        text = first.replace("example.1", revision).replace("2026-11-01", day)
+    for revision, day in (("build.9-x.1", "2026-11-02"), ("build.10-x.1", "2026-11-03")):
+        text = first.replace("build.1", revision).replace("2026-11-01", day)
         (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(text)
-    twin = hello.root / "package/releases/1.0.0+example.01.yaml"
-    twin.write_text(first.replace("example.1", "example.01"))
+    twin = hello.root / "package/releases/1.0.0+build.01.yaml"
+    twin.write_text(first.replace("build.1", "build.01"))
     hello.replace(BASE, "image: hello", "image: other")
     hello.replace(TEMPLATE, "{{ upstream }}", "{{ nothing }}")
-    told = ["1.0.0+example.10-x.1.yaml: 1.0.0+example.10-x.1 was released after 1.0.0+example.9-x.1", "sorts below it"]
-    told += ["1.0.0+example.1 and 1.0.0+example.01 are the same version to Carvel"]
+    told = ["1.0.0+build.10-x.1.yaml: 1.0.0+build.10-x.1 was released after 1.0.0+build.9-x.1", "sorts below it"]
+    told += ["1.0.0+build.1 and 1.0.0+build.01 are the same version to Carvel"]
     told += ["package.yaml.j2:5: 'nothing' is undefined", "image 'other'", "no manifest uses image 'hello'"]
     refused(hello, ["check"], 3, told)
 

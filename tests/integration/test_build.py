@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 NAME = "hello.packages.example.com"
-VERSION = "1.0.0+example.1"
+VERSION = "1.0.0+build.1"
 ARCHIVE = f"{NAME}-{VERSION}.tar"
 STEP = re.compile(r"  (?P<name>\S.*?) +(?P<state>done|reused|failed) +\d+\.\d\d s(  .*)?")
 
@@ -236,8 +236,8 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
             call(crane, "validate", "--remote", f"{reference.repository}@{entry['digest']}")
     assert set(content_of(crane, registry)) >= {
         f"{registry}/some/where/package-repository:latest",
-        f"{registry}/some/where/{NAME}:1.0.0_example.1",
-        f"{registry}/some/where/hello:1.0.0_example.1",
+        f"{registry}/some/where/{NAME}:1.0.0_build.1",
+        f"{registry}/some/where/hello:1.0.0_build.1",
     }
 
 
@@ -429,12 +429,12 @@ def test_platform_builds_a_part(built: PackageProject) -> None:
 
 def test_release_names_the_version(built: PackageProject) -> None:
     old = (built.root / f"package/releases/{VERSION}.yaml").read_text()
-    (built.root / "package/releases/1.0.0+example.2.yaml").write_text(old.replace("example.1", "example.2"))
+    (built.root / "package/releases/1.0.0+build.2.yaml").write_text(old.replace("build.1", "build.2"))
     built.run("build", "--release", VERSION).ok()
     assert release_of(built)["version"] == VERSION
     built.run("build").ok()
-    assert release_of(built)["version"] == "1.0.0+example.2"
-    assert (built.root / f"dist/packages/{NAME}/1.0.0+example.2.yml").is_file()
+    assert release_of(built)["version"] == "1.0.0+build.2"
+    assert (built.root / f"dist/packages/{NAME}/1.0.0+build.2.yml").is_file()
 
 
 def test_json_result(built: PackageProject) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 LIB = "example.com/lib"
-BUILD, FIRST = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
-NEW = "package/releases/1.1.0+example.1.yaml"
+BUILD, FIRST = "package/build.yaml", "package/releases/1.0.0+build.1.yaml"
+NEW = "package/releases/1.1.0+build.1.yaml"
 ROLE = 'kind: ClusterRole\nmetadata: {{name: lib}}\nrules: [{{apiGroups: [""], resources: [pods], verbs: [{}]}}]\n'
 
 
@@ -94,7 +94,7 @@ def test_the_newest_version_is_pinned_tidied_released_and_reported(project: Pack
     assert b"v1.0.0" not in after["payload/go.sum"]
     stub = after[NEW].decode()
     assert re.sub(r"20\d\d-\d\d-\d\dT00", "DAY", stub) == (
-        "upstream: 1.1.0\nrevision: example.1\nreleasedAt: DAY:00:00Z\n"
+        "upstream: 1.1.0\nrevision: build.1\nreleasedAt: DAY:00:00Z\n"
         f"releaseNotes: |\n  {LIB} v1.1.0, in place of v1.0.0.\n"
     )
     assert project.run("check").ok().out == "ok: no problems found\n"
@@ -107,7 +107,7 @@ def test_what_was_bumped_builds_with_the_new_version(project: PackageProject) ->
     project.run("build", "--platform", "linux/amd64").ok()
     (binary,) = (project.root / "build/payload").rglob("hello")
     said = subprocess.run([binary], capture_output=True, text=True, check=True).stderr
-    assert said == "info 1.1.0 1.1.0+example.1\n"
+    assert said == "info 1.1.0 1.1.0+build.1\n"
 
 
 def test_each_upstream_version_with_a_module_of_its_own_gets_a_copy(project: PackageProject) -> None:
@@ -149,7 +149,7 @@ def test_the_report_as_json(project: PackageProject) -> None:
         "module": LIB,
         "old": "1.0.0",
         "new": "1.1.0",
-        "release": "1.1.0+example.1",
+        "release": "1.1.0+build.1",
         "raised": ["payload/go.mod"],
     }
     words = '"info", "Words."'
@@ -189,12 +189,12 @@ def test_an_older_line_goes_on_beside_the_newer(project: PackageProject, proxy: 
 
 REFUSED = {
     "below": ("0.9.0", 2, "0.9.0 is below 1.0.0, which hello packages already"),
-    "there already": ("1.0.0", 2, "hello 1.0.0 is packaged already, as 1.0.0+example.1"),
+    "there already": ("1.0.0", 2, "hello 1.0.0 is packaged already, as 1.0.0+build.1"),
     "no such version": ("1.9.0", 5, f"Go cannot fetch {LIB} v1.9.0"),
     "no version": ("latest", 2, "not a version of a Go module: 'latest'"),
     "an option": ("--1.1.0", 2, "No such option"),
     "a path": ("../1.1.0", 2, "not a version of a Go module"),
-    "a revision with it": ("1.1.0+example.1", 2, "not a version of a Go module"),
+    "a revision with it": ("1.1.0+build.1", 2, "not a version of a Go module"),
 }
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
 
-NAME, VERSION = "hello.packages.example.com", "1.0.0+example.1"
-SECOND = "1.0.0+example.2"
+NAME, VERSION = "hello.packages.example.com", "1.0.0+build.1"
+SECOND = "1.0.0+build.2"
 SCHEMA, OVERLAY = "values-schema.yaml", "bundle/config/overlays/deployment.yaml"
 
 
@@ -112,7 +112,7 @@ def test_compatible_change_fails_only_on_any_change(cloned: PackageProject) -> N
 
 def test_releases_are_rendered_with_the_present_files(hello: PackageProject) -> None:
     first = (hello.root / f"package/releases/{VERSION}.yaml").read_text()
-    (hello.root / f"package/releases/{SECOND}.yaml").write_text(first.replace("example.1", "example.2"))
+    (hello.root / f"package/releases/{SECOND}.yaml").write_text(first.replace("build.1", "build.2"))
     config = '#@ load("/release.star", "version")\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: v}\n'
     (hello.root / "bundle/config/base/version.yaml").write_text(config + "data: {version: #@ version\n}\n")
     document = diff(hello, VERSION, SECOND)
@@ -153,7 +153,7 @@ def published(built: PackageProject, toolset: Toolchain, tmp_path: Path) -> Iter
         shutil.copytree(built.root / "dist", tmp_path / "first")
         change(built)
         first = built.root / f"package/releases/{VERSION}.yaml"
-        first.with_name(f"{SECOND}.yaml").write_text(first.read_text().replace("example.1", "example.2"))
+        first.with_name(f"{SECOND}.yaml").write_text(first.read_text().replace("build.1", "build.2"))
         yield built, f"registry:{address}/team"
 
 
@@ -213,7 +213,7 @@ def write(project: PackageProject, name: str, content: bytes | str) -> None:
     ("operand", "code", "words"),
     [
         ("9.9.9", ExitCode.CONFIG, "no release 9.9.9"),
-        ("1.0.0+example.3", ExitCode.CONFIG, f"did you mean {VERSION}"),
+        ("1.0.0+build.3", ExitCode.CONFIG, f"did you mean {VERSION}"),
         ("git:", ExitCode.USAGE, "names no revision"),
         ("registry:hello", ExitCode.USAGE, "not a repository"),
         ("nowhere", ExitCode.USAGE, "no such file"),

@@ -35,7 +35,7 @@ def test_the_project_is_named_before_or_after_the_command(
 ) -> None:
     named = [option, str(hello.root)]
     outcome = elsewhere(hello, tmp_path).run(*([*named, *DRY] if before else [*DRY, *named])).ok()
-    assert outcome.out.startswith("hello.packages.example.com.1.0.0+example.1 for ")
+    assert outcome.out.startswith("hello.packages.example.com.1.0.0+build.1 for ")
 
 
 def test_the_nearer_project_counts(hello: PackageProject, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_variables_set_options_and_the_command_line_comes_first(hello: PackagePr
         "CARVELWRIGHT_PLATFORM": "linux/arm64 linux/amd64",
         "CARVELWRIGHT_DRY_RUN": "1",
         "CARVELWRIGHT_FORMAT": "json",
-        "CARVELWRIGHT_RELEASE": "1.0.0+example.1",
+        "CARVELWRIGHT_RELEASE": "1.0.0+build.1",
     }
     plan = json.loads(hello.run("build", environment=variables).ok().out)
     assert plan["to"] == "r.example.com/team"
@@ -135,8 +135,8 @@ def test_a_bad_option_is_named_as_it_was_written(hello: PackageProject, value: s
         (["build", "--relaese", "1"], "Did you mean '--release'?"),
         (["chek"], "Did you mean 'check'?"),
         (["build", "--projet", "x"], "Did you mean '--project'?"),
-        (["render", "--release", "1.0.0+exampel.1"], "did you mean 1.0.0+example.1?"),
-        (["build", "--release", "1.0.0+example.2"], "did you mean 1.0.0+example.1?"),
+        (["render", "--release", "1.0.0+exampel.1"], "did you mean 1.0.0+build.1?"),
+        (["build", "--release", "1.0.0+build.2"], "did you mean 1.0.0+build.1?"),
         (["build", "--platform", "linux/amd46"], "did you mean linux/amd64?"),
         (["build", "--format", "jsn"], "'json'"),
     ],
@@ -165,13 +165,13 @@ def completions(project: PackageProject, *words: str) -> list[str]:
 
 
 def test_completion_of_commands_options_and_values(hello: PackageProject, tmp_path: Path) -> None:
-    first = hello.root / "package/releases/1.0.0+example.1.yaml"
-    first.with_name("1.0.0+example.2.yaml").write_text(first.read_text())
+    first = hello.root / "package/releases/1.0.0+build.1.yaml"
+    first.with_name("1.0.0+build.2.yaml").write_text(first.read_text())
     assert completions(hello, "b") == ["build", "bump"]
     assert completions(hello, "values", "") == ["annotated", "defaults", "jsonschema", "markdown", "table"]
     assert completions(hello, "build", "--rel") == ["--release"]
-    assert completions(hello, "build", "--release", "") == ["1.0.0+example.1", "1.0.0+example.2"]
-    assert completions(hello, "render", "--release", "1.0.0+example.2") == ["1.0.0+example.2"]
+    assert completions(hello, "build", "--release", "") == ["1.0.0+build.1", "1.0.0+build.2"]
+    assert completions(hello, "render", "--release", "1.0.0+build.2") == ["1.0.0+build.2"]
     assert completions(hello, "build", "--platform", "linux/ar") == ["linux/arm64"]
     empty = elsewhere(hello, tmp_path)
     for named in (["-C", str(hello.root), "build"], ["build", "-C", str(hello.root)]):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import PackageProject
 
-NAME, FIRST = "hello.packages.example.com", "1.0.0+example.1"
+NAME, FIRST = "hello.packages.example.com", "1.0.0+build.1"
 OURS, METADATA = f"packages/{NAME}/{FIRST}.yml", f"packages/{NAME}/metadata.yml"
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: default}\ndata: {a: b}\n"
 NO_IMAGES = b"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages: []\n"
@@ -159,7 +159,7 @@ def test_killed_at_any_step_the_next_run_goes_on(
         visible = revisions_of(crane, f"{to}/package-repository") if number > 1 else []
         # Nobody sees a version whose content is not there.
         assert bool(visible) == (number > 2), (tool, argument, nth)
-        assert f"{to}/{NAME}:1.0.0_example.1" not in names_in(crane, registry) or number > 3
+        assert f"{to}/{NAME}:1.0.0_build.1" not in names_in(crane, registry) or number > 3
         built.run("publish", to).ok()
         names = {name.removeprefix(f"{to}/") for name in names_in(crane, registry) if name.startswith(f"{to}/")}
         assert {re.sub(r"r\.[0-9a-f]+\..*|:0\..*", "", name) for name in names} == {
@@ -259,7 +259,7 @@ def test_all_lies_in_one_repository_where_a_registry_has_no_paths(
     done = json.loads(built.run("publish", to, "--single", "--format", "json").ok().out)
     assert planned == done
     assert call(crane, "catalog", registry).decode().split() == ["everything"]
-    assert {f"{to}:{NAME}.1.0.0_example.1", f"{to}:hello.1.0.0_example.1", f"{to}:latest"} < names_in(crane, registry)
+    assert {f"{to}:{NAME}.1.0.0_build.1", f"{to}:hello.1.0.0_build.1", f"{to}:latest"} < names_in(crane, registry)
     files = pulled_repository(imgpkg, done["repository"].partition("@")[0], tmp_path / "pulled")
     (package,) = yamldoc.load_all_text(files[OURS].decode(), tmp_path)
     assert bundle_reference(package).startswith(f"{to}@sha256:")
@@ -283,7 +283,7 @@ def older(built: PackageProject, to: str, version: str = FIRST) -> dict[str, byt
     }
 
 
-@pytest.mark.parametrize("version", [FIRST, "0.9.0+example.1"])
+@pytest.mark.parametrize("version", [FIRST, "0.9.0+build.1"])
 def test_a_repository_of_a_former_carvelwright_is_adopted(
     built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, crane: Path, version: str
 ) -> None:
@@ -292,15 +292,15 @@ def test_a_repository_of_a_former_carvelwright_is_adopted(
     repository = f"{to}/package-repository"
     archive = next((built.root / "dist").glob("*.tar"))
     call(imgpkg, "copy", "--tar", archive, "--to-repo", f"{to}/{NAME}", "--tty=false")
-    push_others(imgpkg, repository, tmp_path / "theirs", theirs, "latest", f"{NAME}.1.0.0_example.1")
-    tagged = call(crane, "digest", f"{repository}:{NAME}.1.0.0_example.1")
+    push_others(imgpkg, repository, tmp_path / "theirs", theirs, "latest", f"{NAME}.1.0.0_build.1")
+    tagged = call(crane, "digest", f"{repository}:{NAME}.1.0.0_build.1")
     built.run("publish", to).ok()
     files = highest(crane, imgpkg, to, tmp_path / "pulled")
     kept = f"packages/{NAME}/{version}.yml"
     assert files[kept] == theirs[kept]
     assert set(files) >= {OURS, kept, METADATA}
     # Those who install by tag or by digest what was there before find it.
-    assert call(crane, "digest", f"{repository}:{NAME}.1.0.0_example.1") == tagged
+    assert call(crane, "digest", f"{repository}:{NAME}.1.0.0_build.1") == tagged
     assert call(crane, "digest", f"{repository}:latest") != tagged
     assert revisions_of(crane, repository)[-1].startswith("0.1.")
 
@@ -326,8 +326,8 @@ def test_what_a_former_carvelwright_still_publishes_is_not_lost(
     built.run("publish", to).ok()
     # It reads `latest`, carries on every file in it, adds a version and writes `latest`.
     files = pulled_repository(imgpkg, f"{to}/package-repository:latest", tmp_path / "read")
-    added = f"packages/{NAME}/0.9.0+example.1.yml"
-    files[added] = older(built, to, "0.9.0+example.1")[added]
+    added = f"packages/{NAME}/0.9.0+build.1.yml"
+    files[added] = older(built, to, "0.9.0+build.1")[added]
     push_others(imgpkg, f"{to}/package-repository", tmp_path / "theirs", files, "latest")
     built.run("publish", to).ok()
     assert highest(crane, imgpkg, to, tmp_path / "pulled")[added] == files[added]

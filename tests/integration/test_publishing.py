@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
 
-NAME, VERSION = "hello.packages.example.com", "1.0.0+example.1"
+NAME, VERSION = "hello.packages.example.com", "1.0.0+build.1"
 OURS, METADATA = f"packages/{NAME}/{VERSION}.yml", f"packages/{NAME}/metadata.yml"
 ONE, TWO = (f"r.example.com/aa@sha256:{digit * 64}" for digit in "12")
 

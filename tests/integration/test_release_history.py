@@ -9,7 +9,7 @@ from tests.helpers.git import make_repository
 if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
-FILE = "package/releases/1.0.0+example.1.yaml"
+FILE = "package/releases/1.0.0+build.1.yaml"
 
 
 def test_check_and_build_refuse_a_changed_release_and_build_nothing(hello: PackageProject) -> None:
@@ -21,7 +21,7 @@ def test_check_and_build_refuse_a_changed_release_and_build_nothing(hello: Packa
     hello.run("build").ok()
     hello.run("build", "-q").ok()
     # What was checked once without a problem is out from now on, with other words.
-    repository.run("tag", "1.0.0+example.1")
+    repository.run("tag", "1.0.0+build.1")
     hello.replace("bundle/config/base/deployment.yaml", "namespace: default", "namespace: a.b")
     refused = hello.run("build")
     assert refused.code == 3

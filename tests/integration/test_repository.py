@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 NAME = "hello.packages.example.com"
-FIRST, SECOND = "1.0.0+example.1", "1.0.0+example.2"
+FIRST, SECOND = "1.0.0+build.1", "1.0.0+build.2"
 
 
 def add_release(project: PackageProject, version: str = SECOND) -> None:
     old = (project.root / f"package/releases/{FIRST}.yaml").read_text()
     revision = version.partition("+")[2]
-    text = old.replace("example.1", revision).replace("The first release.", "Another release.")
+    text = old.replace("build.1", revision).replace("The first release.", "Another release.")
     (project.root / f"package/releases/{version}.yaml").write_text(text)
 
 
@@ -92,7 +92,7 @@ def test_a_release_is_never_changed(built: PackageProject, registry: str, crane:
     assert f"error: {NAME} {FIRST} is already released with different content" in outcome.err
     assert "releaseNotes" in outcome.err
     assert "template" in outcome.err
-    assert held[f"{to}/{NAME}:1.0.0_example.1"] in outcome.err
+    assert held[f"{to}/{NAME}:1.0.0_build.1"] in outcome.err
     assert f"package/releases/{FIRST}.yaml" in outcome.err.rpartition("hint: ")[2]
     assert content_of(crane, registry) == held
     # What was built is there to be looked at, or to be published elsewhere.

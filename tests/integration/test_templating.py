@@ -147,7 +147,7 @@ def test_what_the_server_makes_of_the_published_package_is_what_render_prints(
     assert chart.run("check").ok().out == "ok: no problems found\n"
     release = json.loads(chart.run("build", "--to", f"{registry}/p", "--format", "json").ok().out)
     assert release["tools"]["helm"] == helm.parent.joinpath("versions.json").read_text().split('"')[3]
-    (package,) = chart.root.glob("dist/packages/*/1.0.0+example.1.yml")
+    (package,) = chart.root.glob("dist/packages/*/1.0.0+build.1.yml")
     (spec,) = (document["spec"]["template"]["spec"] for document in documents(package.read_text()))
     assert spec["deploy"] == [{"kapp": {"rawOptions": ["--wait-timeout=5m"]}}]
     bundle = tmp_path / "bundle"

@@ -55,25 +55,25 @@ def test_all_packages_are_built_into_one_repository(
         "SHA256SUMS",
         "hello/hello-data-values.annotated.yaml",
         "hello/hello-data-values.yaml",
-        f"hello/{HELLO}-1.0.0+example.1.tar",
+        f"hello/{HELLO}-1.0.0+build.1.tar",
         "hello/values.schema.json",
         "package-repository.tar",
         "package-repository.yml",
-        f"packages/{HELLO}/1.0.0+example.1.yml",
+        f"packages/{HELLO}/1.0.0+build.1.yml",
         f"packages/{HELLO}/metadata.yml",
-        f"packages/{SETTINGS}/1.0.0+example.1.yml",
+        f"packages/{SETTINGS}/1.0.0+build.1.yml",
         f"packages/{SETTINGS}/metadata.yml",
         "release.json",
         "settings/settings-data-values.annotated.yaml",
         "settings/settings-data-values.yaml",
-        f"settings/{SETTINGS}-1.0.0+example.1.tar",
+        f"settings/{SETTINGS}-1.0.0+build.1.tar",
         "settings/values.schema.json",
     ]
     record = record_of(workspace)
     assert [package["refName"] for package in record["packages"]] == [HELLO, SETTINGS]
-    # Both have version 1.0.0+example.1; neither takes the other's tag.
+    # Both have version 1.0.0+build.1; neither takes the other's tag.
     tags = {reference.partition("@")[0].rpartition(":")[2] for reference in record["repository"]}
-    assert tags == {f"{HELLO}.1.0.0_example.1", f"{SETTINGS}.1.0.0_example.1"}
+    assert tags == {f"{HELLO}.1.0.0_build.1", f"{SETTINGS}.1.0.0_build.1"}
     held = call(toolset.crane.path, "ls", f"{registry}/p/package-repository").decode().split()
     assert len([tag for tag in held if tag.startswith("r.")]) == 2
     lock = yamldoc.load(pulled(toolset, f"{registry}/p/package-repository:latest", tmp_path) / ".imgpkg/images.yml")
@@ -107,7 +107,7 @@ def test_one_package_is_built_by_name_or_in_its_directory_and_joins_the_other(
     ]
     workspace.run("build", HELLO, "--to", to).ok()
     assert [package["refName"] for package in record_of(workspace)["packages"]] == [HELLO]
-    files = ("1.0.0+example.1.yml", "metadata.yml")
+    files = ("1.0.0+build.1.yml", "metadata.yml")
     assert [name for name in listed(workspace) if name.startswith("packages/")] == [
         f"packages/{HELLO}/{file}" for file in files
     ]
@@ -138,7 +138,7 @@ def test_commands_about_one_package_take_it_by_name_or_by_directory(workspace: P
     assert "no package setting in" in unknown.err
     assert "did you mean settings?" in unknown.err
     assert "members" in unknown.err
-    many = workspace.run("build", "--release", "1.0.0+example.1")
+    many = workspace.run("build", "--release", "1.0.0+build.1")
     assert many.code == 2
     assert "carvelwright build hello --release" in many.err
 
@@ -183,7 +183,7 @@ def test_what_is_built_is_served_and_cleaned(workspace: PackageProject) -> None:
     workspace.run("build").ok()
     address = yamldoc.load(workspace.root / "carvelwright.yaml").data["registry"]
     assert {package["archive"] for package in record_of(workspace)["packages"]} == {
-        f"{name.partition('.')[0]}/{name}-1.0.0+example.1.tar" for name in (HELLO, SETTINGS)
+        f"{name.partition('.')[0]}/{name}-1.0.0+build.1.tar" for name in (HELLO, SETTINGS)
     }
     assert record_of(workspace)["registry"] == address
     outcome = workspace.run("-C", MEMBER, "clean").ok()
@@ -244,4 +244,4 @@ def test_a_package_that_no_workspace_lists_is_one_of_its_own(workspace: PackageP
     build.write_text(f"{build.read_text()}registry: {free_address()}/p\ntools: []\n")
     workspace.run("-C", MEMBER, "check").ok()
     plan = json.loads(workspace.run("-C", MEMBER, "build", "--dry-run", "--format", "json").ok().out)
-    assert plan["archive"] == f"dist/{SETTINGS}-1.0.0+example.1.tar"
+    assert plan["archive"] == f"dist/{SETTINGS}-1.0.0+build.1.tar"

@@ -27,7 +27,7 @@ def test_reads_the_example(repository_root: Path) -> None:
     (module,) = project.go_images[0].modules
     assert (module.directory, module.binaries, module.links) == ("payload", {"hello": "."}, {})
     assert module.variables == {"main.version": "{version}"}
-    assert project.release(None).version == PackageVersion.parse("1.0.0+example.1")
+    assert project.release(None).version == PackageVersion.parse("1.0.0+build.1")
 
 
 def test_reads_this_repositorys_own_package(repository_root: Path) -> None:
@@ -37,17 +37,17 @@ def test_reads_this_repositorys_own_package(repository_root: Path) -> None:
 
 
 def test_releases_are_in_carvels_order_and_the_newest_is_the_default(hello: PackageProject) -> None:
-    first = (hello.root / "package/releases/1.0.0+example.1.yaml").read_text()
-    for revision in ("example.9-a", "example.10-a", "example.2"):
-        (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(first.replace("example.1", revision))
+    first = (hello.root / "package/releases/1.0.0+build.1.yaml").read_text()
+    for revision in ("build.9-a", "build.10-a", "build.2"):
+        (hello.root / f"package/releases/1.0.0+{revision}.yaml").write_text(first.replace("build.1", revision))
     project = load_package(hello.root)
-    order = [str(release.version).partition("+example.")[2] for release in project.releases]
+    order = [str(release.version).partition("+build.")[2] for release in project.releases]
     assert order == ["1", "2", "10-a", "9-a"]
     assert project.release(None) == project.releases[-1]
     with pytest.raises(CarvelwrightError) as caught:
         project.release("3.0.0")
     assert caught.value.details
-    assert caught.value.details.count("1.0.0+example.") == 4
+    assert caught.value.details.count("1.0.0+build.") == 4
 
 
 def test_release_date_and_texts() -> None:

@@ -232,7 +232,7 @@ def test_the_values_files_carry_the_release_and_its_defaults(plan: BuildPlan, tm
     labels = {"type": "object", "default": {}}
     openapi = {"type": "object", "properties": {"labels": labels, "replicas": {"type": "integer", "default": 2}}}
     dist.write_values(plan, ValuesSchema(openapi, {}, [{"labels": {}, "replicas": 2}]), tmp_path)
-    title = "Data values of hello.packages.example.com 1.0.0+example.1"
+    title = "Data values of hello.packages.example.com 1.0.0+build.1"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "hello-data-values.annotated.yaml",
         "hello-data-values.yaml",

@@ -32,19 +32,19 @@ def test_the_whole_plan_as_data(project: Package) -> None:
         "to": "r.example.com/team",
         "packages": [
             {
-                "package": "hello.packages.example.com.1.0.0+example.1",
+                "package": "hello.packages.example.com.1.0.0+build.1",
                 "releasedAt": "2026-11-01T00:00:00Z",
                 "created": "2026-11-01T00:00:00Z",
                 "platforms": ["linux/arm64"],
-                "images": {"hello": f"{where}/hello:1.0.0_example.1"},
+                "images": {"hello": f"{where}/hello:1.0.0_build.1"},
                 "existingImages": {},
-                "bundle": f"{where}/hello.packages.example.com:1.0.0_example.1",
-                "archive": "dist/hello.packages.example.com-1.0.0+example.1.tar",
+                "bundle": f"{where}/hello.packages.example.com:1.0.0_build.1",
+                "archive": "dist/hello.packages.example.com-1.0.0+build.1.tar",
                 "defaultValues": "dist/hello-data-values.yaml",
             }
         ],
-        "repository": [f"{where}/package-repository:hello.packages.example.com.1.0.0_example.1"],
-        "archive": "dist/hello.packages.example.com-1.0.0+example.1.tar",
+        "repository": [f"{where}/package-repository:hello.packages.example.com.1.0.0_build.1"],
+        "archive": "dist/hello.packages.example.com-1.0.0+build.1.tar",
         "steps": [step.document() for step in plan.steps()],
     }
     assert plan.document()["steps"][:2] == [
@@ -125,14 +125,14 @@ def test_packages_of_a_workspace_have_directories_of_their_own_and_one_repositor
     one, other = (dataclasses.replace(project, workspace=shared, ref_name=f"{n}.example.com") for n in ("one", "other"))
     plan = make_plan([one, other], BuildOptions(), {})
     assert [each.archive_name for each in plan.packages] == [
-        "one/one.example.com-1.0.0+example.1.tar",
-        "other/other.example.com-1.0.0+example.1.tar",
+        "one/one.example.com-1.0.0+build.1.tar",
+        "other/other.example.com-1.0.0+build.1.tar",
     ]
     assert plan.packages[0].default_values_name == "one/one-data-values.yaml"
     assert plan.archive_name == "package-repository.tar"
     assert [str(reference.tag) for reference in plan.repository] == [
-        "one.example.com.1.0.0_example.1",
-        "other.example.com.1.0.0_example.1",
+        "one.example.com.1.0.0_build.1",
+        "other.example.com.1.0.0_build.1",
     ]
     # One of them alone lies where it does together with the others.
     alone = make_plan([one], BuildOptions(), {})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carvelwright.errors import Problem
     from tests.conftest import PackageProject
 
-BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
+BUILD, RELEASE = "package/build.yaml", "package/releases/1.0.0+build.1.yaml"
 METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 
@@ -251,10 +251,10 @@ def test_what_the_server_refuses_is_refused(schema: str, text: str, told: str) -
 # Files that nothing reads
 
 UNREAD = [
-    "1.0.0+example.2.yml",
-    "1.0.0+example.2.YAML",
-    ".1.0.0+example.2.yaml",
-    "sub/1.0.0+example.2.yaml",
+    "1.0.0+build.2.yml",
+    "1.0.0+build.2.YAML",
+    ".1.0.0+build.2.yaml",
+    "sub/1.0.0+build.2.yaml",
     "notes.txt",
 ]
 
@@ -305,10 +305,10 @@ def test_a_file_instead_of_a_directory_is_named(hello: PackageProject, name: str
 
 
 def test_a_special_file_is_not_read(hello: PackageProject) -> None:
-    os.mkfifo(hello.root / "package/releases/1.0.0+example.2.yaml")
+    os.mkfifo(hello.root / "package/releases/1.0.0+build.2.yaml")
     (problem,) = problems(hello)
     assert problem.location
-    assert problem.location.file.name == "1.0.0+example.2.yaml"
+    assert problem.location.file.name == "1.0.0+build.2.yaml"
 
 
 def test_a_special_file_is_no_matter_of_the_tools(hello: PackageProject) -> None:

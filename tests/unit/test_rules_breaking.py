@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
 
-SECOND = "1.0.0+example.2"
+SECOND = "1.0.0+build.2"
 SCHEMA = "values-schema.yaml"
 
 
@@ -53,7 +53,7 @@ def test_a_tightened_rule_is_refused_under_a_mere_revision(
     hello: PackageProject, repository: GitRepository, toolset: Toolchain, *, tagged: bool, committed: bool
 ) -> None:
     if tagged:
-        repository.run("tag", "v1.0.0+example.1")
+        repository.run("tag", "v1.0.0+build.1")
     tighten(hello)
     assert problems(hello, toolset) == []  # the first release has none before it
     add(hello)
@@ -62,7 +62,7 @@ def test_a_tightened_rule_is_refused_under_a_mere_revision(
     (problem,) = problems(hello, toolset)
     assert problem.severity is Severity.ERROR
     assert problem.message == (
-        "the values schema has breaking changes since 1.0.0+example.1, which 1.0.0+example.2 does not admit"
+        "the values schema has breaking changes since 1.0.0+build.1, which 1.0.0+build.2 does not admit"
     )
     assert "replicas" in (problem.found or "")
     assert str(problem.location).endswith(SCHEMA)
@@ -83,13 +83,13 @@ def test_check_and_build_refuse_it_and_the_release_may_admit_it(
     for command in ("check", "build"):
         outcome = hello.run(command)
         assert outcome.code == 3
-        assert "which 1.0.0+example.2 does not admit" in outcome.err
+        assert "which 1.0.0+build.2 does not admit" in outcome.err
     assert not (hello.root / "dist").exists()
     add(hello, more="breaking: Five replicas were never supported.\n")
     hello.run("check").ok()
 
 
-@pytest.mark.parametrize("version", ["2.0.0+example.1", "1.1.0+example.1", SECOND])
+@pytest.mark.parametrize("version", ["2.0.0+build.1", "1.1.0+build.1", SECOND])
 def test_a_higher_major_version_admits_what_a_minor_one_does_not(
     hello: PackageProject, repository: GitRepository, toolset: Toolchain, version: str
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_former_schema_that_cannot_be_read_is_a_warning(
     add(hello)
     (problem,) = problems(hello, toolset)
     assert problem.severity is Severity.WARNING
-    assert "is not compared with that of 1.0.0+example.1" in problem.message
+    assert "is not compared with that of 1.0.0+build.1" in problem.message
     assert problem.hint
 
 

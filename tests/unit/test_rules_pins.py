@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from carvelwright.errors import Problem
     from tests.conftest import PackageProject
 
-BUILD, FIRST = "package/build.yaml", "package/releases/1.0.0+example.1.yaml"
+BUILD, FIRST = "package/build.yaml", "package/releases/1.0.0+build.1.yaml"
 
 
 def problems(project: PackageProject, pinned_by: str = "payload") -> list[Problem]:
@@ -27,7 +27,7 @@ def problems(project: PackageProject, pinned_by: str = "payload") -> list[Proble
 
 def release(project: PackageProject, version: str) -> None:
     upstream, _, revision = version.partition("+")
-    text = (project.root / FIRST).read_text().replace("1.0.0", upstream).replace("example.1", revision)
+    text = (project.root / FIRST).read_text().replace("1.0.0", upstream).replace("build.1", revision)
     (project.root / f"package/releases/{version}.yaml").write_text(text)
 
 
@@ -91,7 +91,7 @@ def test_all_that_is_told_of_a_module_that_is_not_required(hello: PackageProject
 def test_all_that_is_told_of_another_version(hello: PackageProject) -> None:
     go_mod(hello, "require example.com/lib v0.9.9")
     (problem,) = problems(hello)
-    words = "release 1.0.0+example.1 is of example.com/lib 1.0.0, and go.mod pins another version"
+    words = "release 1.0.0+build.1 is of example.com/lib 1.0.0, and go.mod pins another version"
     assert problem.lines() == [
         f"{hello.root / FIRST}:1:11: {words}",
         "    upstream: 1.0.0",
@@ -107,26 +107,26 @@ def test_without_upstream_nothing_is_compared(hello: PackageProject) -> None:
 
 
 def test_revisions_of_the_newest_upstream_version_are_compared_and_told_each(hello: PackageProject) -> None:
-    release(hello, "1.0.0+example.2")
+    release(hello, "1.0.0+build.2")
     go_mod(hello, "require example.com/lib v0.9.9")
     assert [problem.location and problem.location.file.name for problem in problems(hello)] == [
-        "1.0.0+example.2.yaml",
-        "1.0.0+example.1.yaml",
+        "1.0.0+build.2.yaml",
+        "1.0.0+build.1.yaml",
     ]
 
 
 def test_revisions_of_an_older_upstream_version_are_compared_once(hello: PackageProject) -> None:
-    for version in ("1.0.0+example.2", "1.1.0+example.1"):
+    for version in ("1.0.0+build.2", "1.1.0+build.1"):
         release(hello, version)
     go_mod(hello, "require example.com/lib v0.9.9", "payload/v1.0.0")
     go_mod(hello, "require example.com/lib v1.1.0", "payload/v1.1.0")
     assert [problem.location and problem.location.file.name for problem in problems(hello, "payload/v{upstream}")] == [
-        "1.0.0+example.1.yaml"
+        "1.0.0+build.1.yaml"
     ]
 
 
 def test_older_releases_whose_module_is_gone_are_left_alone(hello: PackageProject) -> None:
-    for version in ("1.1.0+example.1", "1.2.0+example.1"):
+    for version in ("1.1.0+build.1", "1.2.0+build.1"):
         release(hello, version)
     go_mod(hello, "require example.com/lib v1.2.0", "payload/v1.2.0")
     go_mod(hello, "require example.com/lib v0.0.1", "payload/v1.0.0")
@@ -135,17 +135,17 @@ def test_older_releases_whose_module_is_gone_are_left_alone(hello: PackageProjec
 
 
 def test_what_cannot_be_read_is_told_beside_what_is_wrong(hello: PackageProject) -> None:
-    release(hello, "1.1.0+example.1")
+    release(hello, "1.1.0+build.1")
     go_mod(hello, "nonsense", "payload/v1.1.0")
     go_mod(hello, "require example.com/lib v0.0.1", "payload/v1.0.0")
     assert [problem.message for problem in problems(hello, "payload/v{upstream}")] == [
         "a line that Go does not read",
-        "release 1.0.0+example.1 is of example.com/lib 1.0.0, and go.mod pins another version",
+        "release 1.0.0+build.1 is of example.com/lib 1.0.0, and go.mod pins another version",
     ]
 
 
 def test_older_releases_are_compared_with_pins_of_their_own(hello: PackageProject) -> None:
-    for version in ("1.1.0+example.1", "1.2.0+example.1"):
+    for version in ("1.1.0+build.1", "1.2.0+build.1"):
         release(hello, version)
     go_mod(hello, "require example.com/lib v1.1.1", "payload/v1.1.0")
     go_mod(hello, "require example.com/lib v1.2.0", "payload/v1.2.0")
@@ -154,7 +154,7 @@ def test_older_releases_are_compared_with_pins_of_their_own(hello: PackageProjec
 
 
 def test_older_releases_of_a_module_that_moved_on_are_left_alone(hello: PackageProject) -> None:
-    release(hello, "1.1.0+example.1")
+    release(hello, "1.1.0+build.1")
     go_mod(hello, "require example.com/lib v1.1.0")
     assert problems(hello) == []
 

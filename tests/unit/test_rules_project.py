@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from carvelwright.carvel.version import PackageVersion
-from carvelwright.errors import Location, Problem
+from carvelwright.errors import Location, Problem, Severity
 from carvelwright.project.config import Release, load_package
 from carvelwright.report import StreamReporter
 from carvelwright.rules import project
@@ -41,6 +41,23 @@ def test_a_release_that_sorts_below_an_earlier_one_is_named(hello: PackageProjec
     opened = session(hello, ("1.0.0+v.9-t.1", "2026-01-01"), ("1.0.0+v.10-t.1", "2026-02-01"))
     words = "1.0.0+v.10-t.1 was released after 1.0.0+v.9-t.1 of the same upstream version, but sorts below it"
     assert project.release_order(opened, TOOLS) == [Problem(words, Location(Path("1.0.0+v.10-t.1.yaml")), hint=ORDER)]
+
+
+@pytest.mark.parametrize(
+    ("version", "fine"),
+    [
+        ("0.9.4+vmware.2-tkg.1", True),
+        ("1.0.0+build.1", True),
+        ("1.0.0-rc.1", True),
+        ("1.0.0+example.1", False),
+        ("1.0.0-x.1", False),
+    ],
+)
+def test_a_version_that_is_no_constraint_is_warned_of(hello: PackageProject, version: str, *, fine: bool) -> None:
+    # kapp-controller answers "Could not get version from string" to a PackageInstall of exactly such a version.
+    found = project.selectable_versions(session(hello, ("0.1.0+x.1", "2026-01-01"), (version, "2026-02-01")), TOOLS)
+    assert [problem.severity for problem in found] == ([] if fine else [Severity.WARNING])
+    assert all(f"clients cannot select {version} by itself" in problem.message for problem in found)
 
 
 @pytest.mark.parametrize(

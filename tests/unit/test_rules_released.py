@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import PackageProject
 
 RELEASES = "package/releases"
-FIRST = "1.0.0+example.1"
+FIRST = "1.0.0+build.1"
 CHANGED = "releaseNotes of a release that is out was changed"
 REMOVED = "the file of a release that is out was removed"
 FUTURE = "the release's date is in the future of its commit"
@@ -68,7 +68,7 @@ def test_a_release_that_is_not_out_may_be_edited(hello: PackageProject, reposito
 
 
 def test_a_release_that_is_not_out_may_be_withdrawn(hello: PackageProject, repository: GitRepository) -> None:
-    path = add(hello.root, "1.0.0+example.2")
+    path = add(hello.root, "1.0.0+build.2")
     repository.commit()
     path.unlink()
     change(hello.root)
@@ -76,7 +76,7 @@ def test_a_release_that_is_not_out_may_be_withdrawn(hello: PackageProject, repos
     assert messages(hello) == []
 
 
-@pytest.mark.parametrize("tag", [FIRST, f"v{FIRST}", f"hello-{FIRST}", f"releases/v{FIRST}", "1.0.0_example.1"])
+@pytest.mark.parametrize("tag", [FIRST, f"v{FIRST}", f"hello-{FIRST}", f"releases/v{FIRST}", "1.0.0_build.1"])
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_tagged_release_that_was_changed_is_named_by_key_and_line(
     hello: PackageProject, repository: GitRepository, tag: str, *, committed: bool
@@ -96,7 +96,7 @@ def test_a_tagged_release_that_was_changed_is_named_by_key_and_line(
     assert f"checkout refs/tags/{tag} -- {RELEASES}/{FIRST}.yaml" in problem.hint
 
 
-@pytest.mark.parametrize("tag", ["nightly", "1.0.0+example.10", "2026.11", "x1.0.0+example.1", "1.0.0"])
+@pytest.mark.parametrize("tag", ["nightly", "1.0.0+build.10", "2026.11", "x1.0.0+build.1", "1.0.0"])
 def test_a_tag_that_does_not_name_the_version_leaves_it_open(
     hello: PackageProject, repository: GitRepository, tag: str
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_tag_that_does_not_name_the_version_leaves_it_open(
 def test_the_command_of_the_hint_restores_the_release(hello: PackageProject, repository: GitRepository) -> None:
     repository.run("tag", "-a", "-m", "out", FIRST)
     (hello.root / RELEASES / f"{FIRST}.yaml").unlink()
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     (problem,) = problems(hello)
     assert problem.message == REMOVED
     assert problem.hint is not None
@@ -123,7 +123,7 @@ def test_comments_and_line_ends_are_no_change(hello: PackageProject, repository:
     assert messages(hello) == []
 
 
-@pytest.mark.parametrize("successor", ["1.0.0+example.2", "1.0.1+example.1"])
+@pytest.mark.parametrize("successor", ["1.0.0+build.2", "1.0.1+build.1"])
 def test_a_release_with_a_successor_is_out_without_any_tag(
     hello: PackageProject, repository: GitRepository, successor: str
 ) -> None:
@@ -144,25 +144,25 @@ def test_a_change_beside_a_new_revision_is_found_by_the_next_commit_alone(
     hello: PackageProject, repository: GitRepository
 ) -> None:
     # Nothing says before that commit that the first one is out.
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     change(hello.root)
     commit = repository.commit()
     assert messages(hello) == []
     add(hello.root, FIRST, notes="Again.")
     (problem, *_) = problems(hello)
     assert problem.expected is not None
-    assert problem.expected.endswith(f"as in commit {commit[:12]}, which added 1.0.0+example.2.yaml")
+    assert problem.expected.endswith(f"as in commit {commit[:12]}, which added 1.0.0+build.2.yaml")
 
 
 def test_a_release_of_another_line_makes_none_out(hello: PackageProject, repository: GitRepository) -> None:
-    add(hello.root, "1.1.0+example.1")
+    add(hello.root, "1.1.0+build.1")
     repository.commit()
     change(hello.root)
     assert messages(hello) == []
 
 
 def test_a_tag_decides_where_history_says_otherwise(hello: PackageProject, repository: GitRepository) -> None:
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     repository.commit()
     change(hello.root)
     repository.commit()
@@ -173,14 +173,14 @@ def test_a_tag_decides_where_history_says_otherwise(hello: PackageProject, repos
 
 def test_a_maintained_older_line_is_no_removal_here(hello: PackageProject, repository: GitRepository) -> None:
     repository.run("checkout", "-qb", "release-0.9")
-    add(hello.root, "0.9.1+example.1")
+    add(hello.root, "0.9.1+build.1")
     repository.commit()
-    repository.run("tag", "0.9.1+example.1")
+    repository.run("tag", "0.9.1+build.1")
     repository.run("checkout", "-q", "main")
     assert messages(hello) == []
     repository.run("merge", "-q", "--no-ff", "-m", "merge", "release-0.9")
     assert messages(hello) == []
-    (hello.root / RELEASES / "0.9.1+example.1.yaml").unlink()
+    (hello.root / RELEASES / "0.9.1+build.1.yaml").unlink()
     assert messages(hello) == [REMOVED]
 
 
@@ -188,7 +188,7 @@ def test_a_branch_that_adds_a_successor_is_out_as_it_was_merged(
     hello: PackageProject, repository: GitRepository
 ) -> None:
     repository.run("checkout", "-qb", "next")
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     repository.commit()
     repository.run("checkout", "-q", "main")
     change(hello.root)
@@ -201,7 +201,7 @@ def test_a_branch_that_adds_a_successor_is_out_as_it_was_merged(
 
 def test_a_rebase_gives_the_same_answer(hello: PackageProject, repository: GitRepository) -> None:
     repository.run("checkout", "-qb", "next")
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     repository.commit()
     repository.run("checkout", "-q", "main")
     change(hello.root)
@@ -215,23 +215,23 @@ def test_a_rebase_gives_the_same_answer(hello: PackageProject, repository: GitRe
 def test_a_new_release_below_its_line_is_refused(
     hello: PackageProject, repository: GitRepository, *, committed: bool
 ) -> None:
-    path = add(hello.root, "1.0.0+example.0")
+    path = add(hello.root, "1.0.0+build.0")
     if committed:
         repository.commit()
     (problem,) = problems(hello)
-    words = "1.0.0+example.0 is new and sorts below 1.0.0+example.1 of the same line, which was there before"
+    words = "1.0.0+build.0 is new and sorts below 1.0.0+build.1 of the same line, which was there before"
     assert (problem.message, str(problem.location)) == (words, str(path))
 
 
 def test_the_highest_of_the_line_is_named(hello: PackageProject, repository: GitRepository) -> None:
     for number in (9, 10):
-        add(hello.root, f"1.0.0+example.{number}")
+        add(hello.root, f"1.0.0+build.{number}")
     repository.commit()
-    add(hello.root, "1.0.0+example.5")
-    assert [text for text in messages(hello) if "sorts below 1.0.0+example.10 of" in text] != []
+    add(hello.root, "1.0.0+build.5")
+    assert [text for text in messages(hello) if "sorts below 1.0.0+build.10 of" in text] != []
 
 
-@pytest.mark.parametrize("version", ["1.0.0+example.2", "1.0.1+example.1", "0.9.9+example.1", "1.1.0+example.1"])
+@pytest.mark.parametrize("version", ["1.0.0+build.2", "1.0.1+build.1", "0.9.9+build.1", "1.1.0+build.1"])
 def test_a_release_above_its_line_is_fine(hello: PackageProject, repository: GitRepository, version: str) -> None:
     add(hello.root, version)
     assert messages(hello) == []
@@ -242,7 +242,7 @@ def test_a_release_above_its_line_is_fine(hello: PackageProject, repository: Git
 def test_a_release_dated_after_its_commit_is_refused_at_its_line(
     hello: PackageProject, repository: GitRepository
 ) -> None:
-    path = add(hello.root, "1.0.0+example.2", at="2027-06-02T00:00:01Z")
+    path = add(hello.root, "1.0.0+build.2", at="2027-06-02T00:00:01Z")
     (problem,) = problems(hello)
     assert (problem.message, str(problem.location)) == (FUTURE, f"{path}:3:13")
     assert problem.expected == "2027-06-02T00:00:00Z or earlier: the date that a commit would have now"
@@ -254,22 +254,22 @@ def test_a_release_dated_after_its_commit_is_refused_at_its_line(
 
 
 def test_a_release_dated_at_its_commit_is_fine(hello: PackageProject, repository: GitRepository) -> None:
-    add(hello.root, "1.0.0+example.2", at="2027-06-02T00:00:00Z")
+    add(hello.root, "1.0.0+build.2", at="2027-06-02T00:00:00Z")
     assert messages(hello) == []
     repository.commit(at="2027-06-02T00:00:00Z")
     assert messages(hello) == []
 
 
 def test_the_date_of_what_is_out_is_not_judged_any_more(hello: PackageProject, repository: GitRepository) -> None:
-    add(hello.root, "1.0.0+example.2", at="2027-07-01T00:00:00Z")
+    add(hello.root, "1.0.0+build.2", at="2027-07-01T00:00:00Z")
     repository.commit()
     assert messages(hello) == [FUTURE]
-    repository.run("tag", "1.0.0+example.2")
+    repository.run("tag", "1.0.0+build.2")
     assert messages(hello) == []
 
 
 def test_without_a_repository_nothing_is_compared(hello: PackageProject) -> None:
-    add(hello.root, "1.0.0+example.2", at="2099-01-01T00:00:00Z")
+    add(hello.root, "1.0.0+build.2", at="2099-01-01T00:00:00Z")
     assert messages(hello) == []
     # What only looks like one is none.
     (hello.root / ".git").mkdir()
@@ -279,7 +279,7 @@ def test_without_a_repository_nothing_is_compared(hello: PackageProject) -> None
 def test_a_repository_without_commits_has_only_the_clock(hello: PackageProject) -> None:
     make_repository(hello.root)
     assert messages(hello) == []
-    add(hello.root, "1.0.0+example.2", at="2099-01-01T00:00:00Z")
+    add(hello.root, "1.0.0+build.2", at="2099-01-01T00:00:00Z")
     assert messages(hello) == [FUTURE]
 
 
@@ -287,7 +287,7 @@ def test_a_package_in_a_directory_of_the_repository(hello: PackageProject, tmp_p
     repository = make_repository(tmp_path)
     (tmp_path / RELEASES).mkdir(parents=True)
     add(tmp_path, "3.0.0+other.1")
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     repository.commit()
     assert messages(hello) == []
     change(hello.root)
@@ -300,7 +300,11 @@ def test_an_untracked_package_in_a_repository_of_others(hello: PackageProject, t
     repository.commit()
     repository.run("tag", FIRST)
     change(hello.root)
+    add(hello.root, "1.0.0+build.2", at="2031-01-01T00:00:00Z")
     assert messages(hello) == []
+    # One that is new and not ignored has only the clock.
+    (tmp_path / ".gitignore").unlink()
+    assert messages(hello) == [FUTURE]
 
 
 def shallow_clone(hello: PackageProject, tmp_path: Path) -> GitRepository:
@@ -314,7 +318,7 @@ def shallow_clone(hello: PackageProject, tmp_path: Path) -> GitRepository:
 def test_a_shallow_clone_compares_with_what_it_has_and_says_so(
     hello: PackageProject, repository: GitRepository, tmp_path: Path
 ) -> None:
-    add(hello.root, "1.0.0+example.2")
+    add(hello.root, "1.0.0+build.2")
     repository.commit()
     clone = shallow_clone(hello, tmp_path)
     (warning,) = problems(hello)
@@ -327,7 +331,7 @@ def test_a_shallow_clone_compares_with_what_it_has_and_says_so(
     assert messages(hello) == []
 
 
-@pytest.mark.parametrize("version", ["1.0.0+example.2", "2.0.0+example.1"])
+@pytest.mark.parametrize("version", ["1.0.0+build.2", "2.0.0+build.1"])
 def test_a_shallow_clone_that_lacks_nothing_is_not_told(
     hello: PackageProject, repository: GitRepository, tmp_path: Path, version: str
 ) -> None:

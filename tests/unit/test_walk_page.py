@@ -31,7 +31,7 @@ def test_words_and_commands_are_those_of_the_demo() -> None:
         ("log_lvl", 'did you mean "log_level"?'),
         ("ping -c 3", ", 0% packet loss"),
         ("tiny3", "Could not allocate IP in range"),
-        ("sha256sum -c", ".tar: OK"),
+        ("carvelwright relocate", "published to"),
         ("sort -u addresses", "80\n80"),
     ],
 )

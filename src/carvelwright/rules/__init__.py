@@ -42,6 +42,7 @@ def of_project(session: Session, tools: Toolchain) -> list[Problem]:
     rules: tuple[Rule, ...] = (
         project.release_order,
         project.equal_releases,
+        project.selectable_versions,
         project.server_names,
         project.package_template,
         project.advice,

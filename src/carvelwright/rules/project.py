@@ -6,7 +6,8 @@ import itertools
 from typing import TYPE_CHECKING
 
 from carvelwright import yamldoc
-from carvelwright.errors import ConfigError, Location, Problem
+from carvelwright.carvel import constraints
+from carvelwright.errors import ConfigError, Location, Problem, Severity
 from carvelwright.project import config, validation
 from carvelwright.steps import package
 
@@ -43,6 +44,25 @@ def equal_releases(session: Session, _tools: Toolchain) -> list[Problem]:
         for lower, higher in itertools.pairwise(session.project.releases)
         if lower.version.equals(higher.version)
     ]
+
+
+def selectable_versions(session: Session, _tools: Toolchain) -> list[Problem]:
+    """Warn of a newest version that no client can select by itself: `install --version` makes a constraint of it."""
+    newest = session.project.release(None)
+    try:
+        constraints.parse(str(newest.version))
+    except ValueError as error:
+        return [
+            Problem(
+                f"clients cannot select {newest.version} by itself",
+                Location(newest.file),
+                found=str(error),
+                expected="a version that is a constraint, too: kapp-controller reads an x in it as a wildcard",
+                hint="choose a revision without x: `tanzu package install --version` fails with this one",
+                severity=Severity.WARNING,
+            )
+        ]
+    return []
 
 
 def server_names(session: Session, _tools: Toolchain) -> list[Problem]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NO_REPOSITORY = "not a git repository"
 _DUBIOUS = "dubious ownership"
-# VERSION, vVERSION, and either after a name: multus-cni/v4.2.0+example.1. As in image tags, _ may stand for +.
+# VERSION, vVERSION, and either after a name: multus-cni/v4.2.0+build.1. As in image tags, _ may stand for +.
 _TAG = re.compile(r"(?:(?P<of>.*)[/@_-])?v?(?P<version>\d+\.\d+\.\d+(?:[-+_][0-9A-Za-z.+_-]*)?)")
 
 
@@ -43,6 +43,9 @@ def release_history(session: Session, _tools: Toolchain | None = None) -> list[P
     try:
         repository = git.open_repository(project.root, session.search.environment)
         history = _read(repository, session)
+        if not history.committed and repository.is_ignored():
+            # A copy in the build directory of others, for example: this history is not the package's.
+            return []
         return [*_changes(repository, history, project), *_new_releases(repository, history, project)]
     except (ToolError, ToolMissingError) as error:
         return [] if _NO_REPOSITORY in (error.details or "") else [_unanswered(error, project)]

@@ -72,6 +72,10 @@ class Repository:
         stamp = next(line.rsplit(b" ", 2)[1] for line in header if line.startswith(b"committer "))
         return Commit(name, int(stamp))
 
+    def is_ignored(self) -> bool:
+        """Tell whether a rule of .gitignore leaves the directory out."""
+        return self._tells("check-ignore", "--quiet", ".")
+
     def is_shallow(self) -> bool:
         """Tell whether the clone lacks the older part of its history."""
         return self._run("rev-parse", "--is-shallow-repository").strip() == b"true"

@@ -202,7 +202,7 @@ class _Bump:
         try:
             new = PackageVersion.parse(text)
         except ValueError as error:
-            raise UsageError(str(error), hint="name a revision such as example.1 with --revision") from None
+            raise UsageError(str(error), hint="name a revision such as build.1 with --revision") from None
         notes = f"{self._module.go_module} v{version}, in place of v{base.upstream}.\n"
         file = self._project.root / paths.RELEASES_DIRECTORY / f"{text}.yaml"
         return base, Release(new, version, self._wanted.released_at, notes, file)
