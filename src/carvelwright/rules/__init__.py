@@ -28,7 +28,11 @@ def problems(session: Session, tools: Toolchain) -> list[Problem]:
 
 def of_history(session: Session, tools: Toolchain) -> list[Problem]:
     """Return what is wrong with the releases by git's history, which is no input of a build: nothing of it is kept."""
-    from carvelwright.rules import breaking, released  # noqa: PLC0415 - as below
+    from carvelwright.tools import git  # noqa: PLC0415 - as below
+
+    if not git.is_in_repository(session.project.root):
+        return []
+    from carvelwright.rules import breaking, released  # noqa: PLC0415
 
     return [*released.release_history(session), *breaking.breaking_changes(session, tools)]
 
