@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -185,6 +185,31 @@ def publish(registry: Registry, scratch: Path, record: Record) -> None:
     while not publisher.ended:
         publisher.let_on()
     assert publisher.settled
+
+
+def test_what_a_killed_run_recorded_is_not_called_published_where_others_contest_it(
+    tmp_path: Path, toolset: Toolchain
+) -> None:
+    registry, store = Registry(), Store(tmp_path)
+    one, other = (record_of(documents(bundle)) for bundle in (ONE, TWO))
+    # The first run is killed here. The second one sees its record, and nothing else.
+    InMemory(registry, store).push_record(one)
+    job = decide(registry, tmp_path, one)
+    assert (job.present, job.records) == (True, ())
+    InMemory(registry, store).push_record(other)
+    with pytest.raises(ReleasedError) as caught:
+        commit.commit([job], cast("Any", InMemory(registry, store)), toolset)
+    assert "was pushed with different contents by several publishers at once" in caught.value.message
+    assert registry.catalog().versions == {}
+
+
+def test_what_a_killed_run_recorded_is_published_by_the_next(tmp_path: Path, toolset: Toolchain) -> None:
+    registry, store, one = Registry(), Store(tmp_path), record_of(documents())
+    InMemory(registry, store).push_record(one)
+    job = decide(registry, tmp_path, one)
+    done = commit.commit([job], cast("Any", InMemory(registry, store)), toolset)
+    assert (done.changed, done.records) == (True, ())
+    assert (NAME, VERSION) in registry.catalog().versions
 
 
 def test_a_release_with_other_content_is_refused_with_what_differs(tmp_path: Path) -> None:

@@ -93,12 +93,14 @@ class Job:
     """What is to be done for a version: `present` tells that the repository holds it, `records` are to be pushed.
 
     `elsewhere` is the bundle of a version that is there already and fetches from another place than this one would.
+    `recorded` is the tag of the version's release where the registry has that record already.
     """
 
     version: Version
     present: bool
     records: tuple[Record, ...]
     elsewhere: Reference | None = None
+    recorded: RecordTag | None = None
 
     def result(self) -> PublishedPackage:
         """Return where the version lies in the end."""
@@ -139,7 +141,9 @@ def _job(tag: RecordTag, version: Version, seen: Seen, catalogs: tuple[Catalog, 
         # The same content, published by others to a place of theirs.
         version = Version(record, version.content, None)
         elsewhere = Reference.parse(held.bundle) if held.bundle else None
-    return Job(version, present=True, records=_metadata(record, catalogs, seen), elsewhere=elsewhere)
+    there = str(tag) in seen.catalog.accounted | (seen.listed or frozenset())
+    records = _metadata(record, catalogs, seen)
+    return Job(version, present=True, records=records, elsewhere=elsewhere, recorded=tag if there else None)
 
 
 def _metadata(record: Record, catalogs: tuple[Catalog, Catalog], seen: Seen) -> tuple[Record, ...]:
@@ -162,7 +166,10 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
         wanted = [record for job in jobs for record in job.records]
         pushed = in_parallel(*[lambda record=record: remote.push_record(record) for record in wanted])
         records = dict(zip(pushed, wanted, strict=True))
-        settled = converge.converge(remote, records)
+        # What was recorded by a former run may not have been seen by anybody yet: it has to stand in the end, too.
+        former = {job.recorded: job.version.record for job in jobs if job.recorded}
+        settled = converge.converge(remote, former | records)
+        _require_held(jobs, settled.catalog)
         step.describe(settled.repository.tag or "")
     with remote.reporter.step(TAG):
         names = [
@@ -173,6 +180,14 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
         ]
         in_parallel(*[lambda source=source, name=name: _name(remote, tools, source, name) for source, name in names])
     return Published(tuple(job.result() for job in jobs), settled.repository, tuple(map(str, records)), settled.changed)
+
+
+def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
+    """Refuse to call a version published that the repository does not know in the end."""
+    for job in jobs:
+        record = job.version.record
+        if (record.ref_name, record.version) not in catalog.versions:
+            raise converge.contested(record)
 
 
 def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference) -> None:
