@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _CODES = {0, 6, 7, KILLED}
 
 
+REFUSED = "which was refused"
+
+
 @dataclass
 class Ledger:
     """What has happened in one package repository so far, over all of its rounds.
@@ -130,7 +133,7 @@ class Judge:
             yield f"{where} fetches {key} from {reference}"
         others = self.ledger.open.get(key, set()) | self.ledger.finished.get(key, set())
         if content in self.ledger.refused.get(key, set()) - others:
-            yield f"{where} holds {key} with content {content}, which was refused"
+            yield f"{where} holds {key} with content {content}, {REFUSED}"
 
     def _content(self, key: Key, package: bytes) -> str:
         return self.pool.contents(key).get(without_address(package)[0], "unknown")
