@@ -184,9 +184,11 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
 
 def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
     """Refuse to call a version published that the repository does not know in the end."""
-    for job in jobs:
-        record = job.version.record
-        if (record.ref_name, record.version) not in catalog.versions:
+    records = [job.version.record for job in jobs]
+    # Others may have published it: that is known only of packages that have records.
+    held = merged(catalog, {}, adopt={record.ref_name for record in records}).versions
+    for record in records:
+        if (record.ref_name, record.version) not in held:
             raise converge.contested(record)
 
 
