@@ -83,7 +83,7 @@ class Author:
         """Publish beside Whereabouts; return the PackageRepository of all that is published."""
         target = f"{self.cluster.registry}/packages"
         self.run("build", "--to", target)
-        (repository,) = walk.documents(self.run("repository", "resource", target, "--name", NAME))
+        (repository,) = walk.documents(self.run("repository", "resource", target, "--name", f"{NAME}-repository"))
         return repository
 
     def rights(self, values: str) -> list[walk.Document]:
