@@ -221,8 +221,8 @@ LINES = [
 ]
 plain = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")
 # ytt cannot take a key with a line break, and U+0085 and its like are such. Readers of YAML merge what is below <<.
-# Keys of more than 120 characters are written in YAML's other form (`? KEY`), which the annotated file of a nullable map
-# does not get right yet.
+# Keys of more than 120 characters are written in YAML's other form (`? KEY`), which the annotated file of a nullable
+# map does not get right yet.
 keys = st.one_of(st.sampled_from(ODD), st.text(plain, max_size=4), st.sampled_from(["a", "b", "name", "port"])).filter(
     lambda key: key != "<<" and len(key) <= 120 and not {"\x85", "\u2028", "\u2029"} & set(key)
 )
