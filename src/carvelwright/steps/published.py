@@ -250,32 +250,33 @@ class Remote(PackageRepository):
 
     def list_tags(self) -> frozenset[str] | None:
         """Return every tag, as the base class says."""
-        return tags.list_tags(self.crane, self.repository, **self._how())
+        return tags.list_tags(self.crane, self.repository, **self.how())
 
     def digest_of(self, tag: str) -> Digest | None:
         """Return what a tag names, as the base class says."""
-        return crane.digest(self.crane, self.repository.tagged(tag), **self._how())
+        return crane.digest(self.crane, self.repository.tagged(tag), **self.how())
 
     def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
         """Return the files of a bundle, verified."""
         reference = self.repository.at(digest)
-        found = crane.pull_verified_bundle(self.crane, reference, SIZE, expected=True, **self._how())
+        found = crane.pull_verified_bundle(self.crane, reference, SIZE, expected=True, **self.how())
         return found.files if found else None
 
     def push(self, layout: ImageLayout, tag: str) -> None:
         """Push a bundle under a tag, as the base class says."""
-        crane.push_layout(self.crane, layout, self.repository.tagged(tag), **self._how())
+        crane.push_layout(self.crane, layout, self.repository.tagged(tag), **self.how())
 
     def move_latest(self, digest: Digest) -> None:
         """Let `latest` name a bundle."""
-        crane.put_tag(self.crane, self.repository.at(digest), LATEST, **self._how())
+        crane.put_tag(self.crane, self.repository.at(digest), LATEST, **self.how())
 
     def wait(self, seconds: float) -> None:
         """Wait."""
         pause(seconds)
 
-    def _how(self) -> dict[str, Any]:
-        return {"step": self.step, "timeout": self.timeout, "note": self.reporter.note}
+    def how(self, step: str | None = None) -> dict[str, Any]:
+        """Return what every exchange with the registry is told; `step` is the repository's own where none is named."""
+        return {"step": step or self.step, "timeout": self.timeout, "note": self.reporter.note}
 
 
 def _parse(tag: RecordTag, files: Mapping[str, bytes]) -> Record:

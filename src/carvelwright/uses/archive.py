@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carvelwright import files, yamldoc
 from carvelwright.carvel import locks
@@ -145,7 +145,7 @@ def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target:
     layout = write_bundle(content, opened.scratch / "chosen")
     with _own_registry(opened) as address:
         reference = Repository(address, "package-repository").tagged("chosen")
-        crane.push_layout(opened.tools.crane, layout, reference, **_how(opened))
+        crane.push_layout(opened.tools.crane, layout, reference, **opened.remote.how(_ARCHIVE))
         try:
             _copy(opened, reference.repository.at(layout.digest), target)
         except RegistryError as error:
@@ -158,7 +158,7 @@ def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target:
 def _bundle(opened: Opened, held: Held) -> Reference:
     """Return where the bundle of a version is; RegistryError where it is not there."""
     bundle = repository.place_of(opened, Reference.parse(held.bundle or ""))
-    if crane.digest(opened.tools.crane, bundle, **_how(opened)) is None:
+    if crane.digest(opened.tools.crane, bundle, **opened.remote.how(_ARCHIVE)) is None:
         raise RegistryError(
             f"the bundle of {held.ref_name} {held.version} is not there: {bundle}",
             registry=bundle.repository.registry,
@@ -190,12 +190,8 @@ def _own_registry(opened: Opened) -> Iterator[str]:
 
 def _copy(opened: Opened, bundle: Reference, target: Path) -> None:
     with opened.reporter.step(_ARCHIVE) as step:
-        imgpkg.copy_to_tar(opened.tools.imgpkg, bundle, target, **_how(opened))
+        imgpkg.copy_to_tar(opened.tools.imgpkg, bundle, target, **opened.remote.how(_ARCHIVE))
         step.describe(readable_size(target.stat().st_size))
-
-
-def _how(opened: Opened) -> dict[str, Any]:
-    return {"step": _ARCHIVE, "timeout": opened.remote.timeout, "note": opened.reporter.note}
 
 
 def verified(path: Path, name: Path, hint: str) -> airgap.Root:

@@ -194,7 +194,7 @@ def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
 
 def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference) -> None:
     """Give content its name for people, now that it is certain whose the name is."""
-    how: dict[str, Any] = {"step": TAG, "timeout": remote.timeout, "note": remote.reporter.note}
+    how = remote.how(TAG)
     if name.digest is None or name.tag is None:
         raise AssertionError(f"a name without tag or digest: {name}")
     if source != name.repository:

@@ -45,9 +45,8 @@ def converge(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Sett
     RegistryError where the registry does not show within the time limit what was pushed.
     """
     seconds, changed, wait = stopwatch(), False, 0.0
-    _await_first(remote, own)
+    seen = _look_for_first(remote, own)
     while True:
-        seen = remote.look(own)
         _refuse_lost(own, seen.catalog)
         if seen.is_current:
             return Settled(_end(remote, seen), seen.catalog, changed)
@@ -65,18 +64,20 @@ def converge(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Sett
             if seen.listed is None:
                 _warn_of_others(remote)
                 remote.move_latest(digest)
+        seen = remote.look(own)
 
 
-def _await_first(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> None:
-    """Give others the time to settle who was first, where several claim a version of ours with different content.
+def _look_for_first(remote: PackageRepository, own: Mapping[RecordTag, Record]) -> Seen:
+    """Look, and give others the time to settle who was first, where several claim a version of ours.
 
     One that listed before the second record was there publishes the first.
     """
     for wait in _CONTEST_WAITS:
-        catalog = remote.look(own).catalog
-        if all((record.ref_name, record.version) in catalog.versions for record in own.values()):
-            return
+        seen = remote.look(own)
+        if all((record.ref_name, record.version) in seen.catalog.versions for record in own.values()):
+            return seen
         remote.wait(wait)
+    return remote.look(own)
 
 
 def _warn_of_others(remote: PackageRepository) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carvelwright import yamldoc
 from carvelwright.carvel import locks, resources
@@ -186,7 +186,7 @@ def _images(opened: Opened, held: Held) -> tuple[str, ...]:
         return ()
     bundle = place_of(opened, Reference.parse(held.bundle))
     with opened.reporter.step("read bundle"):
-        found = crane.pull_verified_bundle(opened.tools.crane, bundle, SIZE, **how(opened))
+        found = crane.pull_verified_bundle(opened.tools.crane, bundle, SIZE, **opened.remote.how())
     if found is None or locks.IMAGES_LOCK not in found.files:
         raise RegistryError(
             f"the bundle of {held.ref_name} {held.version} is {'not there' if found is None else 'no bundle'}",
@@ -205,14 +205,8 @@ def place_of(opened: Opened, bundle: Reference) -> Reference:
     beside = opened.remote.repository
     if bundle.digest is None or bundle.repository == beside:
         return bundle
-    found = crane.digest(opened.tools.crane, beside.at(bundle.digest), **how(opened))
+    found = crane.digest(opened.tools.crane, beside.at(bundle.digest), **opened.remote.how())
     return beside.at(bundle.digest) if found else bundle
-
-
-def how(opened: Opened) -> dict[str, Any]:
-    """Return what every exchange with the registry is told."""
-    remote = opened.remote
-    return {"step": remote.step, "timeout": remote.timeout, "note": opened.reporter.note}
 
 
 def resource(opened: Opened, name: str, *, follow: bool) -> str:

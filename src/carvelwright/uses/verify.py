@@ -146,7 +146,7 @@ class _Work:
             if listed is not None and text not in listed:
                 place = remote.repository.at(tag.content)
                 # Asked once: what is read as a record is waited for, as it may be on its way.
-                if crane.digest(self.opened.tools.crane, place, **repository.how(self.opened)) is None:
+                if crane.digest(self.opened.tools.crane, place, **self.opened.remote.how()) is None:
                     self.find(about, "this record is gone")
                     return
                 self.find(
@@ -166,7 +166,7 @@ class _Work:
         return content
 
     def _read_bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes]:
-        found = crane.pull_verified_bundle(self.opened.tools.crane, bundle, SIZE, **repository.how(self.opened))
+        found = crane.pull_verified_bundle(self.opened.tools.crane, bundle, SIZE, **self.opened.remote.how())
         if found is None:
             raise ValueError("not there")
         self._lasts(about, bundle, "bundle")
@@ -183,24 +183,24 @@ class _Work:
         if place in self.read:
             return
         with self._finding(f"{about}: image {place}"):
-            manifest = crane.manifest(self.opened.tools.crane, place, **repository.how(self.opened))
+            manifest = crane.manifest(self.opened.tools.crane, place, **self.opened.remote.how())
             if manifest is not None:
                 self._lasts(about, place, "image")
             else:
                 self.find(about, f"image {image} is not beside the bundle: sites that copy only this registry miss it")
                 place = image
-                manifest = crane.manifest(self.opened.tools.crane, place, **repository.how(self.opened))
+                manifest = crane.manifest(self.opened.tools.crane, place, **self.opened.remote.how())
             if manifest is not None and self._is_bundle(place, manifest):
                 self._bundle(about, place)
                 return
             self.read.add(place)
-            crane.validate(self.opened.tools.crane, place, **repository.how(self.opened))
+            crane.validate(self.opened.tools.crane, place, **self.opened.remote.how())
 
     def _is_bundle(self, image: Reference, manifest: bytes) -> bool:
         """Tell whether an image is a bundle within a bundle, as imgpkg does: by a label."""
         if "layers" not in jsondoc.parse(manifest):
             return False
-        text = crane.configuration(self.opened.tools.crane, image, **repository.how(self.opened))
+        text = crane.configuration(self.opened.tools.crane, image, **self.opened.remote.how())
         configuration = jsondoc.parse(text)
         settings = configuration.get("config") if isinstance(configuration, dict) else None
         return isinstance(settings, dict) and BUNDLE_LABEL in (settings.get("Labels") or {})
@@ -209,7 +209,7 @@ class _Work:
         """Find what a registry's garbage collection may remove: what no tag names."""
         place = image.repository
         if place not in self._lasting:
-            listed = tags.list_tags(self.opened.tools.crane, place, **repository.how(self.opened))
+            listed = tags.list_tags(self.opened.tools.crane, place, **self.opened.remote.how())
             self._lasting[place] = _Lasting(place, listed)
         if image.digest is not None and not self._lasting[place].has(image.digest, self.opened):
             self.find(about, f"{what} {image} has no tag: a registry's garbage collection may remove it")
@@ -253,7 +253,7 @@ class _Lasting:
             others = [tag for tag in self.listed if not tag.startswith("sha256-") and not RecordTag.parse(tag)]
             asked = in_parallel(
                 *[
-                    lambda tag=tag: crane.digest(opened.tools.crane, self.place.tagged(tag), **repository.how(opened))
+                    lambda tag=tag: crane.digest(opened.tools.crane, self.place.tagged(tag), **opened.remote.how())
                     for tag in others
                 ]
             )
