@@ -110,7 +110,7 @@ def test_what_is_built_is_pushed_and_archived(
     assert str(pushed.digest) == call(toolset.crane.path, "digest", str(plan.repository[0])).decode().strip()
     assert not list((hello.root / "build").rglob("scratch/*"))
     archive = tmp_path / "x.tar"
-    airgap.archive(plan, pushed, archive, "archive", tools=toolset, reporter=log.reporter)
+    airgap.archive(toolset.imgpkg, pushed, archive, "archive", timeout=900, reporter=log.reporter)
     airgap.verify(
         archive, [found for found in (pushed.digest, Reference.parse(f"{reference}@{digest}").digest) if found]
     )
@@ -153,7 +153,6 @@ def test_what_is_recorded_is_read_again_from_a_real_registry(
 def test_a_registry_that_does_not_answer_names_the_step(
     hello: PackageProject, toolset: Toolchain, log: Log, tmp_path: Path
 ) -> None:
-    plan = plan_of(hello.root, "127.0.0.1:1/p")
     place = Repository.parse("127.0.0.1:1/p/package-repository")
     nowhere = Reference.parse(f"{place}@sha256:{'1' * 64}")
     remote = Remote(toolset.crane, place, Store(tmp_path), 5, log.reporter, "look")
@@ -161,7 +160,10 @@ def test_a_registry_that_does_not_answer_names_the_step(
     for step, act in (
         ("look", remote.look),
         ("look", lambda: remote.push_record(record_of(documents()))),
-        ("archive", lambda: airgap.archive(plan, nowhere, target, "archive", tools=toolset, reporter=log.reporter)),
+        (
+            "archive",
+            lambda: airgap.archive(toolset.imgpkg, nowhere, target, "archive", timeout=900, reporter=log.reporter),
+        ),
     ):
         with pytest.raises(RegistryError) as caught:
             act()

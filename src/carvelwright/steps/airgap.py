@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from carvelwright.plan import WorkspacePlan
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
-    from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.tools.tool import Tool
 
 _CHUNK = 1 << 20
 # What is raised for an archive that says something other than imgpkg's do.
@@ -39,7 +38,7 @@ _NONSENSE = (
     OverflowError,
     RecursionError,
 )
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 # Labels: on a bundle, and on the one that imgpkg was told to copy.
 _BUNDLE, _ROOT = "dev.carvel.imgpkg.bundle", "dev.carvel.imgpkg.copy.root-bundle"
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
@@ -47,13 +46,14 @@ _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
 _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 
 
-def archive(
-    plan: WorkspacePlan, bundle: Reference, target: Path, name: str, *, tools: Toolchain, reporter: Reporter
-) -> None:
-    """Copy a bundle into one tar, with every bundle and every image that it locks; `name` is the step's."""
+def archive(tool: Tool, bundle: Reference, target: Path, name: str, *, timeout: float, reporter: Reporter) -> None:
+    """Copy a bundle into one tar, with every bundle and every image that it locks; `name` is the step's.
+
+    `tool` is imgpkg, `timeout` in seconds.
+    """
     with reporter.step(name) as step:
         target.parent.mkdir(parents=True, exist_ok=True)
-        imgpkg.copy_to_tar(tools.imgpkg, bundle, target, step=name, timeout=plan.registry_timeout, note=reporter.note)
+        imgpkg.copy_to_tar(tool, bundle, target, step=name, timeout=timeout, note=reporter.note)
         step.describe(readable_size(target.stat().st_size))
 
 
@@ -72,18 +72,18 @@ def read_bundles(archive: Path, limit: int) -> tuple[Root, dict[Digest, Mapping[
     """
     try:
         with tarfile.open(archive, mode="r:") as tar, files.reporting_file_errors("read", archive):
-            document = tar.extractfile(_MANIFEST)
+            document = tar.extractfile(MANIFEST)
             entries = json.loads(document.read()) if document else []
             images = [entry["Image"] for entry in entries if entry["Image"]]
             found = {
-                Digest.parse(image["Manifest"]["Digest"]): unpack.files_of(_blob(tar, image, limit), limit)
+                Digest.parse(image["Manifest"]["Digest"]): unpack.files_of(_only_layer(tar, image, limit), limit)
                 for image in images
                 if _is_bundle(image)
             }
-            roots = [image for image in images if _ROOT in (image["Labels"] or {})]
-            if not roots:
+            named = root_of(entries)
+            if named is None:
                 raise ValueError("it holds no bundle that was copied as such, with `imgpkg copy --bundle`")
-            root = Digest.parse(roots[0]["Manifest"]["Digest"])
+            root = Digest.parse(named)
             return Root(root, found[root]), dict(found)
     except _NONSENSE as error:
         raise InputError(
@@ -98,17 +98,32 @@ def _is_bundle(image: Mapping[str, Any]) -> bool:
     return _BUNDLE in labels
 
 
-def _blob(tar: tarfile.TarFile, image: Mapping[str, Any], limit: int) -> bytes:
+def _only_layer(tar: tarfile.TarFile, image: Mapping[str, Any], limit: int) -> bytes:
     (layer,) = image["Layers"]
-    wanted = Digest.parse(layer["Digest"])
-    member = tar.getmember(f"sha256-{wanted.hex}.tar.gz")
-    if member.size > limit:
-        raise ValueError(f"{wanted} is larger than {limit} bytes")
-    content = tar.extractfile(member)
-    data = content.read() if content else b""
-    if Digest.of_bytes(data) != wanted:
-        raise ValueError(f"{wanted} is damaged")
-    return data
+    return read_layer(tar, Digest.parse(layer["Digest"]), limit)
+
+
+def root_of(entries: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the digest of the bundle that imgpkg was told to copy, of its manifest.json; None if none is named."""
+    images = [entry["Image"] for entry in entries if entry["Image"] is not None]
+    return next((image["Manifest"]["Digest"] for image in images if _ROOT in (image["Labels"] or {})), None)
+
+
+def read_member(tar: tarfile.TarFile, name: str, limit: int) -> bytes:
+    """Return a file of an archive; KeyError where it is not there, ValueError where it is none or above the limit."""
+    member = tar.getmember(name)
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    if content is None or member.size > limit:
+        raise ValueError(f"{name} is no file, or larger than {limit} bytes")
+    return content.read()
+
+
+def read_layer(tar: tarfile.TarFile, wanted: Digest, limit: int) -> bytes:
+    """Return a layer of an archive, packed, as `read_member`; ValueError where it has another digest, too."""
+    content = read_member(tar, f"sha256-{wanted.hex}.tar.gz", limit)
+    if Digest.of_bytes(content) != wanted:
+        raise ValueError(f"its layer {wanted} is damaged")
+    return content
 
 
 def without_tags(archive: Path, target: Path) -> Path:
@@ -118,7 +133,7 @@ def without_tags(archive: Path, target: Path) -> Path:
     or as a revision above those that are there. The archive is one that `verify` has passed.
     """
     with files.reporting_file_errors("copy", target), tarfile.open(archive, mode="r:") as source:
-        document = source.extractfile(_MANIFEST)
+        document = source.extractfile(MANIFEST)
         entries = json.loads(document.read()) if document else []
         tagged = [
             image for entry in entries for image in entry.values() if isinstance(image, dict) and image.get("Tag")
@@ -130,7 +145,7 @@ def without_tags(archive: Path, target: Path) -> Path:
         text = json.dumps(entries).encode()
         with tarfile.open(target, mode="w") as copy:
             for member in source:
-                if member.name == _MANIFEST:
+                if member.name == MANIFEST:
                     member.size = len(text)
                     copy.addfile(member, io.BytesIO(text))
                 else:
@@ -150,7 +165,7 @@ def verify(target: Path, expected: Iterable[Digest]) -> None:
         except (tarfile.TarError, EOFError) as error:
             wrong = [f"not a tar file: {error}"]
         except _NONSENSE as error:
-            wrong = [f"damaged: {_MANIFEST} ({type(error).__name__}: {error})"]
+            wrong = [f"damaged: {MANIFEST} ({type(error).__name__}: {error})"]
     if wrong:
         raise ToolError(
             f"step {ARCHIVE}: {target.name} is incomplete or corrupt",
@@ -175,9 +190,9 @@ def _problems(target: Path, expected: Iterable[str]) -> list[str]:
     with tarfile.open(target, mode="r:") as tar:
         members = tar.getmembers()
         damaged = [f"damaged: {member.name}" for member in members if not _is_what_it_says(tar, member)]
-        document = tar.extractfile(_MANIFEST)
+        document = tar.extractfile(MANIFEST)
         if document is None:
-            return [*damaged, f"damaged: {_MANIFEST} is no file"]
+            return [*damaged, f"damaged: {MANIFEST} is no file"]
         documents = dict(documents_in(json.loads(document.read())))
     damaged += [f"damaged: {digest}" for digest, raw in documents.items() if str(Digest.of_bytes(raw)) != digest]
     names = (_BLOB.fullmatch(member.name) for member in members)

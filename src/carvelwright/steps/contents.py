@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 _STEP = "read published package"
-_ROOT_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
 _SHAPE = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -86,9 +85,10 @@ class ArchiveContents:
         """Read what an archive lists; FilesystemError where it is none."""
         try:
             with files.reporting_file_errors("read", path):
-                listed = jsondoc.parse(_member(path, "manifest.json", bounds.STREAM.size), bounds.STREAM)
-            documents = dict(airgap.documents_in(listed))
-            return cls(path, documents, next(_roots(listed), None))
+                with tarfile.open(path, "r:") as tar:
+                    text = airgap.read_member(tar, airgap.MANIFEST, bounds.STREAM.size)
+                listed = jsondoc.parse(text, bounds.STREAM)
+            return cls(path, dict(airgap.documents_in(listed)), airgap.root_of(listed))
         except (tarfile.TarError, EOFError, *_SHAPE) as error:
             raise _not_an_archive(path, error) from None
 
@@ -114,11 +114,8 @@ class ArchiveContents:
     def _files(self, digest: str) -> dict[str, bytes]:
         try:
             (layer,) = jsondoc.parse(self.documents[digest])["layers"]
-            wanted = Digest.parse(layer["digest"])
-            with files.reporting_file_errors("read", self.path):
-                content = _member(self.path, f"sha256-{wanted.hex}.tar.gz", SIZE)
-            if Digest.of_bytes(content) != wanted:
-                raise ValueError(f"its layer {wanted} is damaged")
+            with files.reporting_file_errors("read", self.path), tarfile.open(self.path, "r:") as tar:
+                content = airgap.read_layer(tar, Digest.parse(layer["digest"]), SIZE)
             return unpack.files_of(content, SIZE)
         except (tarfile.TarError, EOFError, *_SHAPE) as error:
             raise _not_an_archive(self.path, error) from None
@@ -157,22 +154,6 @@ def _platforms(raw: bytes, configuration: Callable[[], bytes]) -> tuple[str, ...
         return tuple(sorted(set(existing.platforms_in(jsondoc.parse(raw), configuration))))
     except _SHAPE:
         return None
-
-
-def _roots(node: Any) -> Iterator[str]:
-    for entry in node:
-        image = entry["Image"]
-        if image is not None and _ROOT_LABEL in (image["Labels"] or {}):
-            yield image["Manifest"]["Digest"]
-
-
-def _member(path: Path, name: str, limit: int) -> bytes:
-    with tarfile.open(path, "r:") as tar:
-        member = tar.getmember(name)
-        content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
-        if content is None or member.size > limit:
-            raise ValueError(f"{name} is no file, or larger than {limit} bytes")
-        return content.read()
 
 
 def _not_an_archive(path: Path, error: Exception) -> CarvelwrightError:

@@ -17,10 +17,9 @@ from carvelwright.errors import InputError, RegistryError, ToolError, UsageError
 from carvelwright.oci.bundle import write_bundle
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference, Repository
-from carvelwright.report import readable_size
-from carvelwright.stepnames import READ_PUBLISHED
+from carvelwright.stepnames import ARCHIVE, READ_PUBLISHED
 from carvelwright.steps import airgap
-from carvelwright.tools import crane, imgpkg
+from carvelwright.tools import crane
 from carvelwright.uses import repository
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.uses.remote import Opened
 
-_ARCHIVE = "archive"
 _ATTEMPTS = 3
 _NAMING = "name REFNAME or REFNAME/VERSION: carvelwright repository list REGISTRY/PATH"
 
@@ -145,7 +143,7 @@ def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target:
     layout = write_bundle(content, opened.scratch / "chosen")
     with _own_registry(opened) as address:
         reference = Repository(address, "package-repository").tagged("chosen")
-        crane.push_layout(opened.tools.crane, layout, reference, **opened.remote.how(_ARCHIVE))
+        crane.push_layout(opened.tools.crane, layout, reference, **opened.remote.how(ARCHIVE))
         try:
             _copy(opened, reference.repository.at(layout.digest), target)
         except RegistryError as error:
@@ -158,7 +156,7 @@ def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target:
 def _bundle(opened: Opened, held: Held) -> Reference:
     """Return where the bundle of a version is; RegistryError where it is not there."""
     bundle = repository.place_of(opened, Reference.parse(held.bundle or ""))
-    if crane.digest(opened.tools.crane, bundle, **opened.remote.how(_ARCHIVE)) is None:
+    if crane.digest(opened.tools.crane, bundle, **opened.remote.how(ARCHIVE)) is None:
         raise RegistryError(
             f"the bundle of {held.ref_name} {held.version} is not there: {bundle}",
             registry=bundle.repository.registry,
@@ -178,7 +176,7 @@ def _own_registry(opened: Opened) -> Iterator[str]:
                 address = f"127.0.0.1:{probe.getsockname()[1]}"
             try:
                 running.enter_context(
-                    crane.serve(opened.tools.crane, address, opened.scratch / "registry", step=_ARCHIVE)
+                    crane.serve(opened.tools.crane, address, opened.scratch / "registry", step=ARCHIVE)
                 )
                 break
             except RegistryError:
@@ -189,9 +187,8 @@ def _own_registry(opened: Opened) -> Iterator[str]:
 
 
 def _copy(opened: Opened, bundle: Reference, target: Path) -> None:
-    with opened.reporter.step(_ARCHIVE) as step:
-        imgpkg.copy_to_tar(opened.tools.imgpkg, bundle, target, **opened.remote.how(_ARCHIVE))
-        step.describe(readable_size(target.stat().st_size))
+    timeout, reporter = opened.remote.timeout, opened.reporter
+    airgap.archive(opened.tools.imgpkg, bundle, target, ARCHIVE, timeout=timeout, reporter=reporter)
 
 
 def verified(path: Path, name: Path, hint: str) -> airgap.Root:

@@ -249,7 +249,7 @@ def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain
         if own := made.own.get(package.project.ref_name):
             wanted.append((own, package.archive_name, archive_step(package.project.short_name)))
     for reference, name, step in wanted:
-        airgap.archive(plan, reference, target / name, step, tools=tools, reporter=reporter)
+        airgap.archive(tools.imgpkg, reference, target / name, step, timeout=plan.registry_timeout, reporter=reporter)
 
 
 def _verifications(plan: WorkspacePlan, made: _Made, target: Path) -> list[Callable[[], None]]:
