@@ -206,5 +206,12 @@ def _transport_error(reason: Any) -> TransportError:
     cut = isinstance(
         reason, ConnectionResetError | BrokenPipeError | TimeoutError | http.client.IncompleteRead | ssl.SSLEOFError
     )
+    return TransportError(_words(reason), again=cut or isinstance(reason, http.client.RemoteDisconnected))
+
+
+def _words(reason: Any) -> str:
+    """Return a reason in the words of the operating system where it gave some, and on one line."""
+    if isinstance(reason, OSError) and reason.strerror and not isinstance(reason, ssl.SSLError):
+        return reason.strerror
     words = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
-    return TransportError(words, again=cut or isinstance(reason, http.client.RemoteDisconnected))
+    return " ".join(words.split())
