@@ -95,6 +95,11 @@ class PackageRecord:
     default_values: str
 
     @property
+    def short_name(self) -> str:
+        """The first segment of the refName."""
+        return self.ref_name.partition(".")[0]
+
+    @property
     def file(self) -> str:
         """The file in dist/ that holds the Package."""
         return f"packages/{self.ref_name}/{self.version}.yml"

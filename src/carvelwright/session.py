@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from carvelwright import recipe, yamldoc
 from carvelwright.errors import CarvelwrightError, UsageError, did_you_mean
@@ -14,7 +14,7 @@ from carvelwright.store import Store, content_key
 from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.project.config import Package
@@ -125,16 +125,38 @@ def _load(root: Path) -> tuple[Package, ...]:
     return packages
 
 
+class _HasNames(Protocol):
+    """What is known by a refName, and by its first segment."""
+
+    @property
+    def ref_name(self) -> str: ...
+
+    @property
+    def short_name(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=_HasNames)
+
+
 def select(packages: Sequence[Package], names: Sequence[str]) -> list[Package]:
     """Return the packages of these names, in their order in the workspace; all of them where none is named."""
-    known = {name: package for package in packages for name in (package.short_name, package.ref_name)}
+    hint = f"use one of these, or add the package's directory to `members` in {paths.WORKSPACE_FILE}"
+    return named(packages, names, where=str(packages[0].workspace.root), hint=lambda _: hint)
+
+
+def named(packages: Sequence[_Named], names: Sequence[str], *, where: str, hint: Callable[[str], str]) -> list[_Named]:
+    """Return what is of the packages of these names, in its order; all of it where none is named.
+
+    A name is the first segment of a refName, or the whole. UsageError, with the hint for it, for an unknown one.
+    """
     short = [package.short_name for package in packages]
+    known = {name: package for package in packages for name in (package.short_name, package.ref_name)}
     for name in names:
         if name not in known:
             raise UsageError(
-                f"no package {name} in {packages[0].workspace.root}{did_you_mean(name, short)}",
+                f"no package {name} in {where}{did_you_mean(name, short)}",
                 details=f"found: {', '.join(short)}",
-                hint=f"use one of these, or add the package's directory to `members` in {paths.WORKSPACE_FILE}",
+                hint=hint(name),
             )
     wanted = {known[name].ref_name for name in names}
     return [package for package in packages if not names or package.ref_name in wanted]

@@ -150,9 +150,7 @@ def test_what_is_recorded_is_read_again_from_a_real_registry(
     assert not list((tmp_path / "build").rglob("scratch/*"))
 
 
-def test_a_registry_that_does_not_answer_names_the_step(
-    hello: PackageProject, toolset: Toolchain, log: Log, tmp_path: Path
-) -> None:
+def test_a_registry_that_does_not_answer_names_the_step(toolset: Toolchain, log: Log, tmp_path: Path) -> None:
     place = Repository.parse("127.0.0.1:1/p/package-repository")
     nowhere = Reference.parse(f"{place}@sha256:{'1' * 64}")
     remote = Remote(toolset.crane, place, Store(tmp_path), 5, log.reporter, "look")
@@ -179,7 +177,8 @@ def decide(registry: Registry, scratch: Path, record: Record) -> commit.Job:
     store = Store(scratch)
     seen = InMemory(registry, store).look()
     with store.scratch("decide") as directory:
-        return commit.job(commit.Version(record, content, None), seen, directory)
+        (job,) = commit.jobs([commit.Version(record, content, None)], seen, directory)
+        return job
 
 
 def publish(registry: Registry, scratch: Path, record: Record) -> None:

@@ -77,19 +77,6 @@ def require_document(file: str, content: bytes, kind: str, name: str, make: Make
     return documents[0]
 
 
-def ref_names(name: str, content: bytes) -> set[str]:
-    """Return of which packages there are Packages in a file; none where it cannot be read."""
-    if not name.endswith((".yml", ".yaml")):
-        return set()
-    try:
-        documents = documents_of(name, content)
-    except CarvelwrightError:
-        return set()
-    specs = [document.get("spec") for document in documents if document.get("kind") == "Package"]
-    names = [spec.get("refName") for spec in specs if isinstance(spec, dict)]
-    return {name for name in names if isinstance(name, str)}
-
-
 def _version(document: Document, ref_name: str) -> str:
     name = resources.name_of(document) or ""
     spec = document.get("spec")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from carvelwright import bounds, files, jsondoc, yamldoc
+from carvelwright import bounds, files, jsondoc
+from carvelwright.catalog import foreign
 from carvelwright.catalog.content import SIZE
 from carvelwright.digest import Digest
 from carvelwright.errors import CarvelwrightError, FilesystemError
@@ -127,8 +128,8 @@ def packages_in(contents: Mapping[str, bytes]) -> list[dict[str, Any]]:
     for name, content in sorted(contents.items()):
         if name.startswith("packages/") and name.endswith((".yml", ".yaml")):
             try:
-                documents = yamldoc.load_all_text(content.decode(), Path(name))
-            except (CarvelwrightError, UnicodeDecodeError):
+                documents = foreign.documents_of(name, content)
+            except CarvelwrightError:
                 continue
             found += [document for document in documents if is_package(document)]
     return found

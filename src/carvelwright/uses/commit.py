@@ -109,12 +109,6 @@ class Job:
         return PublishedPackage(record.ref_name, record.version, bundle, version.images, not self.present)
 
 
-def job(version: Version, seen: Seen, scratch: Path) -> Job:
-    """Decide what to do about a version; ReleasedError where it is not what is published."""
-    (found,) = jobs([version], seen, scratch)
-    return found
-
-
 def jobs(versions: Sequence[Version], seen: Seen, scratch: Path) -> list[Job]:
     """Decide what to do about some versions, each once; ReleasedError where one is not what is published."""
     tags: dict[RecordTag, Version] = {}

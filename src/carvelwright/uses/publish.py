@@ -10,7 +10,7 @@ from carvelwright import session as sessions
 from carvelwright.carvel.version import PackageVersion
 from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import Action, Record, metadata_file
-from carvelwright.errors import FilesystemError, UsageError, did_you_mean
+from carvelwright.errors import FilesystemError
 from carvelwright.files import read_bytes
 from carvelwright.project import paths
 from carvelwright.report import readable_size
@@ -103,16 +103,10 @@ def push_content(archive: Path, target: Repository, name: str, remote: Remote, t
 
 
 def _select(packages: Sequence[PackageRecord], names: Sequence[str]) -> list[PackageRecord]:
-    known = {name: package for package in packages for name in (package.ref_name.partition(".")[0], package.ref_name)}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"no package {name} in dist/{did_you_mean(name, known)}",
-                details=f"found: {', '.join(package.ref_name for package in packages)}",
-                hint=f"use one of these, or build it first: carvelwright build {name}",
-            )
-    wanted = {known[name].ref_name for name in names}
-    return [package for package in packages if not names or package.ref_name in wanted]
+    def hint(name: str) -> str:
+        return f"use one of these, or build it first: carvelwright build {name}"
+
+    return sessions.named(packages, names, where="dist/", hint=hint)
 
 
 def _version(package: PackageRecord, dist: Path, places: Places) -> commit.Version:

@@ -36,7 +36,6 @@ class Opened:
     """A package repository, the tools, and a scratch directory that is gone in the end."""
 
     remote: Remote
-    places: Places
     tools: Toolchain
     scratch: Path
     reporter: Reporter
@@ -53,4 +52,4 @@ def opened(around: Surroundings, places: Places, timeout: float, step: str) -> I
     with files.temporary_directory(parent, "carvelwright.") as scratch:
         store = Store(scratch)
         remote = published.Remote(tools.crane, places.packages, store, timeout, around.reporter, step)
-        yield Opened(remote, places, tools, scratch, around.reporter)
+        yield Opened(remote, tools, scratch, around.reporter)
