@@ -131,7 +131,7 @@ def test_a_registry_that_limits_requests_is_remembered() -> None:
         return Exchange(Repository(registry, path), "push to", "step", 30, list[str]().append)
 
     asked = of("slow.example.com", "x")
-    assert not is_throttled(asked)
+    assert not is_throttled(asked, QUICK)
     answers = iter([BrokenError(), None])
 
     def attempt(_timeout: float) -> None:
@@ -139,9 +139,9 @@ def test_a_registry_that_limits_requests_is_remembered() -> None:
             raise answer
 
     persist(attempt, lambda _error: Failure(Fault.THROTTLED, "429"), asked, QUICK)
-    assert is_throttled(asked)
-    assert is_throttled(of("slow.example.com", "y"))
-    assert not is_throttled(of("fast.example.com", "x"))
+    assert is_throttled(asked, QUICK)
+    assert is_throttled(of("slow.example.com", "y"), QUICK)
+    assert not is_throttled(of("fast.example.com", "x"), QUICK)
 
 
 def test_an_interrupt_ends_the_waits_of_all_threads() -> None:

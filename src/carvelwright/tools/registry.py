@@ -150,7 +150,7 @@ def _persist(
     tool: Tool, arguments: Sequence[str], exchange: Exchange, slowly: Sequence[str] = (), *, may_lack: bool = False
 ) -> process.Output | None:
     def attempt(timeout: float) -> process.Output | None:
-        careful = slowly if retries.is_throttled(exchange) else ()
+        careful = slowly if retries.is_throttled(exchange, tool.retries) else ()
         try:
             return _run(tool, [*arguments[:1], *careful, *arguments[1:]], exchange, timeout)
         except ToolFailedError as error:

@@ -39,18 +39,28 @@ class Failure:
     wait: float | None = None
 
 
+@dataclass(slots=True)
+class Known:
+    """What was seen of registries: who let in whom (repository and access), and who limits requests."""
+
+    let_in: set[tuple[str, str]] = field(default_factory=set)
+    throttled: set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The bounds of repetition: attempts, and seconds to wait before the second one and at most before another.
 
     Waits double, and are longer where the registry limits requests. `after_push` is for how many seconds a registry may
-    not yet have what was just pushed. The tools repeat some requests themselves before they give up.
+    not yet have what was just pushed. The tools repeat some requests themselves before they give up. `known` is what
+    calls under this policy have seen of registries.
     """
 
     attempts: int = 5
     first_wait: float = 0.5
     longest_wait: float = 16.0
     after_push: float = 10.0
+    known: Known = field(default_factory=Known, compare=False, repr=False)
 
     def wait(self, number: int, failure: Failure) -> float:
         """Return the seconds to wait after attempt `number`, which counts from 1."""
@@ -61,20 +71,9 @@ class Policy:
         return max(waited, min(failure.wait or 0.0, 2 * self.longest_wait))
 
 
-@dataclass(slots=True)
-class _Known:
-    """What this process has seen of registries: who let it in, and who limits requests."""
-
-    let_in: set[tuple[str, str]] = field(default_factory=set)
-    throttled: set[str] = field(default_factory=set)
-
-
-_known = _Known()
-
-
-def is_throttled(exchange: Exchange) -> bool:
+def is_throttled(exchange: Exchange, policy: Policy) -> bool:
     """Tell whether this registry has limited requests before: one at a time is asked of it from then on."""
-    return exchange.repository.registry in _known.throttled
+    return exchange.repository.registry in policy.known.throttled
 
 
 def persist(
@@ -105,7 +104,7 @@ def persist(
         else:
             # Whoever may push may pull.
             accesses = ("push to", "pull from") if exchange.access == "push to" else ("pull from",)
-            _known.let_in.update((str(exchange.repository), access) for access in accesses)
+            policy.known.let_in.update((str(exchange.repository), access) for access in accesses)
             return result
     raise AssertionError
 
@@ -118,11 +117,11 @@ def _wait(failure: Failure, number: int, seconds: float, exchange: Exchange, pol
     if failure.fault is Fault.UNAUTHORIZED:
         # A token that ran out: whoever was let in before is let in again with a new one, at once or not at all.
         known = (str(exchange.repository), exchange.access)
-        if known not in _known.let_in:
+        if known not in policy.known.let_in:
             return None
-        _known.let_in.discard(known)
+        policy.known.let_in.discard(known)
     if failure.fault is Fault.THROTTLED:
-        _known.throttled.add(exchange.repository.registry)
+        policy.known.throttled.add(exchange.repository.registry)
     return wait if number < policy.attempts and seconds + wait < exchange.timeout else None
 
 

@@ -30,7 +30,7 @@ class Tool:
     path: Path
     version: str
     environment: Mapping[str, str]
-    retries: Policy = field(default=Policy(), repr=False)
+    retries: Policy = field(default_factory=Policy, repr=False)
 
     def argv(self, *arguments: str | os.PathLike[str]) -> list[str]:
         """Return the command line of one call."""

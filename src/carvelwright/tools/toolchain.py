@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from carvelwright import files, process, recipe
 from carvelwright.errors import CarvelwrightError, ConfigError, FilesystemError, Location, Problem, ToolMissingError
 from carvelwright.store import content_key
 from carvelwright.tools import go, gomod
+from carvelwright.tools.retries import Policy
 from carvelwright.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -119,13 +120,14 @@ class Search:
     """Where tools are looked for: builds of the pinned versions first, then PATH.
 
     `modules` are the directories of Go modules by which the project pins tools. carvelwright's own pins hold for the
-    tools that these leave out; an empty tuple leaves all to PATH.
+    tools that these leave out; an empty tuple leaves all to PATH. The tools that are found share `retries`.
     """
 
     root: Path
     modules: tuple[str, ...] | None
     go_version: str
     environment: Mapping[str, str]
+    retries: Policy = field(default_factory=Policy, compare=False, repr=False)
 
     def pins(self) -> dict[str, Pin]:
         """Return the pin of each pinned tool; the project's come before carvelwright's own."""
@@ -314,7 +316,7 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
     if pin is not None:
         built = pin.builds / spec.name
         if built.is_file():
-            return Finding(spec.name, Tool(built, pin.version, search.environment), pin.version, None)
+            return Finding(spec.name, Tool(built, pin.version, search.environment, search.retries), pin.version, None)
     wanted = pin.version if pin else f"{spec.minimum} or newer"
     on_path = shutil.which(spec.name, path=search.environment.get("PATH"))
     if on_path is None:
@@ -324,7 +326,7 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
     if found is None or (found != pin.version if pin else _numbers(found) < _numbers(spec.minimum)):
         problem = f"{on_path} is {found}" if found else f"{on_path} reports no version"
         return Finding(spec.name, None, wanted, problem)
-    return Finding(spec.name, Tool(Path(on_path), found, search.environment), wanted, None)
+    return Finding(spec.name, Tool(Path(on_path), found, search.environment, search.retries), wanted, None)
 
 
 def _version_of(path: Path, environment: Mapping[str, str]) -> str | None:
