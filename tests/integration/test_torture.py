@@ -29,7 +29,10 @@ def test_publishers_that_are_killed_and_stalled_lose_no_version(
     kind: Kind, rounds: int, pool: Pool, toolset: Toolchain, tool_environment: dict[str, str]
 ) -> None:
     with session(kind, toolset, pool, tool_environment, most=4) as running:
-        for number in range(rounds):
+        for number in range(20):
+            # In a single round all may be killed, or refused since they contest each other.
+            if number >= rounds and running.figures.counts["done"]:
+                break
             running.round(f"make-test/{kind}/{number}")
         assert running.figures.counts["done"] > 0
 
