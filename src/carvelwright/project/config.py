@@ -179,6 +179,8 @@ def _load_package(root: Path, shared: Workspace | None, *, validate: bool) -> Pa
     locked = _load_lock(root / images.LOCK_FILE, found, validate=validate)
     found += [*_missing_parts(root), *_unread_files(root)]
     if build is not None and not found:
+        found += _modules_outside(root, shared.root if shared else root, build, releases)
+    if build is not None and not found:
         found += [
             *_missing_modules(root, build, releases),
             *_special_sources(root, build.data, releases),
@@ -265,6 +267,27 @@ def _release(document: yamldoc.Document, found: list[Problem]) -> Release | None
     return Release(
         version, data["upstream"], data["releasedAt"], data["releaseNotes"], document.path, "breaking" in data
     )
+
+
+def _modules_outside(
+    root: Path, workspace: Path, build: yamldoc.Document, releases: Iterable[Release]
+) -> list[Problem]:
+    """Find Go modules of images that `..` leads out of the workspace: nothing would notice a change there."""
+    newest = max(releases, key=lambda release: release.version)
+    top = workspace.resolve()
+    return [
+        build.problem(
+            ["images", number, "modules", index, "directory"],
+            "this Go module is outside of the workspace",
+            found=module["directory"],
+            expected=f"a directory below {top}",
+            hint=f"move it there, or list the package in the {paths.WORKSPACE_FILE} of a directory above both",
+        )
+        for number, image in enumerate(build.data.get("images", []))
+        for index, module in enumerate(image.get("modules", []))
+        if module["directory"].startswith("../")
+        and not (root / newest.fill(module["directory"])).resolve().is_relative_to(top)
+    ]
 
 
 def _missing_modules(root: Path, build: yamldoc.Document, releases: Iterable[Release]) -> list[Problem]:

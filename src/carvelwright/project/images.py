@@ -22,12 +22,13 @@ _KIND = "LockedImages"
 
 @dataclass(frozen=True, slots=True)
 class GoModule:
-    """A Go module of the project whose packages become binaries of an image."""
+    """A Go module of the workspace whose packages become binaries of an image; `tags` are Go's build tags."""
 
     directory: str
     variables: Mapping[str, str]
     binaries: Mapping[str, str]
     links: Mapping[str, str]
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,13 @@ def go_image(image: Mapping[str, Any]) -> GoImage:
         source=image.get("source"),
         entrypoint=tuple(image.get("entrypoint", ())),
         modules=tuple(
-            GoModule(module["directory"], module.get("variables", {}), module["binaries"], module.get("links", {}))
+            GoModule(
+                module["directory"],
+                module.get("variables", {}),
+                module["binaries"],
+                module.get("links", {}),
+                tuple(module.get("tags", ())),
+            )
             for module in image["modules"]
         ),
     )

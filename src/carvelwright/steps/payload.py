@@ -59,13 +59,15 @@ def compile_module(
     directory = project.root / release.fill(module.directory)
     variables = {name: release.fill(value) for name, value in module.variables.items()}
     sources = files.tree_digest(directory, paths.source_files(directory))
-    key = content_key(sources, project.workspace.go, str(platform), variables, module.binaries, recipe.of("payload"))
+    chosen = [variables, module.binaries, module.tags]
+    key = content_key(sources, project.workspace.go, str(platform), chosen, recipe.of("payload"))
 
     name = compile_step(module.binaries, platform)
     with reporter.step(name) as step:
 
         def make(target: Path) -> None:
-            what = compiler.Compilation(directory, module.binaries, variables, tuple(_junk_files(directory)))
+            hidden = tuple(_junk_files(directory))
+            what = compiler.Compilation(directory, module.binaries, variables, hidden, module.tags)
             compiler.build(find_go(), what, target / _BINARIES, platform, step=name, progress=step.count_packages)
             digests = {name: str(Digest.of_file(target / _BINARIES / name)) for name in module.binaries}
             (target / _RECORD).write_text(json.dumps(digests))

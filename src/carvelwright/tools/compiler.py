@@ -28,7 +28,7 @@ _IN_CACHE = "not installed but available in build cache"
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What to compile: packages of a module, by the file name each becomes, and linker variables.
+    """What to compile: packages of a module, by the file name each becomes, linker variables, and build tags.
 
     For the compiler the files of `hidden` are not there.
     """
@@ -37,6 +37,7 @@ class Compilation:
     binaries: Mapping[str, str]
     variables: Mapping[str, str]
     hidden: tuple[Path, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:
@@ -68,7 +69,8 @@ def build(
     target = {"GOOS": platform.os, "GOARCH": platform.architecture} if platform else {}
     tool = replace(tool, environment={**tool.environment, **target})
     with _overlay(what.hidden) as overlay:
-        waiting = _not_compiled(tool, what, overlay, step) if progress else frozenset()
+        chosen = (*overlay, "-tags", ",".join(what.tags)) if what.tags else overlay
+        waiting = _not_compiled(tool, what, chosen, step) if progress else frozenset()
         compiled: set[str] = set()
 
         def watch(line: str) -> None:
@@ -78,7 +80,7 @@ def build(
 
         for name, package in what.binaries.items():
             flags = ("-v", "-ldflags", f"-s -w -buildid= {variables}", "-o", output.absolute() / name)
-            argv = tool.argv("build", *overlay, *flags, "--", package)
+            argv = tool.argv("build", *chosen, *flags, "--", package)
             try:
                 process.run(
                     argv, step=step, env=tool.environment, cwd=what.module, timeout=_COMPILE_SECONDS, watch=watch
@@ -115,9 +117,9 @@ def _overlay(hidden: Iterable[Path]) -> Iterator[tuple[str, ...]]:
         yield ("-overlay", file.name)
 
 
-def _not_compiled(tool: Tool, what: Compilation, overlay: Iterable[str], step: str) -> frozenset[str]:
+def _not_compiled(tool: Tool, what: Compilation, chosen: Iterable[str], step: str) -> frozenset[str]:
     """Return the packages that the compiler does not find in its cache; none where Go cannot tell."""
-    argv = tool.argv("list", *overlay, "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}", "--")
+    argv = tool.argv("list", *chosen, "-deps", "-f", "{{if .Stale}}{{.ImportPath}} {{.StaleReason}}{{end}}", "--")
     try:
         listed = process.run(
             [*argv, *what.binaries.values()],
