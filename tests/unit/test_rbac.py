@@ -91,6 +91,16 @@ def test_pods_of_workloads_are_looked_at_where_they_run() -> None:
     assert may(granted, "", "pods") == {}
 
 
+@pytest.mark.parametrize("annotations", [{"kapp.k14s.io/owned-for-deletion": ""}, {"other": "x"}, None, 3])
+@pytest.mark.parametrize("kind", ["DaemonSet", "Deployment"])
+def test_pods_that_kapp_deletes_itself_may_be_deleted(kind: str, annotations: Any) -> None:
+    spec = {"template": {"metadata": {"annotations": annotations}}}
+    workload = manifest(kind, "agent", namespace="kube-system", spec=spec)
+    wanted = ["delete"] if isinstance(annotations, dict) and "other" not in annotations else []
+    for granted in (rbac.manifests([workload], INSTALLER), rbac.manifests([], INSTALLER, [workload])):
+        assert may(granted, "kube-system", "pods") == {"": [*wanted, "get", "list", "watch"]}
+
+
 def test_kapps_own_configuration_takes_no_right_and_its_wait_rules_take_some_away() -> None:
     matcher = {"apiVersionKindMatcher": {"apiVersion": "apps/v1", "kind": "Deployment"}}
     config = {

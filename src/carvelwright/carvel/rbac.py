@@ -35,6 +35,9 @@ _KEPT_VERBS = ("get", "patch", "update")
 _KEPT = ("kapp.k14s.io/delete-strategy", "orphan")
 # kapp follows a workload to its pods, to tell when it is ready, why it is not, and when it is gone.
 _PODS = ("", "pods", ("get", "list", "watch"))
+# An annotation of pods that kapp itself deletes at the end, instead of leaving them to the garbage collector.
+_DELETED_BY_KAPP = "kapp.k14s.io/owned-for-deletion"
+_DELETED_PODS = ("", "pods", ("delete",))
 _WORKLOADS = ("DaemonSet", "Deployment")
 # On the way to them, unless a wait rule says when a Deployment is done.
 _REPLICA_SETS = ("apps", "replicasets", ("get", "list"))
@@ -117,6 +120,8 @@ def manifests(
     for manifest in (*rendered, *gone):
         if manifest["kind"] in _WORKLOADS:
             rules[_namespace(manifest)].append(_rule(*_PODS))
+            if _DELETED_BY_KAPP in _pod_annotations(manifest):
+                rules[_namespace(manifest)].append(_rule(*_DELETED_PODS))
         if manifest["kind"] == "Deployment" and "Deployment" not in ruled:
             rules[_namespace(manifest)].append(_rule(*_REPLICA_SETS))
     for manifest in rendered:
@@ -134,6 +139,14 @@ def manifests(
     for scope in merged.keys() - {_CLUSTER}:
         merged[scope] = _beyond(merged[scope], merged.get(_CLUSTER, []))
     return [account, *(item for scope in merged for item in _grant(scope, merged[scope], installer))]
+
+
+def _pod_annotations(workload: Manifest) -> Mapping[str, str]:
+    """Return the annotations that a workload's pods get."""
+    found: Any = workload
+    for key in ("spec", "template", "metadata", "annotations"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _placed(manifest: Manifest, placement: Placement) -> Manifest:
