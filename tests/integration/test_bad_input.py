@@ -125,7 +125,33 @@ CASES = [
         BUILD,
         "directory: payload",
         "directory: ../payload",
+        [
+            "build.yaml:14:20: this Go module is outside of the workspace",
+            "found: ../payload\n",
+            "expected: a directory below /",
+            "hint: move it there, or list the package in the carvelwright.yaml of a directory above both",
+        ],
+    ),
+    Case(
+        "path out and in again",
+        BUILD,
+        "directory: payload",
+        "directory: payload/../payload",
         ["build.yaml:14:20: wrong value of images[0].modules[0].directory"],
+    ),
+    Case(
+        "the directory above",
+        BUILD,
+        "directory: payload",
+        "directory: ../..",
+        ["build.yaml:14:20: wrong value of images[0].modules[0].directory"],
+    ),
+    Case(
+        "build tag",
+        BUILD,
+        "directory: payload",
+        'directory: payload\n        tags: [good, "-toolexec=id", "a,b"]',
+        ["wrong value of images[0].modules[0].tags[1]", "wrong value of images[0].modules[0].tags[2]"],
     ),
     Case(
         "revision no semver",

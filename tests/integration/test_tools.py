@@ -230,6 +230,16 @@ def test_a_linker_variable_may_hold_any_text(go_tool: Tool, tmp_path: Path, text
     assert process.run([str(tmp_path / "out/program")], step="s", timeout=60).stderr == text
 
 
+@pytest.mark.parametrize(("tags", "said"), [((), "none"), (("loud",), "loud"), (("loud", "other"), "loud")])
+def test_build_tags_choose_what_is_compiled(go_tool: Tool, tmp_path: Path, tags: tuple[str, ...], said: str) -> None:
+    (tmp_path / "go.mod").write_text("module example.com/m\n")
+    (tmp_path / "main.go").write_text(PROGRAM)
+    (tmp_path / "loud.go").write_text('//go:build loud\n\npackage main\n\nfunc init() { Text = "loud" }\n')
+    compilation = go.Compilation(tmp_path, {"program": "."}, {}, tags=tags)
+    go.build(go_tool, compilation, tmp_path / "out", step="compile", progress=lambda done, total: None)
+    assert process.run([str(tmp_path / "out/program")], step="s", timeout=60).stderr == said
+
+
 def test_a_package_is_never_an_option(go_tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module example.com/m\n")
     (tmp_path / "main.go").write_text(PROGRAM)

@@ -143,6 +143,51 @@ def test_commands_about_one_package_take_it_by_name_or_by_directory(workspace: P
     assert "carvelwright build hello --release" in many.err
 
 
+SHARED = """\
+images:
+  - name: settings
+    title: settings
+    description: Says hello, too
+    licenses: Apache-2.0
+    entrypoint: [/usr/local/bin/settings]
+    modules:
+      - directory: ../../payload
+        tags: [quiet]
+        binaries: {settings: .}
+"""
+QUIET = "//go:build quiet\n\npackage main\n\nfunc init() { version = %s }\n"
+
+
+def test_a_go_module_of_another_package_is_compiled_and_followed(workspace: PackageProject) -> None:
+    build = workspace.root / MEMBER / "package/build.yaml"
+    build.write_text(build.read_text() + SHARED)
+    workspace.replace(f"{MEMBER}/bundle/config/settings.yaml", "{mode: quiet}", "{image: settings}")
+    source = workspace.root / "payload/quiet.go"
+
+    def said() -> list[str]:
+        workspace.run("build").ok()
+        programs = sorted(
+            (workspace.root / "build/payload").glob("*/bin/settings"), key=lambda path: path.stat().st_mtime_ns
+        )
+        native = [path for path in programs if path.read_bytes()[18:20] == b"\x3e\x00"]
+        return [call(path).decode() for path in native[-1:]]
+
+    for text in ('"first"', '"second"'):
+        source.write_text(QUIET % text)
+        assert said() == [f"hello {json.loads(text)}\n"]
+    again = workspace.run("build").ok()
+    assert again.out.startswith("up to date: nothing was rebuilt")
+    # Without the tag, the other package does not know that file.
+    workspace.replace(f"{MEMBER}/package/build.yaml", "        tags: [quiet]\n", "")
+    assert said() == ["hello unknown\n"]
+    workspace.run("check").ok()
+    workspace.replace(f"{MEMBER}/package/build.yaml", "../../payload", "../../../payload")
+    refused = workspace.run("build")
+    assert refused.code == 3
+    assert "this Go module is outside of the workspace" in refused.err
+    assert f"expected: a directory below {workspace.root.resolve()}\n" in refused.err
+
+
 def test_without_a_package_of_its_own_a_workspace_asks_which_one(workspace: PackageProject) -> None:
     shutil.copytree(workspace.root / MEMBER, workspace.root / "packages/other")
     other = "other.packages.example.com"

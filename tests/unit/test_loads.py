@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = "#@data/values-schema\n---\na: 1\n"
-LIBRARY_FILES = {"options.lib.yml", "quantities.star", "rules.star", "schedule.star"}
+LIBRARY_FILES = {
+    "options.lib.yml",
+    "overlays.lib.yml",
+    "overlays.star",
+    "quantities.star",
+    "rules.star",
+    "schedule.star",
+}
 
 
 @pytest.fixture
