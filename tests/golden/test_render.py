@@ -1,4 +1,4 @@
-"""Each case of render/: values.yaml, and the manifests or the message that ytt gives for it.
+"""Each case of render/ and multus-cni/: values.yaml, and the manifests or the message that ytt gives for it.
 
 `pytest tests/golden --update-golden` writes what came out.
 """
@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.package import RefusedError, StagedPackage
+from tests.helpers.package import multus as multus  # noqa: PLC0414  # a fixture
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 
-CASES = Path(__file__).parent / "render"
+GOLDEN = Path(__file__).parent
+# The directory of a package's cases, and the fixture that stages the package.
+PACKAGES = {"render": "package", "multus-cni": "multus"}
+CASES = [
+    path.parent.relative_to(GOLDEN).as_posix() for name in PACKAGES for path in GOLDEN.glob(f"{name}/*/values.yaml")
+]
 EXPECTED, EXPECTED_ERROR = "expected.yaml", "expected-error.txt"
 
 _SCHEMA_LINE = re.compile(r"(values-schema\.yaml|carvelwright/\w+\.lib\.yml):\d+")
@@ -41,9 +47,10 @@ def outcome(package: StagedPackage, values: Path) -> tuple[str, str]:
         return EXPECTED_ERROR, _SCHEMA_LINE.sub(r"\1", str(error)).strip() + "\n"
 
 
-@pytest.mark.parametrize("case", sorted(path.parent.name for path in CASES.glob("*/values.yaml")))
-def test_render(case: str, package: StagedPackage, request: pytest.FixtureRequest) -> None:
-    directory = CASES / case
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_render(case: str, request: pytest.FixtureRequest) -> None:
+    directory = GOLDEN / case
+    package = request.getfixturevalue(PACKAGES[directory.parent.name])
     name, content = outcome(package, directory / "values.yaml")
     if request.config.getoption("--update-golden"):
         for each in (EXPECTED, EXPECTED_ERROR):
@@ -53,7 +60,8 @@ def test_render(case: str, package: StagedPackage, request: pytest.FixtureReques
     assert (name, content) == (expected.name, expected.read_text())
 
 
-def test_every_directory_is_a_case() -> None:
-    directories = {path.name for path in CASES.iterdir()}
-    assert directories == {path.parent.name for path in CASES.glob("*/values.yaml")}
-    assert len(directories) > 30
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_directory_is_a_case(name: str) -> None:
+    directories = {path.relative_to(GOLDEN).as_posix() for path in (GOLDEN / name).iterdir()}
+    assert directories == {case for case in CASES if case.startswith(f"{name}/")}
+    assert len(directories) > 25

@@ -1,4 +1,4 @@
-"""The whereabouts package as the server renders it: staged once, then rendered with values by the real ytt."""
+"""The packages as the server renders them: each staged once, then rendered with values by the real ytt."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from carvelwright.platform import Platform
 
 ROOT = Path(__file__).parents[2]
+MULTUS = ROOT / "packages/multus-cni"
 
 Manifest = dict[str, Any]
 # Documents for kapp itself, which it does not apply.
@@ -89,14 +90,14 @@ def _documents(text: str | bytes) -> list[Manifest]:
     return [document for document in YAML(typ="safe").load_all(text) if document]
 
 
-def example(name: str) -> list[Manifest]:
+def example(name: str, package: str = "whereabouts") -> list[Manifest]:
     """Return the documents of an example."""
-    return list(YAML(typ="safe").load_all((ROOT / "examples/whereabouts" / name).read_text()))
+    return list(YAML(typ="safe").load_all((ROOT / "examples" / package / name).read_text()))
 
 
-def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> StagedPackage:
-    """Stage the package's newest release below `target`, as a build for these platforms does."""
-    project = config.load_package(ROOT)
+def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = (), member: Path = ROOT) -> StagedPackage:
+    """Stage the newest release of a package of the workspace below `target`, as a build for these platforms does."""
+    project = config.load_package(member)
     search = Search(ROOT, project.workspace.tools, project.workspace.go, dict(os.environ))
     bundle.stage_config(
         project,
@@ -111,8 +112,14 @@ def stage(target: Path, ytt: Path, platforms: Sequence[Platform] = ()) -> Staged
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory, ytt: Path) -> StagedPackage:
-    """Stage the package, once for all tests."""
+    """Stage Whereabouts' package, once for all tests."""
     return stage(tmp_path_factory.mktemp("package") / "config", ytt)
+
+
+@pytest.fixture(scope="session")
+def multus(tmp_path_factory: pytest.TempPathFactory, ytt: Path) -> StagedPackage:
+    """Stage Multus' package, once for all tests."""
+    return stage(tmp_path_factory.mktemp("multus") / "config", ytt, member=MULTUS)
 
 
 def write_values(directory: Path, values: Mapping[str, Any] | str) -> Path:
