@@ -25,16 +25,54 @@ type conf struct {
 // errOwn says that a configuration is Multus' own: as a delegate it would call itself without end.
 var errOwn = errors.New("is a configuration of Multus")
 
+// errShim says the same of a configuration of thick Multus, whose plugin is another one.
+var errShim = fmt.Errorf("%w (thick)", errOwn)
+
 // listSuffix: what a file is, a list of plugins or a single one, tells its name, as it does to the runtime.
 const listSuffix = ".conflist"
 
 // confSuffixes are those of the files that a runtime reads.
 func confSuffixes() []string { return []string{".conf", listSuffix, ".json"} }
 
-// plugin is what all plugins' configurations have.
+// plugin is what the CNI library reads of each plugin's configuration: what it cannot read, neither the runtime nor Multus can.
 type plugin struct {
+	Name         string          `json:"name"`
+	CNIVersion   string          `json:"cniVersion"`
 	Type         string          `json:"type"`
 	Capabilities map[string]bool `json:"capabilities"`
+	IPAM         struct {
+		Type string `json:"type"`
+	} `json:"ipam"`
+	DNS struct {
+		Nameservers []string `json:"nameservers"`
+		Domain      string   `json:"domain"`
+		Search      []string `json:"search"`
+		Options     []string `json:"options"`
+	} `json:"dns"`
+	PrevResult map[string]any `json:"prevResult"`
+}
+
+// document is what it reads of a file: a single plugin's configuration, or a list of them.
+type document struct {
+	plugin
+	CNIVersions  []string `json:"cniVersions"`
+	DisableCheck bool     `json:"disableCheck"`
+	DisableGC    bool     `json:"disableGC"`
+	Plugins      []plugin `json:"plugins"`
+}
+
+// readDocument reads a configuration by way of a map, as Multus does: should a key be there twice, in whatever case, both see
+// the same one.
+func readDocument(text []byte) (d document, err error) {
+	var object map[string]any
+	if err := node.Object(text, &object); err != nil {
+		return d, err
+	}
+	sorted, err := json.Marshal(object)
+	if err != nil {
+		return d, err
+	}
+	return d, node.Object(sorted, &d)
 }
 
 // networkName is the rule of the CNI specification, by which the runtime judges.
@@ -42,29 +80,49 @@ var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`)
 
 // parseConf reads a network configuration as the runtime would and refuses what the runtime would refuse, and what is Multus' own.
 func parseConf(file string, text []byte) (conf, error) {
-	var top struct {
-		plugin
-		Name        string   `json:"name"`
-		CNIVersion  string   `json:"cniVersion"`
-		CNIVersions []string `json:"cniVersions"`
-		Plugins     []plugin `json:"plugins"`
-	}
-	if err := node.Object(text, &top); err != nil {
+	d, err := readDocument(text)
+	if err != nil {
 		return conf{}, err
 	}
-	plugins := top.Plugins
-	if filepath.Ext(file) != listSuffix {
-		plugins = []plugin{top.plugin}
-	} else if len(plugins) == 0 {
-		return conf{}, errors.New("has no plugins")
+	plugins := []plugin{d.plugin}
+	if filepath.Ext(file) == listSuffix {
+		plugins = d.Plugins
+		switch {
+		case len(plugins) == 0:
+			return conf{}, errors.New("has no plugins")
+		case d.Type != "":
+			return conf{}, fmt.Errorf("has plugins, and a type (%q) as if it were a single one", d.Type)
+		}
 	}
-	capabilities := map[string]bool{}
+	capabilities, err := checkPlugins(plugins)
+	if err != nil {
+		return conf{}, err
+	}
+	if !networkName.MatchString(d.Name) {
+		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", d.Name)
+	}
+	version, err := latest(d.CNIVersion, d.CNIVersions)
+	if err != nil {
+		return conf{}, err
+	}
+	c := conf{network: d.Name, version: version, capabilities: capabilities, text: text}
+	if version != d.CNIVersion {
+		c.text, err = withVersion(text, version)
+	}
+	return c, err
+}
+
+// checkPlugins gives all that the runtime may ask of any of the plugins.
+func checkPlugins(plugins []plugin) (capabilities map[string]bool, err error) {
+	capabilities = map[string]bool{}
 	for i, p := range plugins {
 		switch p.Type {
 		case "":
-			return conf{}, fmt.Errorf("plugin %d has no type", i+1)
-		case "multus", "multus-shim":
-			return conf{}, errOwn
+			return nil, fmt.Errorf("plugin %d has no type", i+1)
+		case PluginFile:
+			return nil, errOwn
+		case "multus-shim":
+			return nil, errShim
 		}
 		for name, has := range p.Capabilities {
 			if has {
@@ -72,18 +130,7 @@ func parseConf(file string, text []byte) (conf, error) {
 			}
 		}
 	}
-	if !networkName.MatchString(top.Name) {
-		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", top.Name)
-	}
-	version, err := latest(top.CNIVersion, top.CNIVersions)
-	if err != nil {
-		return conf{}, err
-	}
-	c := conf{network: top.Name, version: version, capabilities: capabilities, text: text}
-	if version != top.CNIVersion {
-		c.text, err = withVersion(text, version)
-	}
-	return c, err
+	return capabilities, nil
 }
 
 // newestVersion is the newest version of the CNI specification that this Multus knows.
@@ -169,8 +216,9 @@ func (w waiting) Error() string { return w.text + "; " + node.ErrWaiting.Error()
 
 func (w waiting) Is(target error) bool { return target == node.ErrWaiting }
 
-// choose takes the file that is named or, when none is, the first by name that the runtime would take without Multus.
-func choose(candidates []candidate, named string) (choice, error) {
+// choose takes the file that is named or, when none is, the first by name that the runtime would take without Multus. A file
+// that was taken before and is there, but not valid, is about to be rewritten: no other one is taken for it.
+func choose(candidates []candidate, named, previous string) (choice, error) {
 	files := map[string]candidate{}
 	for _, c := range candidates {
 		files[c.file] = c
@@ -184,6 +232,9 @@ func choose(candidates []candidate, named string) (choice, error) {
 		conf, err := files[file].parse()
 		if err == nil {
 			return choice{conf, file, "it is the first by name", skipped}, nil
+		}
+		if file == previous && !errors.Is(err, errOwn) {
+			return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s %v", file, err)}
 		}
 		skipped = append(skipped, fmt.Sprintf("%s (%v)", file, err))
 	}
