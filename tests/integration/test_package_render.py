@@ -18,6 +18,20 @@ from carvelwright.platform import Platform
 from carvelwright.project import config
 from tests.cluster.binaries import KAPP_CONTROLLER_VERSION
 from tests.cluster.versions import known, minor
+from tests.helpers.manifests import (
+    CLUSTER,
+    HERE,
+    WORKLOADS,
+    Right,
+    annotations_of,
+    deleted_between,
+    granted,
+    idle_options,
+    node_terms,
+    rights,
+    roles_and_accounts_without_use,
+    workloads,
+)
 from tests.helpers.package import (
     ROOT,
     Manifest,
@@ -41,7 +55,6 @@ NEWEST = kubernetes_validate.latest_version()
 
 CASES = sorted(path.parent / "values.yaml" for path in (ROOT / "tests/golden/render").glob("*/expected.yaml"))
 EXAMPLES = sorted((ROOT / "examples/whereabouts/values").iterdir())
-WORKLOADS = ("DaemonSet", "Deployment")
 
 SLICES = nested("node_slice_controller.enabled", value=True)
 POLICY = nested("network_policy.enabled", value=True)
@@ -67,10 +80,6 @@ def golden_values(case: str) -> dict[str, Any]:
     """Return the values of a golden case."""
     values: dict[str, Any] = YAML(typ="safe").load((ROOT / "tests/golden/render" / case / "values.yaml").read_text())
     return values
-
-
-def workloads(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest["kind"] in WORKLOADS]
 
 
 # --- valid Kubernetes -----------------------------------------------------------------------------------------------
@@ -153,15 +162,6 @@ def test_everything_is_in_kube_system(everything: list[Manifest]) -> None:
 
 WB, NAD, CORE, LEASES = "whereabouts.cni.cncf.io", "k8s.cni.cncf.io", "", "coordination.k8s.io"
 EXTENSIONS = "apiextensions.k8s.io"
-HERE, CLUSTER = "kube-system", "*"
-
-Right = tuple[str, str, str, str, str]  # where, group, resource, name or *, verb
-
-
-def rights(where: str, group: str, resource: str, verbs: str, name: str = "*") -> set[Right]:
-    return {(where, group, resource, name, verb) for verb in verbs.split()}
-
-
 # What each binary really uses, from its code: the table that the package must not go beyond.
 PLUGIN = (
     rights(HERE, WB, "ippools", "get list create patch")
@@ -213,23 +213,6 @@ NODE_SLICES = (
 )
 
 
-def granted(manifests: list[Manifest], account: str) -> set[Right]:
-    """Return all that a service account may do, by every role that is bound to it."""
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}
-    found: set[Right] = set()
-    for binding in manifests:
-        if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding") or subject not in binding["subjects"]:
-            continue
-        where = HERE if binding["kind"] == "RoleBinding" else CLUSTER
-        role = one(manifests, binding["roleRef"]["kind"], binding["roleRef"]["name"])
-        for rule in role["rules"]:
-            for group in rule["apiGroups"]:
-                for resource in rule["resources"]:
-                    for name in rule.get("resourceNames", ["*"]):
-                        found |= rights(where, group, resource, " ".join(rule["verbs"]), name)
-    return found
-
-
 def test_rights_are_the_table(defaults: list[Manifest]) -> None:
     assert granted(defaults, "whereabouts") == PLUGIN | OWN_LEASE | CONTROL_LOOP
     assert granted(defaults, "whereabouts-reconciler") == RECONCILER | PREFLIGHT
@@ -272,12 +255,7 @@ def test_cleanup_may_only_ask_for_pools() -> None:
 
 
 def test_every_role_and_account_is_used(everything: list[Manifest]) -> None:
-    bindings = [m for m in everything if m["kind"].endswith("RoleBinding")]
-    bound = {(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings}
-    assert bound == {(m["kind"], m["metadata"]["name"]) for m in everything if m["kind"] in ("Role", "ClusterRole")}
-    accounts = {m["metadata"]["name"] for m in everything if m["kind"] == "ServiceAccount"}
-    assert {subject["name"] for binding in bindings for subject in binding["subjects"]} == accounts
-    assert {pod_spec(workload)["serviceAccountName"] for workload in workloads(everything)} == accounts
+    assert roles_and_accounts_without_use(everything) == set()
 
 
 # --- pods -----------------------------------------------------------------------------------------------------------
@@ -600,11 +578,6 @@ def test_which_pods_a_change_replaces(
 # --- upgrade, removal -----------------------------------------------------------------------------------------------
 
 
-def annotations_of(manifest: Manifest) -> dict[str, str]:
-    found: dict[str, str] = manifest["metadata"].get("annotations", {})
-    return found
-
-
 CRDS = "whereabouts.tanzu.vmware.com/crds"
 RIGHTS = "whereabouts.tanzu.vmware.com/rights"
 
@@ -630,6 +603,11 @@ def test_pods_come_after_crds_and_go_before_rights(everything: list[Manifest]) -
     kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     assert {kind for kind, group in groups if group == RIGHTS} == set(kinds)
     assert not any(kind in kinds and group != RIGHTS for kind, group in groups)
+
+
+def test_kapp_deletes_the_daemonsets_pods_between_it_and_the_rights(everything: list[Manifest]) -> None:
+    daemonset = one(everything, "DaemonSet", "whereabouts")
+    assert deleted_between(daemonset, RIGHTS)
 
 
 def test_the_plugin_has_its_rights_at_each_moment_of_a_migration(everything: list[Manifest]) -> None:
@@ -658,11 +636,6 @@ def test_selectors_never_change(defaults: list[Manifest], everything: list[Manif
             selector = workload["spec"]["selector"]["matchLabels"]
             assert selector == expected[workload["metadata"]["name"]]
             assert selector.items() <= workload["spec"]["template"]["metadata"]["labels"].items()
-
-
-def node_terms(manifest: Manifest) -> Any:
-    affinity = pod_spec(manifest)["affinity"]["nodeAffinity"]
-    return affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
 
 
 def test_pods_go_to_the_architectures_that_were_built(tmp_path: Path, ytt: Path) -> None:
@@ -712,20 +685,6 @@ def test_network_policy_selects_the_deployments_pods(everything: list[Manifest])
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-def leaves(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[str]:
-    for name, child in schema["properties"].items():
-        if "properties" in child:
-            yield from leaves(child, (*at, name))
-        else:
-            yield ".".join((*at, name))
-
-
-def value_at(values: Any, path: str) -> Any:
-    for key in path.split("."):
-        values = values[key]
-    return values
-
-
 # What an option depends on, where it shows in no manifest by itself.
 ROLLOUT = nested("whereabouts.config.update_strategy.rolling_update", {"max_surge": 0, "max_unavailable": "50%"})
 NEEDS = {
@@ -746,21 +705,8 @@ ALONE = {
 
 def test_every_value_does_something(package: StagedPackage, tmp_path: Path) -> None:
     """Turn each option alone, to its value in the golden case `everything`, and compare the manifests."""
-    values = golden_values("everything")
-    defaults = package.defaults()
-    rendered: dict[str, str] = {}
-    idle = []
-    for path in leaves(package.openapi()):
-        if path in ONLY_ONE_VALUE:
-            continue
-        value = ALONE[path] if path in ALONE else value_at(values, path)
-        assert value != value_at(defaults, path), f"{path} has its default in the case `everything`"
-        base = merged(*(needed for prefix, needed in NEEDS.items() if path.startswith(prefix)))
-        before = rendered.get(str(base)) or package.text(write_values(tmp_path, base))
-        rendered[str(base)] = before
-        if package.text(write_values(tmp_path, merged(base, nested(path, value)))) == before:
-            idle.append(path)
-    assert idle == []
+    values = merged(golden_values("everything"), *(nested(path, value) for path, value in ALONE.items()))
+    assert idle_options(package, tmp_path, values, needs=NEEDS, left_out=ONLY_ONE_VALUE) == []
 
 
 # Fields of the templates that no value sets, and why: a new field is set by a value, or stands here.
@@ -773,6 +719,7 @@ FIXED = {
     r"spec\.template\.metadata\.labels\.app\.kubernetes\.io/[a-z-]+": "what the release says of itself",
     r"spec\.template\.spec\.affinity\..*\.matchExpressions\[0\]\..*": "what the release was built for",
     r"spec\.template\.metadata\.annotations\.kubectl\.kubernetes\.io/default-container": "a default of kubectl's",
+    r"spec\.template\.metadata\.annotations\.kapp\.k14s\.io/.*": "the order of an uninstall",
     r"spec\.template\.spec\.(hostNetwork|enableServiceLinks|serviceAccountName|automountServiceAccountToken)": "needs",
     r"spec\.template\.spec\.terminationGracePeriodSeconds": "the programs end at once",
     r".*\.securityContext\..*": "the least that works; what a site may need more, DAC_OVERRIDE, is a value",

@@ -236,7 +236,7 @@ def test_build_tags_choose_what_is_compiled(go_tool: Tool, tmp_path: Path, tags:
     (tmp_path / "main.go").write_text(PROGRAM)
     (tmp_path / "loud.go").write_text('//go:build loud\n\npackage main\n\nfunc init() { Text = "loud" }\n')
     compilation = go.Compilation(tmp_path, {"program": "."}, {}, tags=tags)
-    go.build(go_tool, compilation, tmp_path / "out", step="compile", progress=lambda done, total: None)
+    go.build(go_tool, compilation, tmp_path / "out", step="compile", progress=lambda *_: None)
     assert process.run([str(tmp_path / "out/program")], step="s", timeout=60).stderr == said
 
 
