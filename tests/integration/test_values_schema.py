@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from carvelwright import values, valuesdoc
 from carvelwright.client import Client, default_values_file
 from carvelwright.steps.render import export_schema
-from tests.helpers.package import ROOT, RefusedError, StagedPackage, write_values
+from tests.helpers.package import MULTUS, ROOT, RefusedError, StagedPackage, write_values
+from tests.helpers.package import multus as multus  # noqa: PLC0414  # a fixture
 from tests.helpers.package import package as package  # noqa: PLC0414  # a fixture
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from carvelwright.values import ValuesSchema
 
 LIBRARY = ROOT / "src/carvelwright/library"
-CASES = ROOT / "tests/golden/render"
+# The packages: the fixture that stages each, its directory, and those of its values files.
+PACKAGES = {
+    "package": (ROOT, ROOT / "tests/golden/render", ROOT / "examples/whereabouts/values"),
+    "multus": (MULTUS, ROOT / "tests/golden/multus-cni", ROOT / "examples/multus-cni/values"),
+}
 EXAMPLES = ROOT / "examples/whereabouts/values"
 
 # Asked of robfig/cron v3.0.1 (ParseStandard, then Next), which the reconciler uses, and accepted.
@@ -158,7 +163,25 @@ def test_rule(file: str, rule: str, good: Sequence[str], bad: Sequence[str], tmp
 
 
 def values_files(name: str) -> list[Path]:
-    return sorted(path.parent / "values.yaml" for path in CASES.glob(f"*/{name}"))
+    return sorted(path.parent / "values.yaml" for _, cases, _ in PACKAGES.values() for path in cases.glob(f"*/{name}"))
+
+
+def owner(path: Path) -> str:
+    """Return the package that a values file is for."""
+    return next(name for name, (_, *homes) in PACKAGES.items() if any(home in path.parents for home in homes))
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def member(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def staged(member: str, request: pytest.FixtureRequest) -> StagedPackage:
+    """One package after the other."""
+    found: StagedPackage = request.getfixturevalue(member)
+    return found
 
 
 def load(path: Path) -> Any:
@@ -166,40 +189,47 @@ def load(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def exported(toolset: Toolchain) -> ValuesSchema:
-    return export_schema(ROOT, ROOT, toolset)
+def exported(toolset: Toolchain) -> dict[str, ValuesSchema]:
+    return {name: export_schema(root, ROOT, toolset) for name, (root, *_) in PACKAGES.items()}
 
 
 @pytest.fixture(scope="module")
-def editors_schema(exported: ValuesSchema) -> Draft202012Validator:
-    document = json.loads(values.json_schema(exported, "test"))
-    Draft202012Validator.check_schema(document)
-    return Draft202012Validator(document)
+def editors_schemas(exported: dict[str, ValuesSchema]) -> dict[str, Draft202012Validator]:
+    documents = {name: json.loads(values.json_schema(schema, "test")) for name, schema in exported.items()}
+    for document in documents.values():
+        Draft202012Validator.check_schema(document)
+    return {name: Draft202012Validator(document) for name, document in documents.items()}
 
 
 @pytest.mark.parametrize(
-    "path", [*values_files("expected.yaml"), *EXAMPLES.iterdir()], ids=lambda path: f"{path.parent.name}/{path.name}"
+    "path",
+    [*values_files("expected.yaml"), *(path for *_, examples in PACKAGES.values() for path in examples.iterdir())],
+    ids=lambda path: f"{path.parent.parent.name}/{path.parent.name}/{path.name}",
 )
-def test_editors_accept_what_ytt_accepts(path: Path, editors_schema: Draft202012Validator) -> None:
-    assert not list(editors_schema.iter_errors(load(path)))
+def test_editors_accept_what_ytt_accepts(path: Path, editors_schemas: dict[str, Draft202012Validator]) -> None:
+    assert not list(editors_schemas[owner(path)].iter_errors(load(path)))
 
 
 # What compares several options, or counts, is beyond JSON Schema.
 BEYOND_JSON_SCHEMA = {
-    "affinity", "annotation-kapp", "label-own", "lease-below-renew", "limit-below-request", "port",
+    "affinity", "annotation-kapp", "annotation-own", "label-own", "lease-below-renew", "limit-below-request", "port",
     "quantity-memory-tiny", "quantity-zero", "renew-below-retry", "rollout-both", "rollout-neither",
     "schedule-backwards", "schedule-every-too-short", "schedule-no-such-day", "schedule-out-of-range",
     "schedule-step-zero", "schedule-weekday-seven", "schedule-words",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", values_files("expected-error.txt"), ids=lambda path: path.parent.name)
-def test_editors_refuse_what_ytt_refuses(path: Path, editors_schema: Draft202012Validator) -> None:
+@pytest.mark.parametrize(
+    "path", values_files("expected-error.txt"), ids=lambda path: f"{owner(path)}/{path.parent.name}"
+)
+def test_editors_refuse_what_ytt_refuses(path: Path, editors_schemas: dict[str, Draft202012Validator]) -> None:
     expected = path.parent.name.removeprefix("refused-") not in BEYOND_JSON_SCHEMA
-    assert bool(list(editors_schema.iter_errors(load(path)))) is expected
+    assert bool(list(editors_schemas[owner(path)].iter_errors(load(path)))) is expected
 
 
-@pytest.mark.parametrize("path", values_files("expected-error.txt"), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", values_files("expected-error.txt"), ids=lambda path: f"{owner(path)}/{path.parent.name}"
+)
 def test_refusal_names_the_key_and_what_is_allowed(path: Path) -> None:
     message = (path.parent / "expected-error.txt").read_text()
     for key in leaf_keys(load(path)):
@@ -221,19 +251,21 @@ def leaf_keys(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("client", list(Client))
-def test_default_values_file_changes_nothing(client: Client, package: StagedPackage, tmp_path: Path) -> None:
-    written = default_values_file(package.openapi(), client)
+def test_default_values_file_changes_nothing(client: Client, staged: StagedPackage, tmp_path: Path) -> None:
+    written = default_values_file(staged.openapi(), client)
     uncommented = "".join(line.removeprefix("# ") for line in written.splitlines(keepends=True))
     assert "\n#" not in uncommented
-    assert load(write_values(tmp_path, uncommented)) == package.defaults(), "an option is missing, or another value"
-    assert package.text(write_values(tmp_path, uncommented)) == package.text()
-    assert package.text(write_values(tmp_path, written)) == package.text()
+    assert load(write_values(tmp_path, uncommented)) == staged.defaults(), "an option is missing, or another value"
+    assert staged.text(write_values(tmp_path, uncommented)) == staged.text()
+    assert staged.text(write_values(tmp_path, written)) == staged.text()
 
 
-def test_annotated_values_change_nothing(package: StagedPackage, exported: ValuesSchema, tmp_path: Path) -> None:
-    text = valuesdoc.annotated(exported, "test")
-    assert load(write_values(tmp_path, text)) == package.defaults()
-    assert package.text(write_values(tmp_path, text)) == package.text()
+def test_annotated_values_change_nothing(
+    staged: StagedPackage, member: str, exported: dict[str, ValuesSchema], tmp_path: Path
+) -> None:
+    text = valuesdoc.annotated(exported[member], "test")
+    assert load(write_values(tmp_path, text)) == staged.defaults()
+    assert staged.text(write_values(tmp_path, text)) == staged.text()
 
 
 def options(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -243,8 +275,8 @@ def options(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tup
         yield from options(child, (*at, name))
 
 
-def test_every_key_is_described(package: StagedPackage) -> None:
-    for path, option in options(package.openapi()):
+def test_every_key_is_described(staged: StagedPackage) -> None:
+    for path, option in options(staged.openapi()):
         assert option.get("title"), f"{path} has no title"
         description = option.get("description", "")
         assert description.endswith("."), f"{path} has no description, or one that is not a sentence"
