@@ -32,13 +32,26 @@ if TYPE_CHECKING:
 
 DIST = ROOT / "dist"
 PLATFORMS = ("linux/amd64", "linux/arm64")
+WHEREABOUTS, MULTUS = "whereabouts.tanzu.vmware.com", "multus-cni.tanzu.vmware.com"
+# Of each package the programs of its image, with the arguments that make them tell their version.
 BINARIES = {
-    "whereabouts": ["-version"],
-    "ip-control-loop": ["-version"],
-    "ip-reconciler": ["-version"],
-    "node-slice-controller": ["-version"],
-    "whereabouts-installer": ["version"],
+    WHEREABOUTS: {
+        "whereabouts": ["-version"],
+        "ip-control-loop": ["-version"],
+        "ip-reconciler": ["-version"],
+        "node-slice-controller": ["-version"],
+        "whereabouts-installer": ["version"],
+    },
+    MULTUS: {"multus": ["-version"], "multus-installer": ["version"]},
 }
+LINKS = {WHEREABOUTS: dict.fromkeys(("ip-control-loop", "ip-reconciler", "node-slice-controller"), "whereabouts")}
+INSTALLERS = {WHEREABOUTS: "whereabouts-installer", MULTUS: "multus-installer"}
+KINDS = {
+    WHEREABOUTS: {"DaemonSet", "Deployment", "CustomResourceDefinition"},
+    MULTUS: {"DaemonSet", "CustomResourceDefinition"},
+}
+# The machine that the header of an ELF file names.
+MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def run(*argv: str | Path, stdin: bytes = b"") -> bytes:
 def release() -> dict[str, Any]:
     assert (DIST / "release.json").is_file(), "nothing was built: run `make` first"
     document: dict[str, Any] = json.loads((DIST / "release.json").read_bytes())
-    return {**document, **document["packages"][0]}
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +98,22 @@ def site(release: dict[str, Any], toolset: Toolchain, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def package(site: Site, release: dict[str, Any]) -> dict[str, Any]:
-    repository = site.pull(str(site.repository), "repository")
-    path = repository / "packages" / release["refName"] / f"{release['version']}.yml"
+def repository(site: Site) -> Path:
+    """What the package repository holds, as the server pulls it."""
+    return site.pull(str(site.repository), "repository")
+
+
+@pytest.fixture(scope="module", params=BINARIES)
+def built(request: pytest.FixtureRequest, release: dict[str, Any]) -> dict[str, Any]:
+    """What release.json says of one package after the other."""
+    found = {package["refName"]: package for package in release["packages"]}
+    package: dict[str, Any] = found[request.param]
+    return package
+
+
+@pytest.fixture(scope="module")
+def package(repository: Path, built: dict[str, Any]) -> dict[str, Any]:
+    path = repository / "packages" / built["refName"] / f"{built['version']}.yml"
     document: dict[str, Any] = YAML(typ="safe").load(path)
     return document
 
@@ -97,7 +123,7 @@ def manifests(site: Site, package: dict[str, Any]) -> list[dict[str, Any]]:
     """The manifests as the server makes them from what lies in the site's registry."""
     (fetch,) = package["spec"]["template"]["spec"]["fetch"]
     digest = fetch["imgpkgBundle"]["image"].rpartition("@")[2]
-    bundle = site.pull(f"{site.images}@{digest}", "bundle")
+    bundle = site.pull(f"{site.images}@{digest}", package["spec"]["refName"])
     rendered = run(site.tools.ytt.path, "-f", bundle / "config")
     resolved = run(site.tools.kbld.path, "-f", "-", "-f", bundle / ".imgpkg/images.yml", stdin=rendered)
     return applied(resolved)
@@ -116,25 +142,31 @@ def test_sums_hold() -> None:
     run("sh", "-c", f"cd {DIST} && sha256sum --check --strict --quiet SHA256SUMS")
 
 
-def test_dist_holds_what_is_promised(release: dict[str, Any]) -> None:
+def test_dist_and_the_repository_hold_what_is_promised(release: dict[str, Any], repository: Path) -> None:
     found = {path.relative_to(DIST).as_posix() for path in DIST.rglob("*") if path.is_file()}
-    ref_name, version = release["refName"], release["version"]
-    assert found == {
-        f"packages/{ref_name}/metadata.yml",
-        f"packages/{ref_name}/{version}.yml",
-        "package-repository.yml",
-        "whereabouts-data-values.yaml",
-        "whereabouts-data-values.annotated.yaml",
-        "values.schema.json",
-        f"{ref_name}-{version}.tar",
-        "release.json",
-        "SHA256SUMS",
+    packages = {(package["refName"], package["version"]) for package in release["packages"]}
+    assert {ref_name for ref_name, _ in packages} == BINARIES.keys()
+    documents = {f"{name}/{file}" for name, version in packages for file in ("metadata.yml", f"{version}.yml")}
+    held = {path.relative_to(repository / "packages").as_posix() for path in (repository / "packages").rglob("*.yml")}
+    assert held == documents
+    own = {
+        f"{name.partition('.')[0]}/{file}"
+        for name, version in packages
+        for file in (
+            f"{name.partition('.')[0]}-data-values.yaml",
+            f"{name.partition('.')[0]}-data-values.annotated.yaml",
+            "values.schema.json",
+            f"{name}-{version}.tar",
+        )
     }
+    shared = {"package-repository.yml", "package-repository.tar", "release.json", "SHA256SUMS"}
+    assert found == {f"packages/{file}" for file in documents} | own | shared
 
 
 def test_default_values_are_what_every_client_writes(package: dict[str, Any]) -> None:
     schema = package["spec"]["valuesSchema"]["openAPIv3"]
-    written = (DIST / "whereabouts-data-values.yaml").read_text()
+    name = package["spec"]["refName"].partition(".")[0]
+    written = (DIST / name / f"{name}-data-values.yaml").read_text()
     assert {default_values_file(schema, client) for client in Client} == {written}
 
 
@@ -148,8 +180,8 @@ def test_every_image_is_a_digest_that_the_site_has(site: Site, manifests: list[d
 
 
 @pytest.mark.parametrize("version", ["1.27", kubernetes_validate.latest_version()])
-def test_manifests_are_valid_kubernetes(version: str, manifests: list[dict[str, Any]]) -> None:
-    assert {manifest["kind"] for manifest in manifests} >= {"DaemonSet", "Deployment", "CustomResourceDefinition"}
+def test_manifests_are_valid_kubernetes(version: str, manifests: list[dict[str, Any]], package: dict[str, Any]) -> None:
+    assert {manifest["kind"] for manifest in manifests} >= KINDS[package["spec"]["refName"]]
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -181,24 +213,46 @@ def emulator(platform: str, called: str) -> list[str]:
     return [name, "-0", called]
 
 
-def test_image_holds_the_binaries_and_nothing_else(binaries: tuple[str, Path]) -> None:
-    _, directory = binaries
+def test_image_holds_the_binaries_and_nothing_else(binaries: tuple[str, Path], built: dict[str, Any]) -> None:
+    platform, directory = binaries
     files = [path for path in directory.parents[2].rglob("*") if path.is_file() and path.name != "image.tar"]
-    assert {path.relative_to(directory).as_posix() for path in files} == set(BINARIES)
+    assert {path.relative_to(directory).as_posix() for path in files} == set(BINARIES[built["refName"]])
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o755}
     links = {path.name: str(path.readlink()) for path in files if path.is_symlink()}
-    assert links == dict.fromkeys(("ip-control-loop", "ip-reconciler", "node-slice-controller"), "whereabouts")
+    assert links == LINKS.get(built["refName"], {})
+    for path in files:
+        with path.open("rb") as stream:
+            header = stream.read(20)
+        assert header[:4] == b"\x7fELF"
+        assert int.from_bytes(header[18:20], "little") == MACHINES[platform], path
+        # No interpreter: FROM scratch there is no dynamic linker.
+        assert b"/lib64/ld-" not in path.read_bytes()[:4096]
 
 
-@pytest.mark.parametrize("name", BINARIES)
-def test_binary_runs_and_tells_its_version(name: str, binaries: tuple[str, Path], release: dict[str, Any]) -> None:
+def test_image_says_what_it_is(site: Site, manifests: list[dict[str, Any]], built: dict[str, Any]) -> None:
+    (image,) = images_in(manifests)
+    title = built["refName"].partition(".")[0]
+    for platform in PLATFORMS:
+        config = json.loads(run(site.tools.crane.path, "config", "--platform", platform, image))
+        labels = config["config"]["Labels"]
+        assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+        assert labels["org.opencontainers.image.title"] == title
+        assert labels["org.opencontainers.image.version"] == built["version"]
+        assert f"{config['os']}/{config['architecture']}" == platform
+        assert config["config"]["Entrypoint"] == [f"/usr/local/bin/{INSTALLERS[built['refName']]}"]
+
+
+def test_binaries_run_and_tell_their_version(binaries: tuple[str, Path], built: dict[str, Any]) -> None:
     platform, directory = binaries
-    # The programs act as what they are called, also under an emulator.
-    argv = [*emulator(platform, name), str(directory / name), *BINARIES[name]]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    if name == "whereabouts-installer":
-        assert release["version"] in said
-    else:
-        assert f"{name} v{release['upstream']} {platform}" in said
+    for name, arguments in BINARIES[built["refName"]].items():
+        # The programs act as what they are called, also under an emulator.
+        argv = [*emulator(platform, name), str(directory / name), *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        if name == INSTALLERS[built["refName"]]:
+            assert built["version"] in said
+        elif name == "multus":
+            assert f"version:v{built['upstream']}(clean,released)" in said
+        else:
+            assert f"{name} v{built['upstream']} {platform}" in said
