@@ -33,7 +33,9 @@ RUNS = 9
 # What is compared with, and the names of their scripts.
 BY_HAND = "by hand"
 KCTRL = "kctrl"
-COPIED = ("carvelwright.yaml", "package", "bundle", "values-schema.yaml", "payload")
+COPIED = ("carvelwright.yaml", "package", "bundle", "values-schema.yaml", "payload", "packages")
+# The package that both sides build, of those in the workspace.
+PACKAGE = "whereabouts"
 # All that earlier builds made, and what vouches for it: without its seal a product is made again.
 REUSED = tuple(f"build/{kind}" for kind in (*PRODUCTS, *REMEMBERED, SEALS))
 
@@ -43,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="carvelwright-bench-") as directory:
         project = Path(directory) / "project"
         environment = _prepare(project)
-        ours = [sys.executable, "-m", "carvelwright", "--project", str(project), "build"]
+        ours = [sys.executable, "-m", "carvelwright", "--project", str(project), "build", PACKAGE]
         peers = {name: _script(name, project, Path(directory) / name) for name in _peers(environment)}
         _run(ours, environment)
         times: dict[str, list[float]] = {name: [] for name in ("packaging", "no change", *peers)}
@@ -89,10 +91,12 @@ def _prepare(project: Path) -> dict[str, str]:
 
 def _script(name: str, project: Path, out: Path) -> list[str]:
     release = json.loads((ROOT / "dist/release.json").read_bytes())
-    digest = release["packages"][0]["images"][0]["reference"].rpartition("@")[2]
+    (built,) = (each for each in release["packages"] if each["refName"].startswith(f"{PACKAGE}."))
+    digest = built["images"][0]["reference"].rpartition("@")[2]
     layouts = [open_layout(path) for path in (project / "build/image").iterdir()]
     layout = next(layout for layout in layouts if str(layout.digest) == digest)
-    crds = max((project / "build/crds").iterdir(), key=lambda path: path.stat().st_mtime)
+    found = (path.parent for path in (project / "build/crds").glob(f"*/{PACKAGE}.*_ippools.yaml"))
+    crds = max(found, key=lambda path: path.stat().st_mtime)
     script = ROOT / f"scripts/bench-{name.replace(' ', '-')}.sh"
     return [str(script), str(project), str(layout.directory), digest, str(crds), str(out)]
 
