@@ -27,7 +27,7 @@ _SCHEMAS = ("workspace", "build", "images-lock", "vendored-lock", "release", "me
 
 
 def pages(schemas: Mapping[str, tuple[str, ValuesSchema]]) -> dict[str, str]:
-    """Return file name and text of each page; `schemas` are those of the packages, by file name, each with its title."""
+    """Return file name and text of each page; `schemas` has those of the packages by file name, each with a title."""
     values = {name: _NOTE + "\n" + valuesdoc.markdown(schema, title) for name, (title, schema) in schemas.items()}
     return {
         "command-line.md": _NOTE + "\n# Command line\n\n" + "\n".join(_commands(root, "carvelwright")),

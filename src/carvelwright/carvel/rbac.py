@@ -11,7 +11,7 @@ from carvelwright.errors import InputError, UsageError
 from carvelwright.names import DNS_LABEL, DNS_SUBDOMAIN, is_dns_label, is_dns_subdomain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from carvelwright.carvel.app import Placement
 
@@ -118,12 +118,7 @@ def manifests(
             _rule(group, plural, _VERBS_OF_GONE) | {"resourceNames": sorted(names)},
         ]
     for manifest in (*rendered, *gone):
-        if manifest["kind"] in _WORKLOADS:
-            rules[_namespace(manifest)].append(_rule(*_PODS))
-            if _DELETED_BY_KAPP in _pod_annotations(manifest):
-                rules[_namespace(manifest)].append(_rule(*_DELETED_PODS))
-        if manifest["kind"] == "Deployment" and "Deployment" not in ruled:
-            rules[_namespace(manifest)].append(_rule(*_REPLICA_SETS))
+        rules[_namespace(manifest)] += _followed(manifest, ruled)
     for manifest in rendered:
         if manifest["kind"] in ("Role", "ClusterRole"):
             rules[_namespace(manifest)] += manifest.get("rules") or []
@@ -139,6 +134,16 @@ def manifests(
     for scope in merged.keys() - {_CLUSTER}:
         merged[scope] = _beyond(merged[scope], merged.get(_CLUSTER, []))
     return [account, *(item for scope in merged for item in _grant(scope, merged[scope], installer))]
+
+
+def _followed(manifest: Manifest, ruled: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rights with which kapp follows a workload to its pods; `ruled` are kinds with a wait rule."""
+    if manifest["kind"] in _WORKLOADS:
+        yield _rule(*_PODS)
+        if _DELETED_BY_KAPP in _pod_annotations(manifest):
+            yield _rule(*_DELETED_PODS)
+    if manifest["kind"] == "Deployment" and "Deployment" not in ruled:
+        yield _rule(*_REPLICA_SETS)
 
 
 def _pod_annotations(workload: Manifest) -> Mapping[str, str]:
