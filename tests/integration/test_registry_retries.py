@@ -380,6 +380,35 @@ def test_a_flipped_bit_is_never_taken_for_the_content(registry: str, toolset: To
     assert refused == 24
 
 
+@pytest.mark.parametrize("path", ["/manifests/", "/blobs/"])
+@pytest.mark.parametrize("read", [Work.pull, Work.copy_to_tar], ids=["crane", "imgpkg"])
+def test_what_is_damaged_on_the_way_is_read_again_and_what_stays_so_is_told(
+    registry: str, toolset: Toolchain, tmp_path: Path, read: Callable[[Work], object], path: str
+) -> None:
+    digest = push_bundle(toolset, f"{registry}/t/p", tmp_path, "new")
+
+    def work(proxy: Proxy) -> Work:
+        found = Work(impatient(toolset, 5), proxy.address, tmp_path)
+        found.target = Reference.parse(f"{proxy.address}/t/p@{digest}")
+        return found
+
+    with Proxy(registry, [Fault("flip", method="GET", path=path, times=2)]) as proxy:
+        once = work(proxy)
+        done = read(once)
+        assert len(proxy.hits()) == 2
+    assert done is None or isinstance(done, crane.PulledBundle)
+    assert [note.rpartition("(")[2] for note in once.notes] == ["attempt 2 of 3)", "attempt 3 of 3)"]
+    assert all("what was read is damaged: " in note and "sha256" in note for note in once.notes)
+    with Proxy(registry, [Fault("flip", method="GET", path=path, times=None)]) as proxy:
+        always = work(proxy)
+        with pytest.raises(RegistryError) as caught:
+            read(always)
+    assert len(always.notes) == 2
+    hint = caught.value.hint or ""
+    assert hint.startswith(f"run the same command again; if it fails again, what {proxy.address}/t/p holds is damaged")
+    assert "attempts: 3; the one before ended with: what was read is damaged" in str(caught.value.details)
+
+
 @pytest.mark.parametrize("part", ["config", "layer"])
 def test_a_bundle_whose_parts_do_not_belong_together_is_refused(
     registry: str, quick: Toolchain, tmp_path: Path, part: str

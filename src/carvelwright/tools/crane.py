@@ -106,25 +106,26 @@ def pull_verified_bundle(
     """Return a bundle, of which nothing is written to disk; None where it is not there.
 
     Its manifest is that of the digest that was asked for, its configuration and its layer those that the manifest
-    names, and the layer's content that of the configuration. ValueError where it is not, where it is no bundle, which
-    has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked. `expected`: see Exchange.
+    names: RegistryError where they are not. ValueError where the layer's content is not that of the configuration, where
+    it is no bundle, which has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked.
+    `expected`: see Exchange.
     """
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
     found = manifest(tool, reference, step=step, timeout=timeout, note=note, expected=expected)
     if found is None:
         return None
     digest = Digest.of_bytes(found)
     if reference.digest not in (None, digest):
-        raise ValueError(f"the registry returned something other than {reference.digest}: its digest is {digest}")
+        raise registry.damaged(f"returned something other than {reference.digest}: its digest is {digest}", exchange)
     config, layer = _parts(found)
     if layer.size > limit:
         raise ValueError(f"its layer is larger than {limit} bytes")
 
     def blob(part: _Part) -> bytes:
         place = Reference(reference.repository, digest=part.digest)
-        exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
         content = registry.run(tool, ["blob", "--", str(place)], exchange).stdout
         if (len(content), Digest.of_bytes(content)) != (part.size, part.digest):
-            raise ValueError(f"the registry returned something other than its {part.name} {part.digest}")
+            raise registry.damaged(f"returned something other than the {part.name} {part.digest}", exchange)
         return content
 
     diff_id = _diff_id(blob(config))

@@ -50,6 +50,15 @@ _CUT = re.compile(
     r"connection reset|\bEOF\b|broken pipe|use of closed network connection|server closed idle connection"
     r"|stream error|GOAWAY|TLS handshake timeout|i/o timeout|timeout awaiting response headers"
 )
+# What was read is not what its digest says, in the words of crane and imgpkg, or is not even what it was packed as.
+_DAMAGED = re.compile(
+    r"error verifying \w+(?: checksum)?|does not match requested digest"
+    r"|gzip: invalid \w+|flate: corrupt input|archive/tar: invalid tar header"
+)
+_DAMAGED_HINT = (
+    "run the same command again; if it fails again, what {repository} holds is damaged, or a proxy before it damages "
+    "what is read: restore it there, or read past the proxy"
+)
 _UNTRUSTED = re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED")
 # Harbor, ECR, Quay and Artifactory each have their own words for a tag that is not overwritten.
 _IMMUTABLE = re.compile(r"immutab|cannot be overwrit|permission[s]? to overwrite", re.IGNORECASE)
@@ -174,6 +183,9 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
         return None
     if cut := _CUT.search(rest):
         return Failure(Fault.CUT, _end_of(rest[: cut.end()].rpartition("\n")[2].strip()))
+    if damaged := _DAMAGED.search(rest):
+        words = _end_of(rest[: damaged.end()].rpartition("\n")[2].strip())
+        return Failure(Fault.DAMAGED, f"what was read is damaged: {words}")
     if not answers:
         return None
     if exchange.expected and _is_absent(error.stderr):
@@ -257,6 +269,18 @@ def _explained(
     )
 
 
+def damaged(words: str, exchange: Exchange) -> RegistryError:
+    """Return the error for what was read and is not what its digest says."""
+    repository = exchange.repository
+    return RegistryError(
+        f"step {exchange.step}: registry {repository.registry} {words}",
+        registry=repository.registry,
+        reference=str(repository),
+        hint=filled(_DAMAGED_HINT, exchange),
+        step=exchange.step,
+    )
+
+
 def refused_tag(error: RegistryError) -> str | None:
     """Return the tag that a registry refused to write because it exists and is immutable; None for other errors."""
     return _refused_tag(error.__cause__.stderr) if isinstance(error.__cause__, ToolFailedError) else None
@@ -282,6 +306,8 @@ def _hint(error: ToolFailedError) -> str | None:
             return _ANSWER_HINTS[code]
     if hint := word_hint(error.stderr):
         return hint
+    if _DAMAGED.search(error.stderr):
+        return _DAMAGED_HINT
     return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else None
 
 
