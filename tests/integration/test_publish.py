@@ -104,6 +104,32 @@ def test_a_second_run_changes_nothing_and_says_so(built: PackageProject, registr
     assert content_of(crane, registry) == held
 
 
+@pytest.mark.parametrize("lost", ["bundle", "image"])
+def test_content_that_the_registry_has_lost_is_pushed_again(
+    built: PackageProject, registry: str, crane: Path, lost: str
+) -> None:
+    """As a garbage collection leaves it that takes what has no tag: the version is listed, its content is gone."""
+    to = f"{registry}/p"
+    done = json.loads(built.run("publish", to, "--format", "json").ok().out)
+    (package,) = done["packages"]
+    held = content_of(crane, registry)
+    gone = (package["bundle"] if lost == "bundle" else package["images"][0]).rpartition("@")[2]
+    call(crane, "delete", f"{to}/{NAME}@{gone}")
+    for name, digest in held.items():
+        if digest == gone and name.startswith(f"{to}/{NAME}:"):
+            call(crane, "delete", name)
+    before = content_of(crane, registry)
+    assert gone not in {digest for name, digest in before.items() if name.startswith(f"{to}/{NAME}:")}
+    words = f"{NAME} {FIRST} is published, but {to}/{NAME} lacks {gone}: it is pushed again"
+    assert words in built.run("publish", to, "--dry-run").ok().err
+    assert content_of(crane, registry) == before
+    again = built.run("publish", to).ok()
+    assert words in again.err
+    assert again.out.startswith(f"published to {to}/package-repository\n")
+    assert content_of(crane, registry) == held
+    assert built.run("publish", to).ok().out.startswith("already there: nothing was changed")
+
+
 def test_a_client_gets_the_bundle_and_its_images_from_the_place_published_to(
     built: PackageProject, registry: str, tmp_path: Path, imgpkg: Path, crane: Path
 ) -> None:
