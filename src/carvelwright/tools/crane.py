@@ -106,8 +106,8 @@ def pull_verified_bundle(
     """Return a bundle, of which nothing is written to disk; None where it is not there.
 
     Its manifest is that of the digest that was asked for, its configuration and its layer those that the manifest
-    names: RegistryError where they are not. ValueError where the layer's content is not that of the configuration, where
-    it is no bundle, which has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked.
+    names: RegistryError where they are not. ValueError where the layer's content is not that of the configuration,
+    where it is no bundle, which has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked.
     `expected`: see Exchange.
     """
     exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)

@@ -181,17 +181,22 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
     first = first.partition(" (HEAD responses")[0].strip()
     if _UNTRUSTED.search(rest):
         return None
-    if cut := _CUT.search(rest):
-        return Failure(Fault.CUT, _end_of(rest[: cut.end()].rpartition("\n")[2].strip()))
-    if damaged := _DAMAGED.search(rest):
-        words = _end_of(rest[: damaged.end()].rpartition("\n")[2].strip())
-        return Failure(Fault.DAMAGED, f"what was read is damaged: {words}")
+    if told := _told(rest):
+        return told
     if not answers:
         return None
     if exchange.expected and _is_absent(error.stderr):
         return Failure(Fault.ABSENT, first)
     code = answers[-1]["code"] or _STATUS_CODES.get(answers[-1]["status"], "")
     return Failure(_FAULTS[code], first) if code in _FAULTS else None
+
+
+def _told(text: str) -> Failure | None:
+    """Return what the tool itself saw: a connection that was cut, or content that is not what its digest says."""
+    for fault, pattern, what in ((Fault.CUT, _CUT, ""), (Fault.DAMAGED, _DAMAGED, "what was read is damaged: ")):
+        if match := pattern.search(text):
+            return Failure(fault, what + _end_of(text[: match.end()].rpartition("\n")[2].strip()))
+    return None
 
 
 def _end_of(line: str) -> str:

@@ -101,7 +101,7 @@ def publish(
 
 
 def _is_lost(job: commit.Job, archive: Path, remote: Remote) -> bool:
-    """Tell whether a version that is published lacks content, which a registry's garbage collection may have removed."""
+    """Tell whether content of a published version is not there: a registry's garbage collection may have removed it."""
     version, place = job.version, job.version.content
     # What others published elsewhere is not ours to push.
     wanted = airgap.copied_as(archive) if version.bundle else []
