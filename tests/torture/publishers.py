@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.torture.projects import Build, Key
 
 _REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 120, 420, 0.005
+# By then the registry has what a killed publisher had sent, however late the proxy lets it through.
+_UNDER_WAY_SECONDS = 1.5
 _REFUSED = re.compile(r"(\S+) (\S+) (?:is|was) ")
 KILLED = -signal.SIGKILL
 
@@ -48,15 +50,16 @@ class Publisher:
     at_list: bool = False
     seconds: float = 0.0
     again: bool = False
+    single: bool = False
     codes: list[int] = field(default_factory=list)
     written: list[tuple[str, str]] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _wakes: float | None = None
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> set[Key]:
         """The versions that it publishes."""
-        return [self.build.key(name) for name in self.names]
+        return {self.build.key(name) for name in self.names}
 
     @property
     def code(self) -> int:
@@ -79,6 +82,11 @@ class Publisher:
         """Tell whether it was refused since others had pushed other content at the same time."""
         return self.code == 7 and "by several publishers at once" in self.written[-1][0]
 
+    @property
+    def latest_stayed(self) -> bool:
+        """Tell whether it failed since the registry does not move `latest`."""
+        return "exempt the tag `latest` from immutability" in self.written[-1][0]
+
     def refused(self) -> Key | None:
         """Return the version that it was refused; None where it was not, or does not say which."""
         if self.code != 7:
@@ -90,6 +98,7 @@ class Publisher:
         names = [name.partition(".")[0] for name in self.names]
         argv = [sys.executable, "-m", "carvelwright", "publish", to, *names, "--format", "json"]
         argv += ["--registry-timeout", str(_REGISTRY_SECONDS)]
+        argv += ["--single"] if self.single else []
         number = len(self.codes)
         with self._log("out", number).open("wb") as out, self._log("err", number).open("wb") as err:
             self._process = subprocess.Popen(argv, cwd=self.root, env=environment, stdout=out, stderr=err)
@@ -151,3 +160,11 @@ def run_together(publishers: Sequence[Publisher], to: str, proxy: Proxy, environ
     finally:
         for publisher in publishers:
             publisher.kill()
+
+
+def run_alone(publishers: Sequence[Publisher], to: str, proxy: Proxy, environment: Mapping[str, str]) -> None:
+    """Run publishers one after the other."""
+    for publisher in publishers:
+        run_together([publisher], to, proxy, environment)
+        if KILLED in publisher.codes:
+            time.sleep(_UNDER_WAY_SECONDS)
