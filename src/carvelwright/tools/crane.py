@@ -128,8 +128,8 @@ def pull_verified_bundle(
             raise registry.damaged(f"returned something other than the {part.name} {part.digest}", exchange)
         return content
 
-    diff_id = _diff_id(blob(config))
-    return PulledBundle(digest, found, unpack.files_of(blob(layer), limit, diff_id=diff_id))
+    configuration, packed = process.in_parallel(lambda: blob(config), lambda: blob(layer))
+    return PulledBundle(digest, found, unpack.files_of(packed, limit, diff_id=_diff_id(configuration)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +194,23 @@ def validate(tool: Tool, reference: Reference, *, step: str, timeout: float, not
 
 
 def put_tag(
-    tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]
+    tool: Tool,
+    reference: Reference,
+    name: str,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    differs: bool = False,
 ) -> bool:
     """Give an image that is in a registry, by digest, one more tag; False where it has it already.
 
-    What is equal is not written again: registries with immutable tags refuse even that. RegistryError, with the hint
-    that tags there are immutable, where the registry refuses to move a tag.
+    What is equal is not written again: registries with immutable tags refuse even that. The caller that has just seen
+    that the tag `differs`, or is not there, saves the question. RegistryError, with the hint that tags there are
+    immutable, where the registry refuses to move a tag.
     """
     target = reference.repository.tagged(name)
-    found = digest(tool, target, step=step, timeout=timeout, note=note)
-    if found is not None and found == reference.digest:
+    if not differs and digest(tool, target, step=step, timeout=timeout, note=note) == reference.digest:
         return False
     # It was just pushed, or the caller has seen it.
     exchange = Exchange(reference.repository, "push to", step, timeout, note, expected=True)
