@@ -28,6 +28,7 @@ from tests.helpers.builds import (
     snapshot,
     wrap,
 )
+from tests.helpers.proxy import Manners, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +103,15 @@ def test_a_second_run_changes_nothing_and_says_so(built: PackageProject, registr
     assert f"{NAME} {FIRST}: already there" in dry
     assert f"unchanged: {to}/package-repository:" in dry
     assert content_of(crane, registry) == held
+
+
+def test_a_registry_that_shows_late_what_was_pushed_is_waited_for(
+    built: PackageProject, registry: str, crane: Path
+) -> None:
+    with Proxy(registry, manners=Manners(absent=1.0)) as proxy:
+        outcome = built.run("publish", f"{proxy.address}/p").ok()
+        assert "the registry does not have it yet: " in outcome.err
+    assert f"{registry}/p/{NAME}:1.0.0_build.1" in names_in(crane, registry)
 
 
 @pytest.mark.parametrize("lost", ["bundle", "image"])

@@ -285,6 +285,6 @@ def _refuse_taken(address: str, step: str) -> None:
 def copy(
     tool: Tool, source: Reference, target: Reference, *, step: str, timeout: float, note: Callable[[str], None]
 ) -> None:
-    """Copy an image, all platforms, from one repository to another."""
-    exchange = Exchange(target.repository, "push to", step, timeout, note)
+    """Copy an image that is there, or was just pushed, all platforms, from one repository to another."""
+    exchange = Exchange(target.repository, "push to", step, timeout, note, expected=True)
     registry.run(tool, ["copy", "--", str(source), str(target)], exchange, slowly=("--jobs", "1"))

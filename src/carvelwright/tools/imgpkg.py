@@ -70,5 +70,7 @@ def copy_from_tar(
 ) -> BundleLock:
     """Copy everything of an archive into a repository; returns where the outer bundle now lies."""
     arguments = ["copy", "--tar", str(archive), "--to-repo", str(target), "--lock-output", str(lock), *_QUIET]
-    registry.run(tool, arguments, Exchange(target, "push to", step, timeout, note), slowly=_SLOWLY)
+    # imgpkg reads back what it has written.
+    exchange = Exchange(target, "push to", step, timeout, note, expected=True)
+    registry.run(tool, arguments, exchange, slowly=_SLOWLY)
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)
