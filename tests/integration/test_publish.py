@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,6 @@ from tests.helpers.proxy import Manners, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.conftest import PackageProject
 
@@ -112,6 +112,26 @@ def test_a_registry_that_shows_late_what_was_pushed_is_waited_for(
         outcome = built.run("publish", f"{proxy.address}/p").ok()
         assert "the registry does not have it yet: " in outcome.err
     assert f"{registry}/p/{NAME}:1.0.0_build.1" in names_in(crane, registry)
+
+
+def test_a_kill_leaves_nothing_in_the_directory_of_temporary_files(
+    built: PackageProject, registry: str, tmp_path: Path
+) -> None:
+    """imgpkg leaves its temporary files where it is killed: they are below build/, and go with the next run."""
+    names = tmp_path / "names"
+    imgpkg = f'mktemp -d -t imgpkg-XXXX > {names}; case "$TMPDIR" in */build/scratch/*) ;; *) exit 9;; esac'
+    environment = {key: value for key, value in built.environment.items() if key != "TMPDIR"}
+    kill = wrap(tmp_path, built, "imgpkg", "copy", f"{imgpkg}; kill -9 $PPID; sleep 9")
+    done = subprocess.run(
+        built.command("publish", f"{registry}/p"), cwd=built.root, env={**environment, **kill}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    left = Path(names.read_text().strip())
+    assert left.is_dir()
+    assert left.is_relative_to(built.root / "build/scratch")
+    built.run("publish", f"{registry}/p").ok()
+    assert not left.exists()
+    assert scraps(built) == []
 
 
 @pytest.mark.parametrize("lost", ["bundle", "image"])
