@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.helpers.proxy import Proxy
     from tests.torture.projects import Build, Key
 
-_REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 120, 420, 0.005
+_REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 300, 900, 0.005
 # By then the registry has what a killed publisher had sent, however late the proxy lets it through.
 _UNDER_WAY_SECONDS = 1.5
 _REFUSED = re.compile(r"(\S+) (\S+) (?:is|was) ")
