@@ -103,6 +103,7 @@ UPLOAD = {
     "429": Fault("429", method="POST|PATCH|PUT", times=1, retry_after=0),
     "500": Fault("500", method="PUT", path="/manifests/", times=4),
     "503": Fault("503", method="PUT", path="/manifests/", times=4),
+    "digest invalid": Fault("400", method="PUT", path="/manifests/", code="DIGEST_INVALID"),
     "reset": Fault("reset", method="PATCH", times=8),
     "cut": Fault("cut", method="PATCH|PUT", path="/blobs/", times=4),
     "401 after it was let in": Fault("401", method="PUT", path="/manifests/new"),
@@ -343,6 +344,29 @@ def test_an_immutable_tag_that_another_publisher_wrote_just_before_is_no_failure
         assert work.put_tag(str(found), "other") is True
         assert work.put_tag(str(found), "other") is False
         assert [entry for entry in proxy.requests("PUT", "/manifests/") if entry.status in (400, 412)]
+
+
+def test_a_copy_goes_on_where_another_publisher_copies_the_same_and_tags_are_immutable(
+    registry: str, quick: Toolchain, tmp_path: Path
+) -> None:
+    digest = push_bundle(quick, f"{registry}/t/p", tmp_path, "new")
+    own = f"sha256-{digest.rpartition(':')[2]}.imgpkg"
+    work = Work(quick, registry, tmp_path)
+    # By digest: imgpkg would write a tag, too.
+    work.target = Reference.parse(f"{registry}/t/p@{digest}")
+    work.copy_to_tar()
+
+    def copy(address: str) -> None:
+        target = Reference.parse(f"{address}/t/q:x").repository
+        archive, lock = tmp_path / "archive.tar", tmp_path / "copied.yml"
+        imgpkg.copy_from_tar(quick.imgpkg, archive, target, lock, step="copy", timeout=60, note=work.notes.append)
+
+    copy(registry)
+    # Asked for before the other has written it.
+    unseen = Fault("404", method="HEAD|GET", path=f"/manifests/{own}", times=1)
+    with Proxy(registry, [unseen], Manners(immutable="harbor")) as proxy:
+        copy(proxy.address)
+        assert [entry.status for entry in proxy.requests("PUT", f"/manifests/{own}")] == [412]
 
 
 def test_a_build_is_repeated_where_tags_are_immutable(

@@ -23,6 +23,7 @@ _REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 300, 900, 0.005
 # By then the registry has what a killed publisher had sent, however late the proxy lets it through.
 _UNDER_WAY_SECONDS = 1.5
 _REFUSED = re.compile(r"(\S+) (\S+) (?:is|was) ")
+_LONGEST = 900
 KILLED = -signal.SIGKILL
 
 
@@ -75,7 +76,11 @@ class Publisher:
         """Return why a registry ended its runs."""
         pairs = zip(self.codes, self.written, strict=True)
         documents = [json.loads(out)["error"] for code, (out, _) in pairs if code == 6]
-        return [f"{each['message']}: {each['details'].strip().splitlines()[-1:]}" for each in documents]
+        told = [
+            [each["message"], *(line for line in each["details"].splitlines() if not line.startswith("command: "))]
+            for each in documents
+        ]
+        return [" ".join(" ".join(lines).split())[:_LONGEST] for lines in told]
 
     @property
     def contested(self) -> bool:
@@ -85,7 +90,7 @@ class Publisher:
     @property
     def latest_stayed(self) -> bool:
         """Tell whether it failed since the registry does not move `latest`."""
-        return "exempt the tag `latest` from immutability" in self.written[-1][0]
+        return "/manifests/latest: " in self.written[-1][0]
 
     def refused(self) -> Key | None:
         """Return the version that it was refused; None where it was not, or does not say which."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _QUIET = ("--tty=false", "--color=false")
 _OWN_TAG = re.compile(r"sha256-([0-9a-f]{64})\.imgpkg")
+_COPIED_TAG = re.compile(r"sha256-[0-9a-f]{64}(?:\.image-locations)?\.imgpkg")
+# Of copies of the same by several publishers at once, where tags are immutable: each is refused one tag at a time.
+_RACES = 5
 _SLOWLY = ("--concurrency", "1")
 
 
@@ -92,5 +95,12 @@ def copy_from_tar(
     # imgpkg reads back what it has written.
     exchange = Exchange(target, "push to", step, timeout, note, expected=True)
     with _with_temporary_files_in(tool, lock.parent) as own:
-        registry.run(own, arguments, exchange, slowly=_SLOWLY)
+        for left in reversed(range(_RACES)):
+            try:
+                registry.run(own, arguments, exchange, slowly=_SLOWLY)
+                break
+            except RegistryError as error:
+                # Another publisher has written the same just before: imgpkg, asked again, finds it there.
+                if not left or not _COPIED_TAG.fullmatch(registry.refused_tag(error) or ""):
+                    raise
     return lockfile.read(BundleLock.parse, lock, "imgpkg", step=step)

@@ -43,6 +43,8 @@ _FAULTS = {
     "UNKNOWN": Fault.UNAVAILABLE,
     "BLOB_UPLOAD_UNKNOWN": Fault.UNAVAILABLE,
     "BLOB_UPLOAD_INVALID": Fault.UNAVAILABLE,
+    # docker-registry 2.8.2 says so of a manifest whose blobs another publisher is writing at the same moment.
+    "DIGEST_INVALID": Fault.UNAVAILABLE,
     # The tool has just pushed the blob, or made sure that it is there.
     "MANIFEST_BLOB_UNKNOWN": Fault.ABSENT,
 }
