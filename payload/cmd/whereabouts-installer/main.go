@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"carvelwright.dev/payload/internal/cli"
+	"carvelwright.dev/payload/internal/whereabouts/program"
 )
 
 // version is set by the linker (-X main.version=...).
@@ -12,5 +13,5 @@ var version = "unknown"
 
 func main() {
 	env := cli.Env{Version: version, Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	os.Exit(cli.Main(env, os.Args[1:]))
+	os.Exit(cli.Main(program.New(), env, os.Args[1:]))
 }

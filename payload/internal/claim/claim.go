@@ -1,7 +1,7 @@
 // Package claim settles which of several installers on a node keeps the files.
 //
 // During a rolling update the old pod and the new one live side by side, and both would restore "their" kubeconfig and plugin,
-// for ever. So each leaves a numbered claim in whereabouts.d: the highest one counts. A running refresher holds a lock on its
+// for ever. So each leaves a numbered claim in the package's directory: the highest one counts. A running refresher holds a lock on its
 // claim, which the kernel drops when it dies, however it dies. No clock is compared and nothing has to be renewed.
 package claim
 
@@ -17,7 +17,10 @@ import (
 	"carvelwright.dev/payload/internal/hostfs"
 )
 
-const prefix = ".whereabouts-installer-claim-"
+// Program is the name of the program whose claims these are.
+type Program string
+
+func (p Program) prefix() string { return "." + string(p) + "-claim-" }
 
 // Kind tells what a claim without a living holder means.
 type Kind string
@@ -29,21 +32,21 @@ const (
 	Held Kind = "refresh"
 )
 
-// Claim is a file in whereabouts.d.
+// Claim is a file in the package's directory.
 type Claim struct {
 	Name   string
 	Number uint64
 	Kind   Kind
 }
 
-// IsClaim tells whether a name in whereabouts.d is a claim's.
-func IsClaim(name string) bool {
-	_, ok := parse(name)
+// IsClaim tells whether a name in the package's directory is a claim's.
+func (p Program) IsClaim(name string) bool {
+	_, ok := p.parse(name)
 	return ok
 }
 
-func parse(name string) (Claim, bool) {
-	rest, ok := strings.CutPrefix(name, prefix)
+func (p Program) parse(name string) (Claim, bool) {
+	rest, ok := strings.CutPrefix(name, p.prefix())
 	if !ok {
 		return Claim{}, false
 	}
@@ -56,14 +59,14 @@ func parse(name string) (Claim, bool) {
 }
 
 // List gives all claims in the directory.
-func List(dir hostfs.Dir) ([]Claim, error) {
+func (p Program) List(dir hostfs.Dir) ([]Claim, error) {
 	names, err := dir.Names()
 	if err != nil {
 		return nil, err
 	}
 	var claims []Claim
 	for _, name := range names {
-		if c, ok := parse(name); ok {
+		if c, ok := p.parse(name); ok {
 			claims = append(claims, c)
 		}
 	}
@@ -72,8 +75,8 @@ func List(dir hostfs.Dir) ([]Claim, error) {
 
 // Take makes a claim above all others. The caller holds the directory's lock. A Held claim is held until release is called or
 // the process ends. Claims below it which nobody holds are removed.
-func Take(dir hostfs.Dir, kind Kind) (mine Claim, release func(), err error) {
-	claims, err := List(dir)
+func (p Program) Take(dir hostfs.Dir, kind Kind) (mine Claim, release func(), err error) {
+	claims, err := p.List(dir)
 	if err != nil {
 		return Claim{}, nil, err
 	}
@@ -84,7 +87,7 @@ func Take(dir hostfs.Dir, kind Kind) (mine Claim, release func(), err error) {
 	// The random part tells it from a claim with the same number in a directory that was removed and made again.
 	var random [4]byte
 	_, _ = rand.Read(random[:])
-	mine = Claim{fmt.Sprintf("%s%d-%s-%s", prefix, number, kind, hex.EncodeToString(random[:])), number, kind}
+	mine = Claim{fmt.Sprintf("%s%d-%s-%s", p.prefix(), number, kind, hex.EncodeToString(random[:])), number, kind}
 	release, err = dir.CreateHeld(mine.Name)
 	if err != nil {
 		return Claim{}, nil, err
@@ -111,8 +114,8 @@ func Remove(dir hostfs.Dir, c Claim) error {
 
 // Above gives the claim above number that counts: one that a living refresher holds, else the highest announcement. ok is
 // false when there is none.
-func Above(dir hostfs.Dir, number uint64) (top Claim, ok bool, err error) {
-	claims, err := List(dir)
+func (p Program) Above(dir hostfs.Dir, number uint64) (top Claim, ok bool, err error) {
+	claims, err := p.List(dir)
 	if err != nil {
 		return Claim{}, false, err
 	}

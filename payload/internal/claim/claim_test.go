@@ -7,6 +7,8 @@ import (
 	"carvelwright.dev/payload/internal/hostfs"
 )
 
+const claims = claim.Program("whereabouts-installer")
+
 func TestOrder(t *testing.T) {
 	dir, err := hostfs.Open(t.TempDir())
 	if err != nil {
@@ -15,7 +17,7 @@ func TestOrder(t *testing.T) {
 	defer dir.Close()
 	take := func(kind claim.Kind) (claim.Claim, func()) {
 		t.Helper()
-		c, release, err := claim.Take(dir, kind)
+		c, release, err := claims.Take(dir, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,7 +25,7 @@ func TestOrder(t *testing.T) {
 	}
 	above := func(c claim.Claim, want *claim.Claim) {
 		t.Helper()
-		top, ok, err := claim.Above(dir, c.Number)
+		top, ok, err := claims.Above(dir, c.Number)
 		if err != nil || ok != (want != nil) || (ok && top != *want) {
 			t.Errorf("above %v: %v %v %v, want %v", c, top, ok, err, want)
 		}
@@ -35,8 +37,8 @@ func TestOrder(t *testing.T) {
 	newer, releaseNewer := take(claim.Held)
 	above(old, &newer)
 	above(newer, nil)
-	if claims, err := claim.List(dir); err != nil || len(claims) != 2 {
-		t.Errorf("the announcement of the one that came was kept: %v %v", claims, err)
+	if list, err := claims.List(dir); err != nil || len(list) != 2 {
+		t.Errorf("the announcement of the one that came was kept: %v %v", list, err)
 	}
 	releaseNewer() // killed: its file stays and means nothing
 	above(old, nil)
@@ -55,7 +57,7 @@ func TestNames(t *testing.T) {
 		".whereabouts-installer-claim-1-other-00": false, ".whereabouts-installer-claim-x-install-00": false,
 		".whereabouts-installer-claim-": false, "nodename": false, ".whereabouts-installer-whereabouts-00.tmp": false,
 	} {
-		if claim.IsClaim(name) != want {
+		if claims.IsClaim(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
 	}

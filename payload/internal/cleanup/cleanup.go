@@ -10,12 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"carvelwright.dev/payload/internal/claim"
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/node"
-	"carvelwright.dev/payload/internal/values"
 )
 
 const lockTimeout = 30 * time.Second
@@ -25,6 +23,7 @@ const shownHolders = 5
 
 // Options say where and how thoroughly.
 type Options struct {
+	Package         node.Package
 	ConfDir, BinDir string
 	Source          string // the image's plugin: the host's must be the same unless Force
 	Force           bool
@@ -60,33 +59,36 @@ func Holders(pools []ipam.Pool) error {
 // "plugin not found", which some runtimes take for a broken node. It checks everything before it removes anything, and what is
 // gone already is no error, so that a cleanup that was interrupted can be repeated.
 func Run(ctx context.Context, open hostfs.Opener, o Options) (removed []string, err error) {
-	bin, err := node.OpenDir(open, o.BinDir, values.BinDir)
+	bin, err := o.Package.OpenDir(open, o.BinDir, o.Package.Keys.BinDir)
 	if err != nil {
 		return nil, err
 	}
 	defer bin.Close()
-	if err := checkPlugin(bin, o); err != nil {
+	if err := o.checkPlugin(bin); err != nil {
 		return nil, err
 	}
-	conf, err := node.OpenDir(open, o.ConfDir, values.ConfDir)
+	conf, err := o.Package.OpenDir(open, o.ConfDir, o.Package.Keys.ConfDir)
 	if err != nil {
 		return nil, err
 	}
 	defer conf.Close()
-	if removed, err = removeFiles(ctx, conf); err != nil {
+	if err := o.checkNetwork(conf); err != nil {
+		return nil, err
+	}
+	if removed, err = o.removeFiles(ctx, conf); err != nil {
 		return removed, err
 	}
-	return removePlugin(ctx, bin, removed)
+	return o.removePlugin(ctx, bin, removed)
 }
 
-func checkPlugin(bin hostfs.Dir, o Options) error {
-	path := bin.Path() + "/" + node.PluginFile
-	info, err := bin.Lstat(node.PluginFile)
+func (o Options) checkPlugin(bin hostfs.Dir) error {
+	path := bin.Path() + "/" + o.Package.Plugin
+	info, err := bin.Lstat(o.Package.Plugin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return node.HostError("inspect", path, bin, values.BinDir, err)
+		return o.Package.HostError("inspect", path, bin, o.Package.Keys.BinDir, err)
 	}
 	if !info.Mode().IsRegular() {
 		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: hostfs.ErrNotRegular,
@@ -95,7 +97,7 @@ func checkPlugin(bin hostfs.Dir, o Options) error {
 	if o.Force {
 		return nil
 	}
-	right, err := node.PluginMatches(bin, o.Source)
+	right, err := o.Package.PluginMatches(bin, o.Source)
 	if err != nil {
 		return err
 	}
@@ -106,14 +108,16 @@ func checkPlugin(bin hostfs.Dir, o Options) error {
 	return nil
 }
 
-// removeFiles empties whereabouts.d of what is ours, the token first, and removes it when nothing else is in it.
-func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err error) {
-	info, err := conf.Lstat(node.SubDir)
+// removeFiles empties the package's directory of what is ours, the token first, and removes it when nothing else is in it.
+func (o Options) removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err error) {
+	info, err := conf.Lstat(o.Package.SubDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return o.removeNetwork(conf)
 	}
-	path := conf.Path() + "/" + node.SubDir
-	fail := func(what string, err error) error { return node.HostError(what, path, conf, values.ConfDir, err) }
+	path := conf.Path() + "/" + o.Package.SubDir
+	fail := func(what string, err error) error {
+		return o.Package.HostError(what, path, conf, o.Package.Keys.ConfDir, err)
+	}
 	if err != nil {
 		return nil, fail("look at", err)
 	}
@@ -121,19 +125,22 @@ func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err er
 		return nil, &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not a directory"),
 			Do: "remove it by hand: the package did not install it"}
 	}
-	sub, err := conf.Sub(node.SubDir)
+	sub, err := conf.Sub(o.Package.SubDir)
 	if err != nil {
 		return nil, fail("open", err)
 	}
 	defer sub.Close()
-	unlock, err := node.Lock(ctx, sub, values.ConfDir, lockTimeout)
+	unlock, err := o.Package.Lock(ctx, sub, o.Package.Keys.ConfDir, lockTimeout)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	names, err := oursIn(sub)
+	names, err := o.oursIn(sub)
 	if err != nil {
 		return nil, err
+	}
+	if removed, err = o.removeNetwork(conf); err != nil {
+		return removed, err
 	}
 	for _, name := range names {
 		switch err := sub.Remove(name); {
@@ -149,7 +156,7 @@ func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err er
 	if left, err := sub.Names(); err != nil || len(left) > 0 {
 		return removed, err // somebody else's files: their directory, too
 	}
-	if err := conf.Remove(node.SubDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := conf.Remove(o.Package.SubDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return removed, fail("remove", err)
 	}
 	removed = append(removed, path)
@@ -160,31 +167,60 @@ func removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err er
 }
 
 // oursIn lists what to remove, and refuses while a refresher lives that would put it back.
-func oursIn(sub hostfs.Dir) ([]string, error) {
-	names := []string{node.KubeconfigFile, node.ConfFile, node.NodeNameFile}
-	claims, err := claim.List(sub)
+func (o Options) oursIn(sub hostfs.Dir) ([]string, error) {
+	names := append([]string{o.Package.Kubeconfig}, o.Package.OtherFiles...)
+	claims, err := o.Package.Claims().List(sub)
 	if err != nil {
-		return nil, node.HostError("inspect the claims in", sub.Path(), sub, values.ConfDir, err)
+		return nil, o.Package.HostError("inspect the claims in", sub.Path(), sub, o.Package.Keys.ConfDir, err)
 	}
 	for _, c := range claims {
 		if held, err := sub.IsHeld(c.Name); err == nil && held {
 			return nil, &fault.Error{Code: fault.Refused, What: "refuse to clean up", Path: sub.Path(),
 				Err: errors.New("the package still runs on this node and would install the files again"),
-				Do:  "delete the package (its DaemonSet whereabouts) first"}
+				Do:  "delete the package (its DaemonSet " + o.Package.DaemonSet + ") first"}
 		}
 		names = append(names, c.Name)
 	}
 	return names, nil
 }
 
-func removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]string, error) {
-	unlock, err := node.Lock(ctx, bin, values.BinDir, lockTimeout)
+// removeNetwork removes the network configuration: from then on new pods get the primary network alone.
+func (o Options) removeNetwork(conf hostfs.Dir) (removed []string, err error) {
+	if o.Package.Network == nil {
+		return nil, nil
+	}
+	gone, err := o.Package.RemoveNetwork(conf)
+	if gone {
+		removed = append(removed, conf.Path()+"/"+o.Package.Network.File)
+	}
+	return removed, err
+}
+
+// checkNetwork refuses while another network configuration of the node needs the plugin: without it no pod would start.
+func (o Options) checkNetwork(conf hostfs.Dir) error {
+	if o.Package.Network == nil || o.Force {
+		return nil
+	}
+	blocking, _, err := o.Package.Network.Obstacles(conf)
+	if err != nil {
+		return o.Package.HostError("look at", conf.Path(), conf, o.Package.Keys.ConfDir, err)
+	}
+	if len(blocking) > 0 {
+		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: o.BinDir + "/" + o.Package.Plugin,
+			Err: fmt.Errorf("%s in %s needs it, and no pod of the node would start", strings.Join(blocking, ", "), conf.Path()),
+			Do:  "remove what installed that file, then the file, or use --force"}
+	}
+	return nil
+}
+
+func (o Options) removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]string, error) {
+	unlock, err := o.Package.Lock(ctx, bin, o.Package.Keys.BinDir, lockTimeout)
 	if err != nil {
 		return removed, err
 	}
 	defer unlock()
-	path := bin.Path() + "/" + node.PluginFile
-	err = bin.Remove(node.PluginFile)
+	path := bin.Path() + "/" + o.Package.Plugin
+	err = bin.Remove(o.Package.Plugin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return removed, nil
 	}
@@ -193,7 +229,7 @@ func removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]stri
 		err = bin.Sync()
 	}
 	if err != nil {
-		return removed, node.HostError("remove", path, bin, values.BinDir, err)
+		return removed, o.Package.HostError("remove", path, bin, o.Package.Keys.BinDir, err)
 	}
 	return removed, nil
 }

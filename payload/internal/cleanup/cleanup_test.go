@@ -18,6 +18,7 @@ import (
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/node/nodetest"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 // tree is all that the host holds.
@@ -40,7 +41,7 @@ func installed(t *testing.T) (w nodetest.World, before string) {
 }
 
 func options(w nodetest.World) cleanup.Options {
-	return cleanup.Options{ConfDir: w.Spec.ConfDir, BinDir: w.Spec.BinDir, Source: w.Spec.Source}
+	return cleanup.Options{Package: w.Spec.Package, ConfDir: w.Spec.ConfDir, BinDir: w.Spec.BinDir, Source: w.Spec.Source}
 }
 
 func TestLeavesTheNodeAsItWas(t *testing.T) {
@@ -55,7 +56,7 @@ func TestLeavesTheNodeAsItWas(t *testing.T) {
 	if after := tree(t, w); after != before {
 		t.Errorf("left %v, was %v", after, before)
 	}
-	if removed[0] != w.Host(node.KubeconfigFile) || removed[len(removed)-1] != w.Plugin() {
+	if removed[0] != w.Host(whereabouts.KubeconfigFile) || removed[len(removed)-1] != w.Plugin() {
 		t.Errorf("order: %v", removed)
 	}
 	if removed, err := cleanup.Run(context.Background(), hostfs.Open, options(w)); err != nil || len(removed) != 0 {
@@ -86,7 +87,7 @@ func TestRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, release, err := claim.Take(dir, claim.Held)
+			_, release, err := claim.Program(whereabouts.Program).Take(dir, claim.Held)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/node/nodetest"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +48,7 @@ func TestKillBeforeEachChangingCall(t *testing.T) {
 				}
 				killed := crashtest.Killed(t, w.Root, at)
 				allowed.Check(t, when)
-				if nodetest.Found(t, w.Plugin()) == "" && nodetest.Found(t, w.Host(node.ConfFile)) != "" {
+				if nodetest.Found(t, w.Plugin()) == "" && nodetest.Found(t, w.Host(whereabouts.ConfFile)) != "" {
 					t.Errorf("%s: the plugin went before its files", when)
 				}
 				after(t, w, before, when+", then "+name)

@@ -19,8 +19,9 @@ import (
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube/kubetest"
-	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/node/nodetest"
+	"carvelwright.dev/payload/internal/whereabouts"
+	"carvelwright.dev/payload/internal/whereabouts/program"
 )
 
 // TestMain makes this test's binary the program itself when it is started by one of the tests.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("AS_INSTALLER") == "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(cli.Main(cli.Env{Version: "v-test", Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
+	os.Exit(cli.Main(program.New(), cli.Env{Version: "v-test", Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
 }
 
 // run gives the exit code and all output of a command that ends by itself.
@@ -39,7 +40,7 @@ func run(t *testing.T, w nodetest.World, stdin string, args ...string) (code fau
 		return map[string]string{"KUBERNETES_SERVICE_HOST": w.Spec.APIHost, "KUBERNETES_SERVICE_PORT": w.Spec.APIPort}[name]
 	}
 	env := cli.Env{Version: "v-test", Getenv: getenv, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs}
-	return fault.Code(cli.Main(env, args)), out.String(), errs.String()
+	return fault.Code(cli.Main(program.New(), env, args)), out.String(), errs.String()
 }
 
 func nodeArgs(command string, w nodetest.World, more ...string) []string {
@@ -66,7 +67,7 @@ func TestUsage(t *testing.T) {
 	if code != fault.OK {
 		t.Errorf("code %d", code)
 	}
-	for _, m := range fault.Meanings() {
+	for _, m := range fault.Meanings(program.New().Meanings) {
 		if !strings.Contains(out, strconv.Itoa(int(m.Code))+"  "+m.Text) {
 			t.Errorf("the usage does not explain exit code %d", m.Code)
 		}
@@ -161,7 +162,7 @@ func TestRefreshAndProbes(t *testing.T) {
 	await("liveness", fault.OK)
 	w.SetToken(t, "token-2")
 	await("readiness", fault.OK)
-	if !strings.Contains(nodetest.Read(t, w.Host(node.KubeconfigFile)), "token-2") {
+	if !strings.Contains(nodetest.Read(t, w.Host(whereabouts.KubeconfigFile)), "token-2") {
 		t.Error("ready, but with the old token")
 	}
 	if err := os.Remove(filepath.Join(w.Spec.ServiceAccountDir, "token")); err != nil {
@@ -176,7 +177,7 @@ func TestRefreshAndProbes(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v: %s", err, log.String())
 	}
-	nodetest.Read(t, w.Host(node.KubeconfigFile))
+	nodetest.Read(t, w.Host(whereabouts.KubeconfigFile))
 	nodetest.Read(t, w.Plugin())
 	if strings.Contains(log.String(), "token-1") || strings.Contains(log.String(), "token-2") {
 		t.Errorf("the log shows a token:\n%s", log.String())

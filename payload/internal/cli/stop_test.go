@@ -28,7 +28,7 @@ func TestEndsWithinASecondOfSIGTERM(t *testing.T) {
 				ctx, terminate := context.WithCancel(t.Context())
 				time.AfterFunc(time.Minute, terminate)
 				begin := time.Now()
-				err := untilStopped(ctx, c.work)
+				err := untilStopped(ctx, stopTimeout, c.work)
 				if took := time.Since(begin) - time.Minute; err != nil || took != c.want || took >= time.Second {
 					t.Errorf("ended %s after SIGTERM, want %s (%v)", took, c.want, err)
 				}
@@ -40,7 +40,7 @@ func TestEndsWithinASecondOfSIGTERM(t *testing.T) {
 
 func TestFailureEndsIt(t *testing.T) {
 	no := errors.New("no")
-	if err := untilStopped(t.Context(), func(context.Context) error { return no }); !errors.Is(err, no) {
+	if err := untilStopped(t.Context(), stopTimeout, func(context.Context) error { return no }); !errors.Is(err, no) {
 		t.Error(err)
 	}
 }

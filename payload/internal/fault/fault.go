@@ -1,13 +1,14 @@
-// Package fault holds the one error type that the installer shows to an operator, and the exit codes.
+// Package fault holds the one error type that an installer shows to an operator, and the exit codes.
 package fault
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"unicode"
 )
 
-// Code is an exit code of whereabouts-installer. Codes are part of its interface: manifests and CI jobs test them.
+// Code is an exit code of an installer. Codes are part of its interface: manifests and CI jobs test them.
 type Code int
 
 // The exit codes, as the usage text lists them.
@@ -25,27 +26,32 @@ const (
 	API       Code = 10
 )
 
-// Meanings lists every exit code with the text that the usage shows for it, in order.
-func Meanings() []struct {
+// Meaning is what an exit code says.
+type Meaning struct {
 	Code Code
 	Text string
-} {
-	return []struct {
-		Code Code
-		Text string
-	}{
-		{OK, "success"},
-		{Internal, "internal error"},
-		{Usage, "unknown command or flag, or a wrong value of a flag"},
-		{Input, "an input of the pod is missing or wrong: token, CA, API server address, whereabouts.conf"},
-		{Host, "a directory of the node cannot be used: missing, a symbolic link, no permission, read-only, full"},
-		{Plugin, "the plugin does not run on this node, or reports another version than the image's"},
-		{NotReady, "probe: not ready, or the refresh loop does not respond"},
-		{Preflight, "preflight: the cluster does not meet the requirements of this version"},
-		{Refused, "cleanup: pods still hold addresses (--force overrides)"},
-		{Findings, "audit: duplicates, leaks or losses found"},
-		{API, "the API server cannot be reached or refused the request"},
+}
+
+// Meanings lists every exit code of a program with the text that the usage shows for it, in order. own has what differs from
+// one installer to another; a code that is in neither is not used.
+func Meanings(own map[Code]string) []Meaning {
+	common := map[Code]string{
+		OK:        "success",
+		Internal:  "internal error",
+		Usage:     "unknown command or flag, or a wrong value of a flag",
+		Host:      "a directory of the node cannot be used: missing, a symbolic link, no permission, read-only, full",
+		Plugin:    "the plugin does not run on this node, or reports another version than the image's",
+		NotReady:  "probe: not ready, or the refresh loop does not respond",
+		Preflight: "preflight: the cluster does not meet the requirements of this version",
+		API:       "the API server cannot be reached or refused the request",
 	}
+	var all []Meaning
+	for code := OK; code <= API; code++ {
+		if text := cmp.Or(own[code], common[code]); text != "" {
+			all = append(all, Meaning{code, text})
+		}
+	}
+	return all
 }
 
 // Error is a failure as an operator reads it: what failed, on which path, why, and what to do about it.

@@ -208,25 +208,27 @@ func (d *rootDir) Close() error { return d.root.Close() }
 var ErrNotRegular = errors.New("not a regular file")
 
 // ErrLocked says that another process kept the directory's lock for longer than the caller would wait.
-var ErrLocked = errors.New("another whereabouts-installer is working on this directory")
+var ErrLocked = errors.New("another installer is working on this directory")
 
-const (
-	tempPrefix = ".whereabouts-installer-"
-	tempSuffix = ".tmp"
-)
+// Program is the name of the program that writes: its temporary files begin with it, so that it removes its own alone.
+type Program string
 
-func tempName(name string) string {
+const tempSuffix = ".tmp"
+
+func (p Program) tempPrefix() string { return "." + string(p) + "-" }
+
+func (p Program) tempName(name string) string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails, as crypto/rand documents
-	return tempPrefix + name + "-" + hex.EncodeToString(random[:]) + tempSuffix
+	return p.tempPrefix() + name + "-" + hex.EncodeToString(random[:]) + tempSuffix
 }
 
 // Replace puts a file in place as a whole: a reader, or a node that loses power, sees the old file or the new one.
 //
 // check, when not nil, is given the finished temporary file's name before it takes the target's place; its error stops that.
 // It works while the disk does. The mode is set before the file is synced so that one fsync makes both durable.
-func Replace(d Dir, name string, mode fs.FileMode, content io.Reader, check func(temp string) error) (err error) {
-	temp := tempName(name)
+func (p Program) Replace(d Dir, name string, mode fs.FileMode, content io.Reader, check func(temp string) error) (err error) {
+	temp := p.tempName(name)
 	// 0600 until it is whole: it may hold a token, and nobody shall run half a binary.
 	f, err := d.Create(temp, 0o600)
 	if err != nil {
@@ -267,15 +269,15 @@ func fill(f File, mode fs.FileMode, content io.Reader) error {
 	return err
 }
 
-// RemoveLeftovers removes the temporary files of installers that were killed. The caller holds the directory's lock, so a
+// RemoveLeftovers removes the temporary files of the program's processes that were killed. The caller holds the directory's lock, so a
 // temporary file that is there belongs to nobody.
-func RemoveLeftovers(d Dir) (removed []string, err error) {
+func (p Program) RemoveLeftovers(d Dir) (removed []string, err error) {
 	names, err := d.Names()
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, tempPrefix) || !strings.HasSuffix(name, tempSuffix) {
+		if !strings.HasPrefix(name, p.tempPrefix()) || !strings.HasSuffix(name, tempSuffix) {
 			continue
 		}
 		if err := d.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

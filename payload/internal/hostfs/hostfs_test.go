@@ -57,11 +57,11 @@ func TestOpenFileRefusesPipesAndLinksOut(t *testing.T) {
 func TestReplaceStopsAtTheCheck(t *testing.T) {
 	root := t.TempDir()
 	dir := open(t, root)
-	if err := hostfs.Replace(dir, "f", 0o644, strings.NewReader("old"), nil); err != nil {
+	if err := hostfs.Program("test").Replace(dir, "f", 0o644, strings.NewReader("old"), nil); err != nil {
 		t.Fatal(err)
 	}
 	no := errors.New("no")
-	err := hostfs.Replace(dir, "f", 0o644, strings.NewReader("new"), func(temp string) error {
+	err := hostfs.Program("test").Replace(dir, "f", 0o644, strings.NewReader("new"), func(temp string) error {
 		if text, err := os.ReadFile(filepath.Join(root, temp)); err != nil || string(text) != "new" {
 			t.Errorf("the check saw %q %v", text, err)
 		}
@@ -87,7 +87,7 @@ func TestReplaceSyncsBeforeAndAfterTheRename(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := hostfs.Replace(dir, "f", 0o600, strings.NewReader("text"), nil); err != nil {
+	if err := hostfs.Program("test").Replace(dir, "f", 0o600, strings.NewReader("text"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(calls, ", "); got != "create, write, write the rest, chmod, end writing, fsync, close, rename, sync directory" {
@@ -98,7 +98,7 @@ func TestReplaceSyncsBeforeAndAfterTheRename(t *testing.T) {
 func TestModeDoesNotDependOnTheUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	root := t.TempDir()
-	if err := hostfs.Replace(open(t, root), "f", 0o755, strings.NewReader(""), nil); err != nil {
+	if err := hostfs.Program("test").Replace(open(t, root), "f", 0o755, strings.NewReader(""), nil); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Join(root, "f")); err != nil || info.Mode() != 0o755 {

@@ -48,6 +48,8 @@ func New(server, token string, ca []byte) (*Client, error) {
 type StatusError struct {
 	Code    int
 	Message string
+	Reason  string // such as NotFound; empty when the answer did not come from the API server itself
+	Object  string // the name of the object concerned, if any
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Code, e.Message) }
@@ -159,11 +161,14 @@ func (d discreet) Error() string { return strings.ReplaceAll(d.error.Error(), d.
 func (d discreet) Unwrap() error { return d.error }
 
 func statusError(code int, text []byte) error {
-	var status struct{ Message string }
+	var status struct {
+		Message, Reason string
+		Details         struct{ Name string }
+	}
 	if json.Unmarshal(text, &status) != nil || status.Message == "" {
 		status.Message = http.StatusText(code)
 	}
-	return &StatusError{code, status.Message}
+	return &StatusError{code, status.Message, status.Reason, status.Details.Name}
 }
 
 func advice(code int) string {

@@ -18,6 +18,7 @@ type Access struct {
 	CA        []byte // PEM
 	Token     string
 	Namespace string
+	User      string // the name of the user and of the context
 }
 
 type cluster struct {
@@ -66,9 +67,9 @@ func Render(a Access) ([]byte, error) {
 		APIVersion:     "v1",
 		Kind:           "Config",
 		Clusters:       []named[cluster]{{"local", "cluster", cluster{a.Server, a.CA}}},
-		Users:          []named[user]{{"whereabouts", "user", user{a.Token}}},
-		Contexts:       []named[contextRef]{{"whereabouts", "context", contextRef{"local", "whereabouts", a.Namespace}}},
-		CurrentContext: "whereabouts",
+		Users:          []named[user]{{a.User, "user", user{a.Token}}},
+		Contexts:       []named[contextRef]{{a.User, "context", contextRef{"local", a.User, a.Namespace}}},
+		CurrentContext: a.User,
 	}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the kubeconfig: %w", err)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -16,7 +15,7 @@ import (
 )
 
 // What is fuzzed here are the inputs' contents, without the files: those cost more than all the rest.
-var fuzzed = Spec{HostConfDir: "/etc/cni/net.d", ConfigFile: "/c/whereabouts.conf", NodeName: "node-1", Namespace: "kube-system", APIHost: "fd00::1", APIPort: "443"}
+var fuzzed = Spec{Package: Package{User: "test"}, HostConfDir: "/etc/cni/net.d", ConfigFile: "/c/whereabouts.conf", NodeName: "node-1", Namespace: "kube-system", APIHost: "fd00::1", APIPort: "443"}
 
 // refusal: what is refused is refused in one line that can be shown anywhere, without the token.
 func refusal(t *testing.T, err error, secret string) {
@@ -27,41 +26,6 @@ func refusal(t *testing.T, err error, secret string) {
 	if len(secret) > 20 && strings.Contains(text, secret) {
 		t.Errorf("%q shows the token", text)
 	}
-}
-
-func FuzzConf(f *testing.F) {
-	f.Add(`{"datastore": "kubernetes", "log_level": "info", "configuration_path": "/etc/cni/net.d/whereabouts.d",
-	  "kubernetes": {"kubeconfig": "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"}}`)
-	f.Add(`{"kubernetes": {"kubeconfig": "/etc/cni/net.d//whereabouts.d/x/../whereabouts.kubeconfig"}, "leader_lease_duration": 1e3}`)
-	f.Add(`{"kubernetes": {"kubeconfig": "a"}, "Kubernetes": {"kubeconfig": "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"}}`)
-	f.Add(`{} {}`)
-	f.Add(`{"kubernetes": {"kubeconfig": "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"}, "configuration_path": "/"}`)
-	f.Add(`{"kubernetes": {}}`)
-	f.Add("\xef\xbb\xbf{}")
-	f.Fuzz(func(t *testing.T, text string) {
-		if err := fuzzed.checkConf([]byte(text)); err != nil {
-			refusal(t, err, "")
-			return
-		}
-		// What the plugin makes of it: an object in which it finds the kubeconfig that we write, and the directory of nodename.
-		var conf struct {
-			ConfigurationPath string `json:"configuration_path"`
-			Kubernetes        struct{ Kubeconfig string }
-		}
-		var object map[string]any
-		if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil {
-			t.Fatalf("accepted, but: %v", err)
-		}
-		if err := json.Unmarshal([]byte(text), &conf); err != nil {
-			t.Fatalf("accepted, but: %v", err)
-		}
-		if filepath.Clean(conf.Kubernetes.Kubeconfig) != "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig" {
-			t.Errorf("the plugin would look for %q", conf.Kubernetes.Kubeconfig)
-		}
-		if path := conf.ConfigurationPath; path != "" && filepath.Clean(path) != "/etc/cni/net.d/whereabouts.d" {
-			t.Errorf("the plugin would look for nodename in %q", path)
-		}
-	})
 }
 
 func anyCA(f *testing.F) []byte {

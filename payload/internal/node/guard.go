@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"carvelwright.dev/payload/internal/hostfs"
-	"carvelwright.dev/payload/internal/values"
 )
 
 // Guard keeps the plugin on the host right without reading 50 MB at each look: it reads the file again only when the kernel
 // says that it is another file, or was written, renamed, or changed in mode or owner. It is for several callers at once.
 type Guard struct {
-	Source string
+	Package Package
+	Source  string
 
 	mutex sync.Mutex
 	seen  *identity
@@ -39,13 +39,13 @@ func identify(info fs.FileInfo) *identity {
 func (g *Guard) Check(bin hostfs.Dir) (bool, error) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	info, err := bin.Lstat(PluginFile)
+	info, err := bin.Lstat(g.Package.Plugin)
 	if err == nil {
 		if now := identify(info); now != nil && g.seen != nil && *now == *g.seen {
 			return true, nil
 		}
 	}
-	right, err := PluginMatches(bin, g.Source)
+	right, err := g.Package.PluginMatches(bin, g.Source)
 	if right && info != nil {
 		// The identity from before the reading: a change during it is then seen at the next look.
 		g.seen = identify(info)
@@ -59,10 +59,10 @@ func (g *Guard) Ensure(ctx context.Context, bin hostfs.Dir, wait time.Duration) 
 	if right, err := g.Check(bin); right || err != nil {
 		return false, err
 	}
-	unlock, err := Lock(ctx, bin, values.BinDir, wait)
+	unlock, err := g.Package.Lock(ctx, bin, g.Package.Keys.BinDir, wait)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	return EnsurePlugin(ctx, bin, g.Source)
+	return g.Package.EnsurePlugin(ctx, bin, g.Source)
 }

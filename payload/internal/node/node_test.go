@@ -19,15 +19,16 @@ import (
 	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/node/nodetest"
 	"carvelwright.dev/payload/internal/values"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 func install(t *testing.T, w nodetest.World) []string {
 	t.Helper()
-	written, err := node.Install(context.Background(), crashtest.Open, w.Spec)
+	done, err := node.Install(context.Background(), crashtest.Open, w.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return written
+	return done.Written
 }
 
 // refused runs an install that must fail with the code and say each of the words, in one line, without the token.
@@ -54,19 +55,19 @@ func refused(t *testing.T, w nodetest.World, code fault.Code, words ...string) {
 func TestInstallFresh(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	written := install(t, w)
-	want := []string{w.Host(node.ConfFile), w.Host(node.NodeNameFile), w.Host(node.KubeconfigFile), w.Plugin()}
+	want := []string{w.Host(whereabouts.ConfFile), w.Host(whereabouts.NodeNameFile), w.Host(whereabouts.KubeconfigFile), w.Plugin()}
 	if strings.Join(written, " ") != strings.Join(want, " ") {
 		t.Errorf("wrote %v", written)
 	}
 	w.CheckWhole(t, "fresh", announced)
-	if nodetest.Read(t, w.Host(node.ConfFile)) != nodetest.Read(t, w.Spec.ConfigFile) {
+	if nodetest.Read(t, w.Host(whereabouts.ConfFile)) != nodetest.Read(t, w.Spec.ConfigFile) {
 		t.Error("whereabouts.conf was not copied byte for byte")
 	}
-	if nodetest.Read(t, w.Host(node.NodeNameFile)) != "node-1.example.org" {
+	if nodetest.Read(t, w.Host(whereabouts.NodeNameFile)) != "node-1.example.org" {
 		t.Error("nodename")
 	}
 	for path, mode := range map[string]os.FileMode{
-		w.Host(""): os.ModeDir | 0o700, w.Host(node.ConfFile): 0o600, w.Host(node.KubeconfigFile): 0o600, w.Host(node.NodeNameFile): 0o600,
+		w.Host(""): os.ModeDir | 0o700, w.Host(whereabouts.ConfFile): 0o600, w.Host(whereabouts.KubeconfigFile): 0o600, w.Host(whereabouts.NodeNameFile): 0o600,
 	} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
 			t.Errorf("%s: %v %v", path, info.Mode(), err)
@@ -77,7 +78,7 @@ func TestInstallFresh(t *testing.T) {
 		Users    []struct{ User struct{ Token string } }
 		Contexts []struct{ Context struct{ Namespace string } }
 	}
-	if err := json.Unmarshal([]byte(nodetest.Read(t, w.Host(node.KubeconfigFile))), &config); err != nil {
+	if err := json.Unmarshal([]byte(nodetest.Read(t, w.Host(whereabouts.KubeconfigFile))), &config); err != nil {
 		t.Fatal(err)
 	}
 	if config.Clusters[0].Cluster.Server != "https://10.96.0.1:443" || config.Users[0].User.Token != "token-1" ||
@@ -90,7 +91,7 @@ func TestInstallWithAnIPv6APIServer(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	w.Spec.APIHost = "fd00:10:96::1"
 	install(t, w)
-	if text := nodetest.Read(t, w.Host(node.KubeconfigFile)); !strings.Contains(text, `"https://[fd00:10:96::1]:443"`) {
+	if text := nodetest.Read(t, w.Host(whereabouts.KubeconfigFile)); !strings.Contains(text, `"https://[fd00:10:96::1]:443"`) {
 		t.Error(text)
 	}
 }
@@ -114,12 +115,12 @@ func TestInstallAgainWritesNothing(t *testing.T) {
 func TestInstallHealsModeAndContent(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
 	install(t, w)
-	for _, path := range []string{w.Host(node.KubeconfigFile), w.Plugin()} {
+	for _, path := range []string{w.Host(whereabouts.KubeconfigFile), w.Plugin()} {
 		if err := os.Chmod(path, 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
-	nodetest.Write(t, w.Host(node.ConfFile), "{}", 0o600)
+	nodetest.Write(t, w.Host(whereabouts.ConfFile), "{}", 0o600)
 	written := install(t, w)
 	if len(written) != 3 {
 		t.Errorf("wrote %v", written)
@@ -208,9 +209,9 @@ func TestRefusesSymlinks(t *testing.T) {
 	}
 	places := map[string]func(w nodetest.World) (at, key string){
 		"plugin":        func(w nodetest.World) (string, string) { return w.Plugin(), values.BinDir },
-		"kubeconfig":    func(w nodetest.World) (string, string) { return w.Host(node.KubeconfigFile), values.ConfDir },
-		"conf":          func(w nodetest.World) (string, string) { return w.Host(node.ConfFile), values.ConfDir },
-		"nodename":      func(w nodetest.World) (string, string) { return w.Host(node.NodeNameFile), values.ConfDir },
+		"kubeconfig":    func(w nodetest.World) (string, string) { return w.Host(whereabouts.KubeconfigFile), values.ConfDir },
+		"conf":          func(w nodetest.World) (string, string) { return w.Host(whereabouts.ConfFile), values.ConfDir },
+		"nodename":      func(w nodetest.World) (string, string) { return w.Host(whereabouts.NodeNameFile), values.ConfDir },
 		"whereabouts.d": func(w nodetest.World) (string, string) { return filepath.Clean(w.Host("")), values.ConfDir },
 	}
 	for what, place := range places {
@@ -241,16 +242,16 @@ func TestRefusesSymlinks(t *testing.T) {
 // An install that failed announces nobody: an older pod's refresher goes on keeping its files.
 func TestFailedInstallTakesItsAnnouncementBack(t *testing.T) {
 	w := nodetest.New(t, t.TempDir(), "v1")
-	if err := os.MkdirAll(w.Host(node.KubeconfigFile), 0o755); err != nil {
+	if err := os.MkdirAll(w.Host(whereabouts.KubeconfigFile), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, w, fault.Host, w.Host(node.KubeconfigFile))
+	refused(t, w, fault.Host, w.Host(whereabouts.KubeconfigFile))
 	entries, err := os.ReadDir(w.Host(""))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if claim.IsClaim(entry.Name()) {
+		if claim.Program(whereabouts.Program).IsClaim(entry.Name()) {
 			t.Errorf("%s stayed", entry.Name())
 		}
 	}
@@ -390,7 +391,7 @@ func TestFilesOfAnotherUserAreReplaced(t *testing.T) {
 	}
 	w := nodetest.New(t, t.TempDir(), "v1")
 	install(t, w)
-	paths := []string{w.Host(node.KubeconfigFile), w.Plugin()}
+	paths := []string{w.Host(whereabouts.KubeconfigFile), w.Plugin()}
 	for _, path := range paths {
 		if err := os.Chown(path, 1000, 1000); err != nil {
 			t.Fatal(err)

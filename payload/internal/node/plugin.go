@@ -16,7 +16,6 @@ import (
 
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
-	"carvelwright.dev/payload/internal/values"
 )
 
 const (
@@ -29,50 +28,50 @@ const (
 // EnsurePlugin puts the image's plugin into the host's binary directory, unless its bytes and mode are there already, and runs
 // it once. A new file is run before it takes the old one's place: a plugin that cannot run on this node never becomes the
 // node's plugin. The caller holds the directory's lock.
-func EnsurePlugin(ctx context.Context, dir hostfs.Dir, source string) (changed bool, err error) {
+func (p Package) EnsurePlugin(ctx context.Context, dir hostfs.Dir, source string) (changed bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	// The image's plugin runs while the files are read and written: that hides half of what the check costs.
 	expected := startPlugin(ctx, source)
 	defer expected.version() // no process is left behind
 	defer cancel()
-	path := dir.Path() + "/" + PluginFile
-	right, err := PluginMatches(dir, source)
+	path := dir.Path() + "/" + p.Plugin
+	right, err := p.PluginMatches(dir, source)
 	if err != nil {
 		return false, err
 	}
 	if right {
-		return false, compareVersions(ctx, source, path, expected)
+		return false, p.compareVersions(ctx, source, path, expected)
 	}
 	f, err := os.Open(source)
 	if err != nil {
 		return false, sourceError(source, err)
 	}
 	defer f.Close()
-	check := func(temp string) error { return compareVersions(ctx, source, dir.Path()+"/"+temp, expected) }
-	if err := hostfs.Replace(dir, PluginFile, pluginMode, f, check); err != nil {
-		return false, HostError("write", path, dir, values.BinDir, err)
+	check := func(temp string) error { return p.compareVersions(ctx, source, dir.Path()+"/"+temp, expected) }
+	if err := p.temporary().Replace(dir, p.Plugin, pluginMode, f, check); err != nil {
+		return false, p.HostError("write", path, dir, p.Keys.BinDir, err)
 	}
 	return true, nil
 }
 
 // PluginMatches tells whether the host's plugin has the content of source, and the mode and owner it shall have. All bytes are
 // compared: that says more than equal digests and costs a fifth of making two of them of 50 MB.
-func PluginMatches(dir hostfs.Dir, source string) (bool, error) {
-	path := dir.Path() + "/" + PluginFile
-	info, err := dir.Lstat(PluginFile)
+func (p Package) PluginMatches(dir hostfs.Dir, source string) (bool, error) {
+	path := dir.Path() + "/" + p.Plugin
+	info, err := dir.Lstat(p.Plugin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, HostError("inspect", path, dir, values.BinDir, err)
+		return false, p.HostError("inspect", path, dir, p.Keys.BinDir, err)
 	}
 	if !info.Mode().IsRegular() {
-		return false, notPlain(path, info, "file", values.BinDir)
+		return false, notPlain(path, info, "file", p.Keys.BinDir)
 	}
 	if info.Mode() != pluginMode || hostfs.Owner(info) != os.Geteuid() {
 		return false, nil
 	}
-	found, err := dir.Open(PluginFile)
+	found, err := dir.Open(p.Plugin)
 	if err != nil {
 		return false, nil // what cannot be read is replaced
 	}
@@ -117,20 +116,20 @@ func sourceError(source string, err error) *fault.Error {
 }
 
 // compareVersions runs the plugin on the host and compares what it says with what the image's said.
-func compareVersions(ctx context.Context, source, installed string, expected *run) error {
+func (p Package) compareVersions(ctx context.Context, source, installed string, expected *run) error {
 	found, err := startPlugin(ctx, installed).version()
 	want, wantErr := expected.version()
 	if wantErr != nil {
 		return &fault.Error{Code: fault.Plugin, What: "run the image's plugin", Path: source, Err: wantErr,
-			Do: runAdvice(wantErr, "check that the image's platform is that of this node")}
+			Do: p.runAdvice(wantErr, "check that the image's platform is that of this node")}
 	}
 	if err != nil {
-		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: runAdvice(err, "check the node's memory and security profile")}
+		return &fault.Error{Code: fault.Plugin, What: "run the plugin on the host", Path: installed, Err: err, Do: p.runAdvice(err, "check the node's memory and security profile")}
 	}
 	if found != want {
 		return &fault.Error{Code: fault.Plugin, What: "the plugin on the host", Path: installed,
 			Err: fmt.Errorf("reports %q, the image's reports %q", found, want),
-			Do:  "look for another installation of Whereabouts on this node that writes the same file"}
+			Do:  fmt.Sprintf("look for another installation of %s on this node that writes the same file", p.Title)}
 	}
 	return nil
 }
@@ -139,14 +138,14 @@ func compareVersions(ctx context.Context, source, installed string, expected *ru
 var errTooSlow = errors.New("timed out: it did not end")
 
 // runAdvice says what to do about a plugin that did not run; otherwise is for reasons that are not known.
-func runAdvice(err error, otherwise string) string {
+func (p Package) runAdvice(err error, otherwise string) string {
 	switch {
 	case errors.Is(err, errTooSlow):
 		return "the node is too busy or its disk too slow: look at both; it is tried again"
 	case errors.Is(err, context.Canceled):
 		return "the container was stopped: nothing is wrong with the plugin's file"
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("set the package value %s to another directory: the file system is probably mounted noexec", values.BinDir)
+		return fmt.Sprintf("set the package value %s to another directory: the file system is probably mounted noexec", p.Keys.BinDir)
 	case errors.Is(err, syscall.ENOEXEC):
 		return "the image was built for another CPU than this node's"
 	}

@@ -1,4 +1,5 @@
-// Package node knows what the package keeps on a node: the plugin's three files in whereabouts.d, and the plugin.
+// Package node knows what a package keeps on a node: the plugin's files in a directory of its own, the plugin, and a network
+// configuration where the plugin is a network.
 package node
 
 import (
@@ -15,47 +16,48 @@ import (
 
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/kubeconfig"
-	"carvelwright.dev/payload/internal/values"
 )
 
-// Names on the host; the plugin looks for them there.
-const (
-	SubDir         = "whereabouts.d"
-	ConfFile       = "whereabouts.conf"
-	KubeconfigFile = "whereabouts.kubeconfig"
-	NodeNameFile   = "nodename"
-	PluginFile     = "whereabouts"
-)
-
-// inputLimit bounds what is read of a token, CA or conf: 1 MiB is what a ConfigMap or Secret can hold.
-const inputLimit = 1 << 20
+// InputLimit bounds what is read of a token, CA, settings or configuration: 1 MiB is what a ConfigMap or Secret can hold.
+const InputLimit = 1 << 20
 
 // Spec says from what the node's files are made and where they go.
 type Spec struct {
+	Package           Package
 	ConfDir           string // mounted CNI configuration directory
 	HostConfDir       string // the same directory as the host sees it
 	BinDir            string // mounted CNI binary directory; empty: the plugin is not this command's business
+	HostBinDir        string // the same directory as the host sees it; only for a package with a network configuration
 	Source            string // the image's own plugin
-	ConfigFile        string // whereabouts.conf to copy
+	ConfigFile        string // the settings
 	NodeName          string
 	Namespace         string
 	ServiceAccountDir string // holds token and ca.crt
 	APIHost, APIPort  string
 }
 
-// File is one file as it shall be in whereabouts.d.
+// File is one file as it shall be on the host.
 type File struct {
 	Name    string
 	Mode    fs.FileMode
 	Content []byte
 }
 
-// Files reads the inputs and gives the files in the order in which they are written: the kubeconfig last, so that the plugin
-// never finds the means to ask without the settings for it.
+// HostPath gives the path of a file in the package's directory as the host sees it.
+func (s Spec) HostPath(name string) string {
+	return filepath.Join(s.HostConfDir, s.Package.SubDir, name)
+}
+
+// Files reads the inputs and gives the files of the package's directory in the order in which they are written: the kubeconfig
+// last, so that the plugin never finds the means to ask without the settings for it.
 func (s Spec) Files() ([]File, error) {
-	conf, err := s.conf()
+	config, err := s.config()
 	if err != nil {
 		return nil, err
+	}
+	files, err := s.Package.Files(s, config)
+	if err != nil {
+		return nil, s.ConfigError(err)
 	}
 	access, err := s.kubeconfig()
 	if err != nil {
@@ -65,11 +67,34 @@ func (s Spec) Files() ([]File, error) {
 		return nil, &fault.Error{Code: fault.Input, What: fmt.Sprintf("the node name %q is invalid", s.NodeName),
 			Do: "set --node-name to spec.nodeName of the pod (downward API)"}
 	}
-	return []File{
-		{ConfFile, 0o600, conf},
-		{NodeNameFile, 0o600, []byte(s.NodeName)},
-		{KubeconfigFile, 0o600, access},
-	}, nil
+	return append(files, File{s.Package.Kubeconfig, 0o600, access}), nil
+}
+
+// config reads the settings.
+func (s Spec) config() ([]byte, error) {
+	text, err := readInput(s.ConfigFile)
+	if err != nil {
+		return nil, &fault.Error{Code: fault.Input, What: "read " + s.Package.Config, Path: s.ConfigFile, Err: err,
+			Do: "mount the package's ConfigMap there, as a directory"}
+	}
+	return text, nil
+}
+
+// ConfigError says that the settings are wrong.
+func (s Spec) ConfigError(err error) error {
+	return &fault.Error{Code: fault.Input, What: s.Package.Config, Path: s.ConfigFile, Err: err,
+		Do: "restore the package's ConfigMap to what the package renders"}
+}
+
+// Object reads a JSON object into a value, as every reader of settings and network configurations does.
+func Object(text []byte, into any) error {
+	if trimmed := bytes.TrimSpace(text); len(trimmed) == 0 || trimmed[0] != '{' {
+		return errors.New("is not a JSON object")
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("is not valid JSON: %w", err)
+	}
+	return nil
 }
 
 func (s Spec) kubeconfig() ([]byte, error) {
@@ -102,7 +127,8 @@ func (s Spec) render(token string, ca []byte, caFile string) ([]byte, error) {
 		return nil, &fault.Error{Code: fault.Input, What: "the API server's address", Err: err,
 			Do: "check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT of the pod"}
 	}
-	text, err := kubeconfig.Render(kubeconfig.Access{Server: server, CA: ca, Token: token, Namespace: s.Namespace})
+	access := kubeconfig.Access{Server: server, CA: ca, Token: token, Namespace: s.Namespace, User: s.Package.User}
+	text, err := kubeconfig.Render(access)
 	if err != nil {
 		return nil, &fault.Error{Code: fault.Input, What: "create the kubeconfig", Err: err, Do: "set --namespace"}
 	}
@@ -129,61 +155,23 @@ func parseToken(raw []byte, path string) (string, error) {
 	return token, nil
 }
 
-func (s Spec) conf() ([]byte, error) {
-	text, err := readInput(s.ConfigFile)
-	if err != nil {
-		return nil, &fault.Error{Code: fault.Input, What: "read whereabouts.conf", Path: s.ConfigFile, Err: err,
-			Do: "mount the package's ConfigMap there, as a directory"}
-	}
-	if err := s.checkConf(text); err != nil {
-		return nil, &fault.Error{Code: fault.Input, What: "whereabouts.conf", Path: s.ConfigFile, Err: err,
-			Do: "restore the package's ConfigMap to what the package renders"}
-	}
-	return text, nil
-}
-
-// checkConf refuses what would fail every ADD of the node later: no JSON object, or paths to files that are not written.
-func (s Spec) checkConf(text []byte) error {
-	var conf struct {
-		ConfigurationPath string `json:"configuration_path"`
-		Kubernetes        struct {
-			Kubeconfig string `json:"kubeconfig"`
-		} `json:"kubernetes"`
-	}
-	if trimmed := bytes.TrimSpace(text); len(trimmed) == 0 || trimmed[0] != '{' {
-		return errors.New("is not a JSON object")
-	}
-	if err := json.Unmarshal(text, &conf); err != nil {
-		return fmt.Errorf("is not valid JSON: %w", err)
-	}
-	dir := filepath.Join(s.HostConfDir, SubDir)
-	if want := filepath.Join(dir, KubeconfigFile); filepath.Clean(conf.Kubernetes.Kubeconfig) != want {
-		return fmt.Errorf("kubernetes.kubeconfig is %q, but the kubeconfig is written to %s on the host (value %s)",
-			conf.Kubernetes.Kubeconfig, want, values.ConfDir)
-	}
-	if conf.ConfigurationPath != "" && filepath.Clean(conf.ConfigurationPath) != dir {
-		return fmt.Errorf("configuration_path is %q, but nodename is written to the directory %s on the host (value %s)",
-			conf.ConfigurationPath, dir, values.ConfDir)
-	}
-	return nil
-}
-
 func readInput(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Unwrap(err) // the path is in the message already
 	}
 	defer f.Close()
-	return readLimited(f)
+	return ReadLimited(f)
 }
 
-func readLimited(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, inputLimit+1))
+// ReadLimited reads all of r, which may be no larger than InputLimit.
+func ReadLimited(r io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, InputLimit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > inputLimit {
-		return nil, fmt.Errorf("is larger than %d bytes", inputLimit)
+	if len(text) > InputLimit {
+		return nil, fmt.Errorf("is larger than %d bytes", InputLimit)
 	}
 	return text, nil
 }

@@ -58,7 +58,7 @@ func FuzzCRD(f *testing.F) {
 				continue
 			}
 			for _, version := range found.Spec.Versions {
-				if version.Name != need.version {
+				if version.Name != need.Version {
 					continue
 				}
 				again, err := json.Marshal(version.Schema.OpenAPIV3Schema)
@@ -69,9 +69,9 @@ func FuzzCRD(f *testing.F) {
 				if err := json.Unmarshal(again, &plain); err != nil {
 					t.Fatal(err)
 				}
-				for _, path := range need.fields {
+				for _, path := range need.Fields {
 					if !dig(plain, path) {
-						t.Errorf("%s passes without %s", need.name, path)
+						t.Errorf("%s passes without %s", need.Name, path)
 					}
 				}
 				break

@@ -50,10 +50,10 @@ func LimitProblems(limits []Limit) (problems []Problem) {
 		memory := strings.HasSuffix(l.Key, ".memory")
 		switch {
 		case memory && l.amount < leastMemory:
-			problems = append(problems, warns("%s is %s: in clusters of a few nodes already the container is killed for want of memory; "+
+			problems = append(problems, Warns("%s is %s: in clusters of a few nodes already the container is killed for want of memory; "+
 				"remove the value, or set 1Gi", l.Key, l.Quantity))
 		case !memory && l.amount < leastCPU:
-			problems = append(problems, warns("%s is %s: the container is throttled while pods wait for it; remove the value", l.Key, l.Quantity))
+			problems = append(problems, Warns("%s is %s: the container is throttled while pods wait for it; remove the value", l.Key, l.Quantity))
 		}
 	}
 	return problems

@@ -24,8 +24,6 @@ import (
 	"carvelwright.dev/payload/internal/values"
 )
 
-const crdPath = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
-
 // Problem is one thing that does not fit.
 type Problem struct {
 	Text   string // one line, with the remedy
@@ -40,93 +38,38 @@ func (p Problem) Line() string {
 	return "warning: " + p.Text
 }
 
-func blocks(format string, args ...any) Problem {
+// Blocks is a problem that blocks.
+func Blocks(format string, args ...any) Problem {
 	return Problem{Text: fault.Line(fmt.Sprintf(format, args...)), Blocks: true}
 }
 
-func warns(format string, args ...any) Problem {
+// Warns is a problem that an operator ought to know.
+func Warns(format string, args ...any) Problem {
 	return Problem{Text: fault.Line(fmt.Sprintf(format, args...))}
-}
-
-// requirement is what a CRD must have for this version of Whereabouts.
-type requirement struct {
-	name    string
-	version string
-	fields  []string // paths of properties in the schema; "*" stands for additionalProperties
-	needed  []string // paths that should be listed as required
-	why     string
 }
 
 // requirements follow the CRDs of Whereabouts v0.9.4: overlappingrangeipreservations changed at v0.8.0, nodeslicepools came
 // with v0.9.0.
-func requirements() []requirement {
+func requirements() []Requirement {
 	const update = "the CRDs are older than the plugin, and every ADD would fail; update the package's CRDs first"
-	return []requirement{
-		{name: "network-attachment-definitions.k8s.cni.cncf.io", version: "v1",
-			why: "without it the control loop waits forever and releases no address; install Multus first"},
-		{name: "ippools.whereabouts.cni.cncf.io", version: "v1alpha1", why: update,
-			fields: []string{"spec.range", "spec.allocations.*.id", "spec.allocations.*.podref", "spec.allocations.*.ifname"},
-			needed: []string{"spec.allocations.*.podref"}},
-		{name: "overlappingrangeipreservations.whereabouts.cni.cncf.io", version: "v1alpha1", why: update,
-			fields: []string{"spec.podref", "spec.ifname"}, needed: []string{"spec.podref"}},
-		{name: "nodeslicepools.whereabouts.cni.cncf.io", version: "v1alpha1", why: update,
-			fields: []string{"spec.range", "spec.sliceSize", "status.allocations"}},
+	return []Requirement{
+		{Name: "network-attachment-definitions.k8s.cni.cncf.io", Version: "v1",
+			Why: "without it the control loop waits forever and releases no address; install Multus first"},
+		{Name: "ippools.whereabouts.cni.cncf.io", Version: "v1alpha1", Why: update,
+			Fields: []string{"spec.range", "spec.allocations.*.id", "spec.allocations.*.podref", "spec.allocations.*.ifname"},
+			Needed: []string{"spec.allocations.*.podref"}},
+		{Name: "overlappingrangeipreservations.whereabouts.cni.cncf.io", Version: "v1alpha1", Why: update,
+			Fields: []string{"spec.podref", "spec.ifname"}, Needed: []string{"spec.podref"}},
+		{Name: "nodeslicepools.whereabouts.cni.cncf.io", Version: "v1alpha1", Why: update,
+			Fields: []string{"spec.range", "spec.sliceSize", "status.allocations"}},
 	}
-}
-
-type crd struct {
-	Spec struct {
-		Versions []struct {
-			Name         string
-			Served       bool
-			Subresources struct{ Status *struct{} }
-			Schema       struct {
-				OpenAPIV3Schema schema `json:"openAPIV3Schema"`
-			}
-		}
-	}
-}
-
-type schema struct {
-	Properties           map[string]schema `json:"properties,omitempty"`
-	AdditionalProperties json.RawMessage   `json:"additionalProperties,omitempty"` // a schema, or a boolean
-	Required             []string          `json:"required,omitempty"`
-}
-
-// at walks to a property and tells also whether its parent requires it.
-func (s schema) at(path string) (found, required bool) {
-	for name := range strings.SplitSeq(path, ".") {
-		if name == "*" {
-			var next schema
-			if json.Unmarshal(s.AdditionalProperties, &next) != nil {
-				return false, false
-			}
-			s, required = next, false
-			continue
-		}
-		next, ok := s.Properties[name]
-		if !ok {
-			return false, false
-		}
-		required = slices.Contains(s.Required, name)
-		s = next
-	}
-	return true, required
 }
 
 // Run gives the problems of the cluster, those that block first. An error means that it could not look.
 func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (problems []Problem, err error) {
-	for _, need := range requirements() {
-		var found crd
-		err := c.Get(ctx, crdPath+need.name, &found)
-		switch {
-		case kube.HasStatus(err, http.StatusNotFound):
-			problems = append(problems, blocks("CRD %s is missing: %s", need.name, need.why))
-		case err != nil:
-			return problems, err
-		default:
-			problems = append(problems, need.check(found)...)
-		}
+	problems, err = CRDs(ctx, c, requirements())
+	if err != nil {
+		return problems, err
 	}
 	objects, err := checkObjects(ctx, c, namespace)
 	if err != nil {
@@ -145,33 +88,6 @@ func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (pr
 	return problems, nil
 }
 
-func (r requirement) check(found crd) (problems []Problem) {
-	for _, version := range found.Spec.Versions {
-		if version.Name != r.version {
-			continue
-		}
-		if !version.Served {
-			return []Problem{blocks("CRD %s: version %s is not served: %s", r.name, r.version, r.why)}
-		}
-		for _, path := range r.fields {
-			if ok, _ := version.Schema.OpenAPIV3Schema.at(path); !ok {
-				problems = append(problems, blocks("CRD %s: field %s is unknown: %s", r.name, path, r.why))
-			}
-		}
-		for _, path := range r.needed {
-			if ok, required := version.Schema.OpenAPIV3Schema.at(path); ok && !required {
-				problems = append(problems, warns("CRD %s: field %s is not required: it is not the package's CRD, and accepts allocations that nothing can release; "+
-					"update the package's CRDs", r.name, path))
-			}
-		}
-		if strings.HasPrefix(r.name, "nodeslicepools.") && version.Subresources.Status != nil {
-			problems = append(problems, blocks("CRD %s: status is a subresource, so the controller's updates of it would be dropped; use the package's CRD", r.name))
-		}
-		return problems
-	}
-	return []Problem{blocks("CRD %s: version %s is missing: %s", r.name, r.version, r.why)}
-}
-
 // checkObjects looks at what an earlier version left. Collections whose CRD is missing are empty.
 func checkObjects(ctx context.Context, c *kube.Client, namespace string) (problems []Problem, err error) {
 	pools, err := kube.List[ipam.Pool](ctx, c, ipam.PoolsPath)
@@ -188,7 +104,7 @@ func checkObjects(ctx context.Context, c *kube.Client, namespace string) (proble
 		return nil, err
 	}
 	for _, warning := range slices.Concat(ipam.SizeWarnings(pools), networks.Warnings(definitions)) {
-		problems = append(problems, warns("%s", warning))
+		problems = append(problems, Warns("%s", warning))
 	}
 	reservations, err := kube.List[ipam.Reservation](ctx, c, ipam.ReservationsPath)
 	if err != nil && !kube.HasStatus(err, http.StatusNotFound) {
@@ -196,10 +112,10 @@ func checkObjects(ctx context.Context, c *kube.Client, namespace string) (proble
 	}
 	for _, r := range reservations {
 		if r.Metadata.Namespace != namespace {
-			problems = append(problems, warns("reservation %s lies outside of %s: it protects no address there; delete it", r.Metadata.Ref(), namespace))
+			problems = append(problems, Warns("reservation %s lies outside of %s: it protects no address there; delete it", r.Metadata.Ref(), namespace))
 		}
 		if r.Spec.PodRef == "" {
-			problems = append(problems, warns("reservation %s has no podref: nobody gets its address, and nothing releases it; delete it if no pod has the address", r.Metadata.Ref()))
+			problems = append(problems, Warns("reservation %s has no podref: nobody gets its address, and nothing releases it; delete it if no pod has the address", r.Metadata.Ref()))
 		}
 	}
 	return problems, nil
@@ -222,29 +138,29 @@ func poolProblems(pool ipam.Pool, namespace string, strict func() bool) (problem
 	ref := pool.Metadata.Ref()
 	if pool.Metadata.Namespace != namespace {
 		if held := len(pool.Spec.Allocations); held > 0 {
-			problems = append(problems, blocks("pool %s lies outside of %s and holds %d addresses: they would be allocated again; move it, or delete it if no pod has one of them",
+			problems = append(problems, Blocks("pool %s lies outside of %s and holds %d addresses: they would be allocated again; move it, or delete it if no pod has one of them",
 				ref, namespace, held))
 		} else {
-			problems = append(problems, warns("pool %s lies outside of %s: nothing uses it; delete it", ref, namespace))
+			problems = append(problems, Warns("pool %s lies outside of %s: nothing uses it; delete it", ref, namespace))
 		}
 	}
 	if _, err := pool.Range(); err != nil {
 		// The reconciler lists all pools and ends at the first whose range it cannot read.
-		return append(problems, blocks("pool %s: %v: no pod gets an address of it, and the reconciler releases none of any pool; delete it", ref, err))
+		return append(problems, Blocks("pool %s: %v: no pod gets an address of it, and the reconciler releases none of any pool; delete it", ref, err))
 	}
 	for _, key := range slices.Sorted(maps.Keys(pool.Spec.Allocations)) {
 		owner := pool.Spec.Allocations[key]
 		addr, err := pool.Address(key)
 		switch {
 		case err != nil && unwritable(pool, key):
-			problems = append(problems, blocks("pool %s: %v: the plugin cannot change the pool any more; remove the entry", ref, err))
+			problems = append(problems, Blocks("pool %s: %v: the plugin cannot change the pool any more; remove the entry", ref, err))
 		case err != nil:
-			problems = append(problems, warns("pool %s: %v: remove the entry", ref, err))
+			problems = append(problems, Warns("pool %s: %v: remove the entry", ref, err))
 		case owner.Incomplete && strict():
-			problems = append(problems, blocks("pool %s: %s (allocation %s) lacks its id or podref: the API server refuses every change of the pool; remove the entry if no pod has the address",
+			problems = append(problems, Blocks("pool %s: %s (allocation %s) lacks its id or podref: the API server refuses every change of the pool; remove the entry if no pod has the address",
 				ref, addr, key))
 		case owner.PodRef == "":
-			problems = append(problems, warns("pool %s: %s (allocation %s) has no podref: nothing releases it; remove the entry if no pod has the address",
+			problems = append(problems, Warns("pool %s: %s (allocation %s) has no podref: nothing releases it; remove the entry if no pod has the address",
 				ref, addr, key))
 		}
 	}
@@ -278,17 +194,17 @@ func LeaseProblems(conf []byte) []Problem {
 		Retry int `json:"leader_retry_period"`
 	}
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return []Problem{blocks("whereabouts.conf cannot be read: %v", err)}
+		return []Problem{Blocks("whereabouts.conf cannot be read: %v", err)}
 	}
 	lease, renew, retry := cmp.Or(c.Lease, defaultLease), cmp.Or(c.Renew, defaultRenew), cmp.Or(c.Retry, defaultRetry)
 	const key = values.LeaderElection
 	switch {
 	case lease < 0 || renew < 0 || retry < 0:
-		return []Problem{blocks("whereabouts.conf: lease timings %d/%d/%d ms must be positive: set the package values %s.*", lease, renew, retry, key)}
+		return []Problem{Blocks("whereabouts.conf: lease timings %d/%d/%d ms must be positive: set the package values %s.*", lease, renew, retry, key)}
 	case lease <= renew:
-		return []Problem{blocks("whereabouts.conf: leader_lease_duration %d ms must be longer than leader_renew_deadline %d ms: set the package values %s.*", lease, renew, key)}
+		return []Problem{Blocks("whereabouts.conf: leader_lease_duration %d ms must be longer than leader_renew_deadline %d ms: set the package values %s.*", lease, renew, key)}
 	case float64(renew) <= 1.2*float64(retry):
-		return []Problem{blocks("whereabouts.conf: leader_renew_deadline %d ms must be longer than 1.2 x leader_retry_period %d ms: set the package values %s.*", renew, retry, key)}
+		return []Problem{Blocks("whereabouts.conf: leader_renew_deadline %d ms must be longer than 1.2 x leader_retry_period %d ms: set the package values %s.*", renew, retry, key)}
 	}
 	return nil
 }

@@ -238,7 +238,7 @@ func TestEvents(t *testing.T) {
 	pod := kube.PodRef{Namespace: "kube-system", Name: "whereabouts-x", UID: "u-1"}
 	// The container is started again while something blocks.
 	for range 2 {
-		if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); err != nil {
+		if err := preflight.PostEvents(context.Background(), s.Client(t), pod, "test-installer", problems, time.Unix(0, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,7 +256,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	s.Refuse = func(*http.Request) int { return http.StatusForbidden }
-	if err := preflight.PostEvents(context.Background(), s.Client(t), pod, problems, time.Unix(0, 0)); !kube.HasStatus(err, http.StatusForbidden) {
+	if err := preflight.PostEvents(context.Background(), s.Client(t), pod, "test-installer", problems, time.Unix(0, 0)); !kube.HasStatus(err, http.StatusForbidden) {
 		t.Errorf("%v", err)
 	}
 }

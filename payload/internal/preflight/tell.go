@@ -50,12 +50,12 @@ const (
 
 // PostEvents tells each problem as an Event of the pod, so that kubectl describe shows it. The container is started again and
 // again while something blocks: what was told of this pod already is not told twice.
-func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, problems []Problem, now time.Time) error {
+func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, component string, problems []Problem, now time.Time) error {
 	for i, problem := range problems {
 		if i == maxEvents {
 			break
 		}
-		err := c.Create(ctx, "/api/v1/namespaces/"+pod.Namespace+"/events", event(pod, problem, now))
+		err := c.Create(ctx, "/api/v1/namespaces/"+pod.Namespace+"/events", event(pod, component, problem, now))
 		if err != nil && !kube.HasStatus(err, http.StatusConflict) {
 			return err
 		}
@@ -63,7 +63,7 @@ func PostEvents(ctx context.Context, c *kube.Client, pod kube.PodRef, problems [
 	return nil
 }
 
-func event(pod kube.PodRef, problem Problem, now time.Time) map[string]any {
+func event(pod kube.PodRef, component string, problem Problem, now time.Time) map[string]any {
 	stamp := now.UTC().Format(time.RFC3339)
 	reason := ReasonWarns
 	if problem.Blocks {
@@ -76,6 +76,6 @@ func event(pod kube.PodRef, problem Problem, now time.Time) map[string]any {
 		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Pod", "namespace": pod.Namespace, "name": pod.Name, "uid": pod.UID},
 		"type":           "Warning", "reason": reason, "message": clip(problem.Text, eventLimit),
 		"firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1,
-		"source": map[string]any{"component": "whereabouts-installer"},
+		"source": map[string]any{"component": component},
 	}
 }

@@ -24,15 +24,19 @@ import (
 const (
 	Readiness = "readiness"
 	Liveness  = "liveness"
+	// State is for people: its answer is a text.
+	State = "state"
 )
 
 // Questions lists them.
-func Questions() []string { return []string{Readiness, Liveness} }
+func Questions() []string { return []string{Readiness, Liveness, State} }
 
 const (
 	socketName = "probe.sock"
 	answerTime = 5 * time.Second
 	well       = "ok"
+	// answerLimit bounds what is read of an answer.
+	answerLimit = 16 << 10
 )
 
 // Listen opens the socket in dir; one that an earlier container of the pod left is replaced.
@@ -52,9 +56,9 @@ func Listen(dir string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Serve answers questions until ctx is done. answer gives nil when all is well. Each connection has
+// Serve answers questions until ctx is done. answer gives nil when all is well, and what there is to say then. Each connection has
 // its own goroutine: a readiness check that hangs on a disk must not make liveness fail.
-func Serve(ctx context.Context, listener net.Listener, answer func(question string) error) {
+func Serve(ctx context.Context, listener net.Listener, answer func(question string) (string, error)) {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	for {
@@ -70,7 +74,7 @@ func Serve(ctx context.Context, listener net.Listener, answer func(question stri
 	}
 }
 
-func serve(conn net.Conn, answer func(string) error) {
+func serve(conn net.Conn, answer func(string) (string, error)) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	line, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
@@ -80,17 +84,19 @@ func serve(conn net.Conn, answer func(string) error) {
 	question, text := strings.TrimSpace(line), well
 	if !slices.Contains(Questions(), question) {
 		text = "unknown probe"
-	} else if err := answer(question); err != nil {
+	} else if more, err := answer(question); err != nil {
 		text = fault.Line(err.Error())
+	} else if more != "" {
+		text = well + " " + fault.Line(more)
 	}
 	_, _ = io.WriteString(conn, text+"\n")
 }
 
-// Ask puts a question to the refresher that listens in dir and gives nil when all is well.
-func Ask(dir, question string, timeout time.Duration) error {
+// Ask puts a question to the refresher that listens in dir and gives nil when all is well, and what it says then.
+func Ask(dir, question string, timeout time.Duration) (string, error) {
 	path := filepath.Join(dir, socketName)
-	no := func(err error) error {
-		return &fault.Error{Code: fault.NotReady, What: fmt.Sprintf("the refresh loop does not respond (%s)", question), Path: path, Err: err}
+	no := func(err error) (string, error) {
+		return "", &fault.Error{Code: fault.NotReady, What: fmt.Sprintf("the refresh loop does not respond (%s)", question), Path: path, Err: err}
 	}
 	deadline := time.Now().Add(timeout)
 	conn, err := net.DialTimeout("unix", path, timeout)
@@ -102,16 +108,16 @@ func Ask(dir, question string, timeout time.Duration) error {
 	if _, err := io.WriteString(conn, question+"\n"); err != nil {
 		return no(err)
 	}
-	answer, err := io.ReadAll(io.LimitReader(conn, 4096))
+	answer, err := io.ReadAll(io.LimitReader(conn, answerLimit))
 	if err != nil {
 		return no(err)
 	}
 	text := strings.TrimSpace(string(answer))
-	switch text {
-	case well:
-		return nil
-	case "":
+	if text == "" {
 		return no(errors.New("it closed the connection"))
 	}
-	return &fault.Error{Code: fault.NotReady, What: text}
+	if more, ok := strings.CutPrefix(text+" ", well+" "); ok {
+		return strings.TrimSpace(more), nil
+	}
+	return "", &fault.Error{Code: fault.NotReady, What: text}
 }

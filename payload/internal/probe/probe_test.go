@@ -19,7 +19,7 @@ import (
 const patience = 30 * time.Second
 
 // serving answers in a directory until the test ends.
-func serving(t *testing.T, answer func(string) error) string {
+func serving(t *testing.T, answer func(string) (string, error)) string {
 	t.Helper()
 	dir := t.TempDir()
 	listener, err := Listen(dir)
@@ -33,20 +33,20 @@ func serving(t *testing.T, answer func(string) error) string {
 }
 
 func TestAnswers(t *testing.T) {
-	dir := serving(t, func(question string) error {
+	dir := serving(t, func(question string) (string, error) {
 		if question == Readiness {
-			return errors.New("the file /x\nis not \x1b[31mright")
+			return "", errors.New("the file /x\nis not \x1b[31mright")
 		}
-		return nil
+		return "", nil
 	})
-	if err := Ask(dir, Liveness, patience); err != nil {
+	if _, err := Ask(dir, Liveness, patience); err != nil {
 		t.Error(err)
 	}
-	err := Ask(dir, Readiness, patience)
+	_, err := Ask(dir, Readiness, patience)
 	if fault.CodeOf(err) != fault.NotReady || err.Error() != "the file /x is not ?[31mright" {
 		t.Errorf("%v", err)
 	}
-	if err := Ask(dir, "health", patience); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "unknown probe") {
+	if _, err := Ask(dir, "health", patience); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "unknown probe") {
 		t.Errorf("%v", err)
 	}
 }
@@ -54,17 +54,17 @@ func TestAnswers(t *testing.T) {
 // A readiness check that hangs (a disk that does not answer) does not keep liveness from being told.
 func TestAHangingAnswerHoldsUpNoOther(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
-	dir := serving(t, func(question string) error {
+	dir := serving(t, func(question string) (string, error) {
 		if question == Readiness {
 			close(asked)
 			<-release
 		}
-		return nil
+		return "", nil
 	})
 	ended := make(chan error, 1)
-	go func() { ended <- Ask(dir, Readiness, patience) }()
+	go func() { _, err := Ask(dir, Readiness, patience); ended <- err }()
 	<-asked
-	if err := Ask(dir, Liveness, patience); err != nil {
+	if _, err := Ask(dir, Liveness, patience); err != nil {
 		t.Error(err)
 	}
 	close(release)
@@ -87,7 +87,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			prepare(t, filepath.Join(dir, socketName))
-			if err := Ask(dir, Liveness, 50*time.Millisecond); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "does not respond (liveness)") {
+			if _, err := Ask(dir, Liveness, 50*time.Millisecond); fault.CodeOf(err) != fault.NotReady || !strings.Contains(err.Error(), "does not respond (liveness)") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -135,12 +135,12 @@ func TestServeEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { Serve(ctx, listener, func(string) error { return nil }); close(ended) }()
+	go func() { Serve(ctx, listener, func(string) (string, error) { return "", nil }); close(ended) }()
 	cancel()
 	<-ended
 }
 
-// Whoever can reach the socket may send anything: only the two questions are put to the loop, and the answer is one line.
+// Whoever can reach the socket may send anything: only the known questions are put to the loop, and the answer is one line.
 func FuzzServe(f *testing.F) {
 	f.Add([]byte("readiness\n"))
 	f.Add([]byte(" liveness \nmore\n"))
@@ -152,13 +152,13 @@ func FuzzServe(f *testing.F) {
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			serve(there, func(question string) error { asked = append(asked, question); return errors.New("a\nb") })
+			serve(there, func(question string) (string, error) { asked = append(asked, question); return "", errors.New("a\nb") })
 		}()
 		go func() { _, _ = here.Write(append(sent, '\n')) }()
 		answer, _ := io.ReadAll(here)
 		<-served
 		_ = here.Close()
-		known := len(asked) == 1 && (asked[0] == Readiness || asked[0] == Liveness)
+		known := len(asked) == 1 && (asked[0] == Readiness || asked[0] == Liveness || asked[0] == State)
 		switch text := string(answer); {
 		case known && text == "a b\n", len(asked) == 0 && (text == "unknown probe\n" || text == ""):
 		default:

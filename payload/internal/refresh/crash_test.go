@@ -31,7 +31,7 @@ func untilReady(root string, open hostfs.Opener) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- loop.Run(ctx) }()
-	for (!claimed.Load() || loop.Answer(probe.Readiness) != nil) && ctx.Err() == nil {
+	for (!claimed.Load() || answer(loop, probe.Readiness) != nil) && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	late := ctx.Err()

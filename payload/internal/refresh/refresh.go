@@ -9,7 +9,6 @@ import (
 	"carvelwright.dev/payload/internal/claim"
 	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/node"
-	"carvelwright.dev/payload/internal/values"
 )
 
 // Timing of the loop.
@@ -33,6 +32,8 @@ type Loop struct {
 	Logf func(format string, args ...any)
 	// Poll is PollInterval unless a test wants to see the healing, or the watching alone.
 	Poll time.Duration
+	// Removed, when not nil, is asked at the end whether the package is being removed from the cluster, and how it knows.
+	Removed func() (removed bool, why string)
 	// Watching begins to watch. A test whose time is not the kernel's gives its own.
 	Watching func() (Watch, error)
 
@@ -45,18 +46,20 @@ type Loop struct {
 	announced claim.Claim
 	since     time.Time
 	lastErr   string
+	why       string
 	retry     time.Duration
 }
 
 // New gives a refresher for the real file system.
 func New(spec node.Spec, logf func(format string, args ...any)) *Loop {
-	return &Loop{Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval, Watching: watchKernel, guard: node.Guard{Source: spec.Source}}
+	return &Loop{Spec: spec, Open: hostfs.Open, Logf: logf, Poll: PollInterval, Watching: watchKernel, guard: node.Guard{Package: spec.Package, Source: spec.Source}}
 }
 
 // Run works until ctx is done, and then only takes its claim back: the files stay, for the running pods' DEL and for the next
-// pod of the package, whose files these may be already.
+// pod of the package, whose files these may be already. When the package itself is removed, its network configuration goes.
 func (l *Loop) Run(ctx context.Context) error {
 	defer l.withdraw()
+	defer l.farewell()
 	watch := l.beginWatch()
 	defer watch.Close()
 	timer := time.NewTimer(0)
@@ -111,12 +114,12 @@ func (l *Loop) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sub, err := node.OpenSubDir(l.Open, l.Spec.ConfDir)
+	sub, err := l.Spec.Package.OpenSubDir(l.Open, l.Spec.ConfDir)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
-	unlock, err := node.Lock(ctx, sub, values.ConfDir, lockTimeout)
+	unlock, err := l.Spec.Package.Lock(ctx, sub, l.Spec.Package.Keys.ConfDir, lockTimeout)
 	if err != nil {
 		return err
 	}
@@ -124,28 +127,47 @@ func (l *Loop) pass(ctx context.Context) error {
 	if mine, err := l.keeps(sub); err != nil || !mine {
 		return err
 	}
-	written, err := node.EnsureAll(sub, files)
+	written, err := l.Spec.Package.EnsureAll(sub, files)
 	for _, path := range written {
 		l.Logf("wrote %s", path)
 	}
 	if err != nil {
 		return err
 	}
-	return l.plugin(ctx)
+	if err := l.plugin(ctx); err != nil {
+		return err
+	}
+	return l.network()
+}
+
+// network keeps the network configuration, and says from which file it is made when that is another one than before.
+func (l *Loop) network() error {
+	if l.Spec.Package.Network == nil {
+		return nil
+	}
+	state, err := l.Spec.EnsureNetwork(l.Open)
+	if state.Why != "" && state.Why != l.why {
+		l.Logf("%s", state.Why)
+		l.why = state.Why
+	}
+	if state.Changed {
+		l.Logf("wrote %s", state.Path)
+	}
+	return err
 }
 
 func (l *Loop) plugin(ctx context.Context) error {
 	if l.Spec.BinDir == "" {
 		return nil
 	}
-	bin, err := node.OpenDir(l.Open, l.Spec.BinDir, values.BinDir)
+	bin, err := l.Spec.Package.OpenDir(l.Open, l.Spec.BinDir, l.Spec.Package.Keys.BinDir)
 	if err != nil {
 		return err
 	}
 	defer bin.Close()
 	changed, err := l.guard.Ensure(ctx, bin, lockTimeout)
 	if changed {
-		l.Logf("wrote %s/%s", bin.Path(), node.PluginFile)
+		l.Logf("wrote %s/%s", bin.Path(), l.Spec.Package.Plugin)
 	}
 	return err
 }
@@ -153,9 +175,9 @@ func (l *Loop) plugin(ctx context.Context) error {
 // keeps tells whether this refresher is the one that keeps the files, and sees to its claim.
 func (l *Loop) keeps(sub hostfs.Dir) (bool, error) {
 	fail := func(err error) (bool, error) {
-		return false, node.HostError("inspect the claims in", sub.Path(), sub, values.ConfDir, err)
+		return false, l.Spec.Package.HostError("inspect the claims in", sub.Path(), sub, l.Spec.Package.Keys.ConfDir, err)
 	}
-	top, found, err := claim.Above(sub, l.mine.Number)
+	top, found, err := l.Spec.Package.Claims().Above(sub, l.mine.Number)
 	if err != nil {
 		return fail(err)
 	}
@@ -173,7 +195,7 @@ func (l *Loop) keeps(sub hostfs.Dir) (bool, error) {
 		l.release()
 		_ = claim.Remove(sub, l.mine)
 	}
-	l.mine, l.release, err = claim.Take(sub, claim.Held)
+	l.mine, l.release, err = l.Spec.Package.Claims().Take(sub, claim.Held)
 	if err != nil {
 		return fail(err)
 	}
@@ -210,7 +232,7 @@ func (l *Loop) withdraw() {
 	if l.release == nil {
 		return
 	}
-	if sub, err := node.OpenSubDir(l.Open, l.Spec.ConfDir); err == nil {
+	if sub, err := l.Spec.Package.OpenSubDir(l.Open, l.Spec.ConfDir); err == nil {
 		_ = claim.Remove(sub, l.mine)
 		_ = sub.Close()
 	}

@@ -17,6 +17,7 @@ import (
 	"carvelwright.dev/payload/internal/node/nodetest"
 	"carvelwright.dev/payload/internal/probe"
 	"carvelwright.dev/payload/internal/refresh"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 // never is a poll that does not come within a test: what is healed then was healed by an event.
@@ -78,7 +79,7 @@ func holds(path, text string) func() bool {
 }
 
 func ready(r *running) func() bool {
-	return func() bool { return r.Answer(probe.Readiness) == nil }
+	return func() bool { return answer(r.Loop, probe.Readiness) == nil }
 }
 
 // kubelet projects a token as it does in a pod: a directory per version and one link that is renamed.
@@ -119,7 +120,7 @@ func TestTokenRotation(t *testing.T) {
 		p.quiet(t)
 		token := fmt.Sprintf("secret-%d", version)
 		kubelet(t, w.Spec.ServiceAccountDir, version, token)
-		eventually(t, token, holds(w.Host(node.KubeconfigFile), token))
+		eventually(t, token, holds(w.Host(whereabouts.KubeconfigFile), token))
 	}
 	if strings.Contains(r.log(), "secret") {
 		t.Errorf("the log shows a token:\n%s", r.log())
@@ -134,7 +135,7 @@ func TestConfChange(t *testing.T) {
 	eventually(t, "ready", ready(r))
 	p.quiet(t)
 	w.SetConf(t, "panic")
-	eventually(t, "new conf", holds(w.Host(node.ConfFile), "panic"))
+	eventually(t, "new conf", holds(w.Host(whereabouts.ConfFile), "panic"))
 }
 
 // A container that starts with another API server address makes the kubeconfig anew.
@@ -142,11 +143,11 @@ func TestAPIServerAddressChange(t *testing.T) {
 	t.Parallel()
 	w := nodetest.New(t, t.TempDir(), "v1")
 	r := start(t, w.Spec, never)
-	eventually(t, "first address", holds(w.Host(node.KubeconfigFile), "https://10.96.0.1:443"))
+	eventually(t, "first address", holds(w.Host(whereabouts.KubeconfigFile), "https://10.96.0.1:443"))
 	r.stop()
 	w.Spec.APIHost, w.Spec.APIPort = "fd00:10:96::1", "6443"
 	start(t, w.Spec, never)
-	eventually(t, "second address", holds(w.Host(node.KubeconfigFile), "https://[fd00:10:96::1]:6443"))
+	eventually(t, "second address", holds(w.Host(whereabouts.KubeconfigFile), "https://[fd00:10:96::1]:6443"))
 }
 
 // whole looks at the host by other means than the refresher does.
@@ -182,11 +183,11 @@ func TestRestoresWhatSomebodyDeletesOrEdits(t *testing.T) {
 	r := start(t, w.Spec, never, p.count)
 	eventually(t, "ready", ready(r))
 	for name, harm := range map[string]func(){
-		"kubeconfig deleted":      func() { os.Remove(w.Host(node.KubeconfigFile)) },
-		"kubeconfig edited":       func() { os.WriteFile(w.Host(node.KubeconfigFile), []byte("mine"), 0o600) },
-		"kubeconfig opened":       func() { os.Chmod(w.Host(node.KubeconfigFile), 0o644) },
-		"conf truncated":          func() { os.Truncate(w.Host(node.ConfFile), 0) },
-		"nodename replaced":       func() { nodetest.Write(t, w.Host(node.NodeNameFile), "other", 0o600) },
+		"kubeconfig deleted":      func() { os.Remove(w.Host(whereabouts.KubeconfigFile)) },
+		"kubeconfig edited":       func() { os.WriteFile(w.Host(whereabouts.KubeconfigFile), []byte("mine"), 0o600) },
+		"kubeconfig opened":       func() { os.Chmod(w.Host(whereabouts.KubeconfigFile), 0o644) },
+		"conf truncated":          func() { os.Truncate(w.Host(whereabouts.ConfFile), 0) },
+		"nodename replaced":       func() { nodetest.Write(t, w.Host(whereabouts.NodeNameFile), "other", 0o600) },
 		"whereabouts.d deleted":   func() { os.RemoveAll(w.Host("")) },
 		"plugin deleted":          func() { os.Remove(w.Plugin()) },
 		"plugin replaced":         func() { nodetest.Write(t, w.Plugin(), "#!/bin/sh\n", 0o755) },
@@ -227,7 +228,7 @@ func TestWatchesADirectoryThatWasMadeAnew(t *testing.T) {
 		must(t, os.Rename(w.Host(""), filepath.Join(w.Root, fmt.Sprint("gone-", i))))
 		eventually(t, "made anew", func() bool { return whole(w) })
 		p.quiet(t)
-		must(t, os.Remove(w.Host(node.ConfFile)))
+		must(t, os.Remove(w.Host(whereabouts.ConfFile)))
 		eventually(t, "mended in the new directory", func() bool { return whole(w) })
 	}
 }
@@ -252,7 +253,7 @@ func TestPollHealsAMissedEvent(t *testing.T) {
 	if err := os.Rename(w.Spec.ServiceAccountDir+".new", w.Spec.ServiceAccountDir); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other token", holds(w.Host(node.KubeconfigFile), "secret-second"))
+	eventually(t, "the other token", holds(w.Host(whereabouts.KubeconfigFile), "secret-second"))
 }
 
 func TestEndLeavesTheFilesAndNoClaim(t *testing.T) {
@@ -260,7 +261,7 @@ func TestEndLeavesTheFilesAndNoClaim(t *testing.T) {
 	r := start(t, w.Spec, never)
 	eventually(t, "ready", ready(r))
 	r.stop()
-	nodetest.Read(t, w.Host(node.KubeconfigFile))
+	nodetest.Read(t, w.Host(whereabouts.KubeconfigFile))
 	nodetest.Read(t, w.Plugin())
 	entries, err := os.ReadDir(w.Host(""))
 	if err != nil || len(entries) != 3 {
@@ -308,7 +309,7 @@ func TestRollingUpdateAndRollback(t *testing.T) {
 	eventually(t, "old stands back", func() bool { return strings.Contains(old.log(), "newer pod") })
 	before := old.log()
 	time.Sleep(400 * time.Millisecond) // several polls of the old one
-	if old.log() != before || !holds(w.Host(node.KubeconfigFile), "secret-new")() || !holds(w.Plugin(), "v2")() {
+	if old.log() != before || !holds(w.Host(whereabouts.KubeconfigFile), "secret-new")() || !holds(w.Plugin(), "v2")() {
 		t.Fatalf("the old pod undid the new one's install:\n%s", old.log())
 	}
 	if !ready(old)() {
@@ -324,10 +325,10 @@ func TestRollingUpdateAndRollback(t *testing.T) {
 	}
 
 	again := start(t, w.Spec, 100*time.Millisecond)
-	eventually(t, "rolled back", holds(w.Host(node.KubeconfigFile), "token-1"))
+	eventually(t, "rolled back", holds(w.Host(whereabouts.KubeconfigFile), "token-1"))
 	eventually(t, "new one stands back", func() bool { return strings.Contains(newer.log(), "newer pod") })
 	again.stop()
-	eventually(t, "new one is back", holds(w.Host(node.KubeconfigFile), "secret-new"))
+	eventually(t, "new one is back", holds(w.Host(whereabouts.KubeconfigFile), "secret-new"))
 }
 
 // A refresher that was killed leaves its claim without a holder: it does not count.
@@ -341,12 +342,12 @@ func TestClaimOfAKilledRefresherDoesNotCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	_, release, err := claim.Take(dir, claim.Held)
+	_, release, err := claim.Program(whereabouts.Program).Take(dir, claim.Held)
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "stands back", func() bool { return strings.Contains(r.log(), "newer pod") })
-	nodetest.Write(t, w.Host(node.ConfFile), "theirs", 0o600)
+	nodetest.Write(t, w.Host(whereabouts.ConfFile), "theirs", 0o600)
 	release() // as the kernel does for a killed process: the file stays
 	eventually(t, "back", func() bool { return strings.Contains(r.log(), "maintains the files again") && ready(r)() })
 }
@@ -370,10 +371,15 @@ func TestFailingDisk(t *testing.T) {
 	for version := range 5 {
 		token := fmt.Sprintf("secret-%d", version)
 		w.SetToken(t, token)
-		eventually(t, token, holds(w.Host(node.KubeconfigFile), token))
+		eventually(t, token, holds(w.Host(whereabouts.KubeconfigFile), token))
 	}
 	eventually(t, "ready", ready(r))
 	if !strings.Contains(r.log(), "permission denied") {
 		t.Error("no failure was logged")
 	}
+}
+
+func answer(l *refresh.Loop, question string) error {
+	_, err := l.Answer(question)
+	return err
 }

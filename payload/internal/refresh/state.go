@@ -6,17 +6,18 @@ import (
 	"time"
 
 	"carvelwright.dev/payload/internal/fault"
-	"carvelwright.dev/payload/internal/node"
 	"carvelwright.dev/payload/internal/probe"
-	"carvelwright.dev/payload/internal/values"
 )
 
 // Answer says how the loop and the node's files are. Liveness waits for nothing: a loop that hangs is what it has to notice.
-func (l *Loop) Answer(question string) error {
-	if question == probe.Liveness {
-		return l.alive()
+func (l *Loop) Answer(question string) (string, error) {
+	switch question {
+	case probe.Liveness:
+		return "", l.alive()
+	case probe.State:
+		return l.state()
 	}
-	return l.ready()
+	return "", l.ready()
 }
 
 // alive allows for three polls: a pass may be writing the plugin to a slow disk.
@@ -37,13 +38,13 @@ func (l *Loop) ready() error {
 	if err != nil {
 		return err
 	}
-	sub, err := l.Open(l.Spec.ConfDir + "/" + node.SubDir)
+	sub, err := l.Open(l.Spec.ConfDir + "/" + l.Spec.Package.SubDir)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
 	for _, file := range files {
-		right, err := node.Matches(sub, file)
+		right, err := l.Spec.Package.Matches(sub, file)
 		if err != nil {
 			return err
 		}
@@ -51,22 +52,51 @@ func (l *Loop) ready() error {
 			return &fault.Error{Code: fault.NotReady, What: "missing or out of date:", Path: sub.Path() + "/" + file.Name}
 		}
 	}
-	return l.pluginReady()
+	if err := l.pluginReady(); err != nil {
+		return err
+	}
+	return l.networkReady()
 }
 
 func (l *Loop) pluginReady() error {
 	if l.Spec.BinDir == "" {
 		return nil
 	}
-	bin, err := node.OpenDir(l.Open, l.Spec.BinDir, values.BinDir)
+	bin, err := l.Spec.Package.OpenDir(l.Open, l.Spec.BinDir, l.Spec.Package.Keys.BinDir)
 	if err != nil {
 		return err
 	}
 	defer bin.Close()
 	right, err := l.guard.Check(bin)
 	if err == nil && !right {
-		err = &fault.Error{Code: fault.NotReady, What: "the plugin", Path: bin.Path() + "/" + node.PluginFile,
+		err = &fault.Error{Code: fault.NotReady, What: "the plugin", Path: bin.Path() + "/" + l.Spec.Package.Plugin,
 			Err: errors.New("is missing or differs from the image's")}
 	}
 	return err
+}
+
+func (l *Loop) networkReady() error {
+	if l.Spec.Package.Network == nil {
+		return nil
+	}
+	state, err := l.Spec.LookAtNetwork(l.Open)
+	if err == nil && !state.Right {
+		err = &fault.Error{Code: fault.NotReady, What: "missing or out of date:", Path: state.Path}
+	}
+	return err
+}
+
+// state says which network configuration is the node's, and why.
+func (l *Loop) state() (string, error) {
+	if err := l.ready(); err != nil {
+		return "", err
+	}
+	if l.standby.Load() {
+		return "a newer pod of the package maintains the files", nil
+	}
+	if l.Spec.Package.Network == nil {
+		return "the files are up to date", nil
+	}
+	state, err := l.Spec.LookAtNetwork(l.Open)
+	return state.Path + " is up to date: " + state.Why, err
 }

@@ -24,6 +24,7 @@ import (
 	"carvelwright.dev/payload/internal/node/nodetest"
 	"carvelwright.dev/payload/internal/probe"
 	"carvelwright.dev/payload/internal/refresh"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 // These tests run in bubbles, where time is exact: it stands still while anything works and passes only while all wait. What
@@ -70,10 +71,12 @@ func changes() map[string]func(t *testing.T, w nodetest.World) {
 		"CA rotated": func(t *testing.T, w nodetest.World) {
 			nodetest.Write(t, filepath.Join(w.Spec.ServiceAccountDir, "ca.crt"), nodetest.CA+nodetest.CA, 0o600)
 		},
-		"conf changed":          func(t *testing.T, w nodetest.World) { w.SetConf(t, "panic") },
-		"kubeconfig deleted":    func(t *testing.T, w nodetest.World) { must(t, os.Remove(w.Host(node.KubeconfigFile))) },
-		"nodename edited":       func(t *testing.T, w nodetest.World) { nodetest.Write(t, w.Host(node.NodeNameFile), "other", 0o600) },
-		"conf open for all":     func(t *testing.T, w nodetest.World) { must(t, os.Chmod(w.Host(node.ConfFile), 0o644)) },
+		"conf changed":       func(t *testing.T, w nodetest.World) { w.SetConf(t, "panic") },
+		"kubeconfig deleted": func(t *testing.T, w nodetest.World) { must(t, os.Remove(w.Host(whereabouts.KubeconfigFile))) },
+		"nodename edited": func(t *testing.T, w nodetest.World) {
+			nodetest.Write(t, w.Host(whereabouts.NodeNameFile), "other", 0o600)
+		},
+		"conf open for all":     func(t *testing.T, w nodetest.World) { must(t, os.Chmod(w.Host(whereabouts.ConfFile), 0o644)) },
 		"whereabouts.d deleted": func(t *testing.T, w nodetest.World) { must(t, os.RemoveAll(w.Host(""))) },
 		"plugin deleted":        func(t *testing.T, w nodetest.World) { must(t, os.Remove(w.Plugin())) },
 		"plugin edited":         func(t *testing.T, w nodetest.World) { nodetest.Write(t, w.Plugin(), "#!/bin/sh\n", 0o755) },
@@ -257,7 +260,7 @@ func TestEndsAtOnce(t *testing.T) {
 			e.tell()
 		},
 		"standing back": func(t *testing.T, w nodetest.World, e events) {
-			_, release, err := claim.Take(dir(t, w.Host("")), claim.Held)
+			_, release, err := claim.Program(whereabouts.Program).Take(dir(t, w.Host("")), claim.Held)
 			must(t, err)
 			t.Cleanup(release)
 			e.tell()
@@ -372,13 +375,13 @@ func TestLiveness(t *testing.T) {
 		hang := make(chan struct{})
 		r := start(t, w.Spec, refresh.PollInterval, e.use, func(l *refresh.Loop) {
 			l.Open = hostfstest.Wrap(hostfs.Open, func(call, name string) error {
-				if call == "rename" && name == node.KubeconfigFile {
+				if call == "rename" && name == whereabouts.KubeconfigFile {
 					<-hang // a disk that does not answer
 				}
 				return nil
 			})
 		})
-		alive := func() bool { return r.Answer(probe.Liveness) == nil }
+		alive := func() bool { return answer(r.Loop, probe.Liveness) == nil }
 		time.Sleep(3 * refresh.PollInterval)
 		if !alive() {
 			t.Error("dead too soon")
@@ -407,10 +410,10 @@ func TestReadinessSeesEachHarm(t *testing.T) {
 			must(t, err)
 			loop := refresh.New(w.Spec, t.Logf)
 			for range 2 { // the second answer rests on what the first has seen
-				must(t, loop.Answer(probe.Readiness))
+				must(t, answer(loop, probe.Readiness))
 			}
 			change(t, w)
-			err = loop.Answer(probe.Readiness)
+			err = answer(loop, probe.Readiness)
 			if code := fault.CodeOf(err); code != fault.NotReady && code != fault.Host && !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("ready, or: %v", err)
 			}

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
-
-	"carvelwright.dev/payload/internal/node"
 )
 
 // Watch tells of changes in directories. Its channels are nil when there is nothing to watch with.
@@ -40,7 +38,7 @@ func (l *Loop) beginWatch() Watch {
 
 // watchAll adds the directories again before each pass: one that was removed and made anew is another one to the kernel.
 func (l *Loop) watchAll(w Watch) {
-	dirs := []string{l.Spec.ServiceAccountDir, filepath.Dir(l.Spec.ConfigFile), l.Spec.ConfDir, filepath.Join(l.Spec.ConfDir, node.SubDir)}
+	dirs := []string{l.Spec.ServiceAccountDir, filepath.Dir(l.Spec.ConfigFile), l.Spec.ConfDir, filepath.Join(l.Spec.ConfDir, l.Spec.Package.SubDir)}
 	if l.Spec.BinDir != "" {
 		dirs = append(dirs, l.Spec.BinDir)
 	}

@@ -12,12 +12,12 @@ import (
 	"testing"
 
 	"carvelwright.dev/payload/internal/claim"
-	"carvelwright.dev/payload/internal/node"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 // Paths are the four files that the package keeps on a node.
 func (w World) Paths() []string {
-	return []string{w.Host(node.ConfFile), w.Host(node.NodeNameFile), w.Host(node.KubeconfigFile), w.Plugin()}
+	return []string{w.Host(whereabouts.ConfFile), w.Host(whereabouts.NodeNameFile), w.Host(whereabouts.KubeconfigFile), w.Plugin()}
 }
 
 // Found reads a file; a file that is not there gives "".
@@ -113,7 +113,7 @@ func (w World) CheckWhole(t testing.TB, when string, claims int) {
 		}
 		for _, entry := range entries {
 			switch name := entry.Name(); {
-			case claim.IsClaim(name):
+			case claim.Program(whereabouts.Program).IsClaim(name):
 				found++
 			case strings.HasPrefix(name, "."):
 				t.Errorf("%s: leftover %s in %s", when, name, dir)

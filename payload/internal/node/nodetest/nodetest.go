@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"carvelwright.dev/payload/internal/node"
+	"carvelwright.dev/payload/internal/whereabouts"
 )
 
 // CA is a certificate that can be parsed; nobody has its key.
@@ -48,6 +49,7 @@ func New(t testing.TB, root, version string) World {
 // At gives the world under root as it is.
 func At(root string) World {
 	return World{Root: root, Spec: node.Spec{
+		Package:           whereabouts.Package(),
 		ConfDir:           filepath.Join(root, "host", "net.d"),
 		HostConfDir:       "/etc/cni/net.d",
 		BinDir:            filepath.Join(root, "host", "bin"),
@@ -88,10 +90,12 @@ func (w World) SetConf(t testing.TB, level string) {
 }
 
 // Host gives the path of a file in whereabouts.d.
-func (w World) Host(name string) string { return filepath.Join(w.Spec.ConfDir, node.SubDir, name) }
+func (w World) Host(name string) string {
+	return filepath.Join(w.Spec.ConfDir, whereabouts.SubDir, name)
+}
 
 // Plugin gives the path of the host's plugin.
-func (w World) Plugin() string { return filepath.Join(w.Spec.BinDir, node.PluginFile) }
+func (w World) Plugin() string { return filepath.Join(w.Spec.BinDir, whereabouts.PluginFile) }
 
 // Write replaces a file as a whole and makes its directory.
 func Write(t testing.TB, path, text string, mode os.FileMode) {

@@ -1,0 +1,80 @@
+package multus
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"carvelwright.dev/payload/internal/hostfs"
+	"carvelwright.dev/payload/internal/node"
+)
+
+// read gives the files of the configuration directory that a runtime would read, ours excepted.
+func read(p node.Package, dir hostfs.Dir) ([]candidate, error) {
+	names, err := dir.Names()
+	if err != nil {
+		return nil, p.HostError("list", dir.Path(), dir, p.Keys.ConfDir, err)
+	}
+	var found []candidate
+	for _, name := range names {
+		if name == ConfFile || !slices.Contains(confSuffixes(), filepath.Ext(name)) {
+			continue
+		}
+		text, err := readFile(dir, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed in between
+		}
+		found = append(found, candidate{name, text, err})
+	}
+	return found, nil
+}
+
+func readFile(dir hostfs.Dir, name string) ([]byte, error) {
+	f, err := dir.Open(name)
+	if err != nil {
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		if errors.Is(err, hostfs.ErrNotRegular) {
+			return nil, errors.New("is not a regular file")
+		}
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	defer f.Close()
+	return node.ReadLimited(f)
+}
+
+// upstream are the names that upstream's ways of installing Multus leave on a node.
+func upstream() []string { return []string{"00-multus.conf", "00-multus.conflist", "multus.d"} }
+
+// obstacles gives the configurations that need the plugin when ours is gone, and what upstream left.
+func obstacles(dir hostfs.Dir) (blocking, warnings []string, err error) {
+	names, err := dir.Names()
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if name == ConfFile {
+			continue
+		}
+		left := slices.Contains(upstream(), name)
+		if slices.Contains(confSuffixes(), filepath.Ext(name)) {
+			text, err := readFile(dir, name)
+			if err == nil {
+				_, err = parseConf(name, text)
+			}
+			if errors.Is(err, errOwn) {
+				blocking = append(blocking, name)
+				continue
+			}
+		}
+		if left {
+			warnings = append(warnings, name)
+		}
+	}
+	return blocking, warnings, nil
+}

@@ -1,0 +1,214 @@
+package multus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"carvelwright.dev/payload/internal/node"
+)
+
+// conf is a network configuration that a runtime would take.
+type conf struct {
+	network      string          // its name
+	version      string          // CNI version; may be empty, which means 0.1.0
+	capabilities map[string]bool // all that any of its plugins has
+	text         json.RawMessage // as Multus shall use it
+}
+
+// errOwn says that a configuration is Multus' own: as a delegate it would call itself without end.
+var errOwn = errors.New("is a configuration of Multus")
+
+// listSuffix: what a file is, a list of plugins or a single one, tells its name, as it does to the runtime.
+const listSuffix = ".conflist"
+
+// confSuffixes are those of the files that a runtime reads.
+func confSuffixes() []string { return []string{".conf", listSuffix, ".json"} }
+
+// plugin is what all plugins' configurations have.
+type plugin struct {
+	Type         string          `json:"type"`
+	Capabilities map[string]bool `json:"capabilities"`
+}
+
+// networkName is the rule of the CNI specification, by which the runtime judges.
+var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`)
+
+// parseConf reads a network configuration as the runtime would and refuses what the runtime would refuse, and what is Multus' own.
+func parseConf(file string, text []byte) (conf, error) {
+	var top struct {
+		plugin
+		Name        string   `json:"name"`
+		CNIVersion  string   `json:"cniVersion"`
+		CNIVersions []string `json:"cniVersions"`
+		Plugins     []plugin `json:"plugins"`
+	}
+	if err := node.Object(text, &top); err != nil {
+		return conf{}, err
+	}
+	plugins := top.Plugins
+	if filepath.Ext(file) != listSuffix {
+		plugins = []plugin{top.plugin}
+	} else if len(plugins) == 0 {
+		return conf{}, errors.New("has no plugins")
+	}
+	capabilities := map[string]bool{}
+	for i, p := range plugins {
+		switch p.Type {
+		case "":
+			return conf{}, fmt.Errorf("plugin %d has no type", i+1)
+		case "multus", "multus-shim":
+			return conf{}, errOwn
+		}
+		for name, has := range p.Capabilities {
+			if has {
+				capabilities[name] = true
+			}
+		}
+	}
+	if !networkName.MatchString(top.Name) {
+		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", top.Name)
+	}
+	version, err := latest(top.CNIVersion, top.CNIVersions)
+	if err != nil {
+		return conf{}, err
+	}
+	c := conf{network: top.Name, version: version, capabilities: capabilities, text: text}
+	if version != top.CNIVersion {
+		c.text, err = withVersion(text, version)
+	}
+	return c, err
+}
+
+// newestVersion is the newest version of the CNI specification that this Multus knows.
+const newestVersion = "1.1.0"
+
+// latest gives the newest of the versions that Multus knows, as its CNI library chooses.
+func latest(version string, more []string) (string, error) {
+	newest, err := parseVersion(newestVersion)
+	if err != nil {
+		return "", err
+	}
+	var best []int
+	chosen := ""
+	for i, text := range append([]string{version}, more...) {
+		if i == 0 && text == "" {
+			continue
+		}
+		v, err := parseVersion(text)
+		if err != nil {
+			return "", err
+		}
+		if (i == 0 && len(more) == 0) || (slices.Compare(v, newest) <= 0 && slices.Compare(v, best) > 0) {
+			best, chosen = v, text
+		}
+	}
+	return chosen, nil
+}
+
+func parseVersion(text string) ([]int, error) {
+	parts := strings.Split(text, ".")
+	var numbers []int
+	for _, part := range parts {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 0 || len(parts) != 3 {
+			return nil, fmt.Errorf("cniVersion is %q, expected MAJOR.MINOR.PATCH", text)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}
+
+// withVersion puts the version into a configuration that has it among cniVersions alone: Multus reads only cniVersion.
+func withVersion(text []byte, version string) (json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(text, &object); err != nil {
+		return nil, err
+	}
+	quoted, err := json.Marshal(version)
+	if err != nil {
+		return nil, err
+	}
+	object["cniVersion"] = quoted
+	return json.Marshal(object)
+}
+
+// candidate is a file of the configuration directory that a runtime would read.
+type candidate struct {
+	file string
+	text []byte
+	err  error // why it cannot be read; nil when text is what it holds
+}
+
+// choice is the primary network's configuration.
+type choice struct {
+	conf
+	file    string
+	reason  string
+	skipped []string // what sorts before it, and why it was not taken
+}
+
+func (c choice) why() string {
+	text := fmt.Sprintf("primary network %s from %s: %s", c.network, c.file, c.reason)
+	if len(c.skipped) > 0 {
+		text += "; skipped " + strings.Join(c.skipped, ", ")
+	}
+	return text
+}
+
+// waiting is why there is no primary network's configuration.
+type waiting struct{ text string }
+
+func (w waiting) Error() string { return w.text + "; " + node.ErrWaiting.Error() }
+
+func (w waiting) Is(target error) bool { return target == node.ErrWaiting }
+
+// choose takes the file that is named or, when none is, the first by name that the runtime would take without Multus.
+func choose(candidates []candidate, named string) (choice, error) {
+	files := map[string]candidate{}
+	for _, c := range candidates {
+		files[c.file] = c
+	}
+	delete(files, ConfFile)
+	if named != "" {
+		return chooseNamed(files, named)
+	}
+	var skipped []string
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		conf, err := files[file].parse()
+		if err == nil {
+			return choice{conf, file, "it is the first by name", skipped}, nil
+		}
+		skipped = append(skipped, fmt.Sprintf("%s (%v)", file, err))
+	}
+	text := "there is no primary network's configuration yet"
+	if len(skipped) > 0 {
+		text += ": skipped " + strings.Join(skipped, ", ")
+	}
+	return choice{}, waiting{text}
+}
+
+func chooseNamed(files map[string]candidate, named string) (choice, error) {
+	c, ok := files[named]
+	if !ok {
+		return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s, which the package names, is not there yet", named)}
+	}
+	conf, err := c.parse()
+	if err != nil {
+		return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s, which the package names, %v", named, err)}
+	}
+	return choice{conf, named, "the package names it", nil}, nil
+}
+
+func (c candidate) parse() (conf, error) {
+	if c.err != nil {
+		return conf{}, c.err
+	}
+	return parseConf(c.file, c.text)
+}

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+
+	"carvelwright.dev/payload/internal/hostfs"
+)
+
+// networkMode: the primary network's configuration, which is copied into the file, may hold what is not for everybody.
+const networkMode = 0o600
+
+// NetworkState is how the network configuration is on the host.
+type NetworkState struct {
+	Path    string // as this process sees it
+	Why     string // from which file it was made, and why from this one
+	Right   bool   // it is on the host as it shall be
+	Changed bool   // it was written
+}
+
+// LookAtNetwork tells how the network configuration is on the host, and writes nothing.
+func (s Spec) LookAtNetwork(open hostfs.Opener) (state NetworkState, err error) {
+	return s.network(open, false)
+}
+
+// EnsureNetwork makes the network configuration what it shall be. The caller holds the lock of the package's directory. The
+// error is ErrWaiting while the configuration cannot be made; one that is on the host stays then.
+func (s Spec) EnsureNetwork(open hostfs.Opener) (state NetworkState, err error) {
+	return s.network(open, true)
+}
+
+func (s Spec) network(open hostfs.Opener, write bool) (state NetworkState, err error) {
+	p := s.Package
+	config, err := s.config()
+	if err != nil {
+		return state, err
+	}
+	dir, err := p.OpenDir(open, s.ConfDir, p.Keys.ConfDir)
+	if err != nil {
+		return state, err
+	}
+	defer dir.Close()
+	state.Path = dir.Path() + "/" + p.Network.File
+	if write {
+		if _, err := p.temporary().RemoveLeftovers(dir); err != nil {
+			return state, p.HostError("remove leftovers in", dir.Path(), dir, p.Keys.ConfDir, err)
+		}
+	}
+	made, err := p.Network.Make(s, config, dir)
+	if err != nil {
+		return state, err
+	}
+	state.Why = made.Why
+	file := File{p.Network.File, networkMode, made.Content}
+	if write {
+		state.Changed, err = p.Ensure(dir, file)
+		state.Right = err == nil
+		return state, err
+	}
+	state.Right, err = p.Matches(dir, file)
+	return state, err
+}
+
+// RemoveNetwork removes the network configuration from the configuration directory. The caller holds the lock of the package's
+// directory, if there is one.
+func (p Package) RemoveNetwork(dir hostfs.Dir) (removed bool, err error) {
+	path := dir.Path() + "/" + p.Network.File
+	fail := func(err error) error { return p.HostError("remove", path, dir, p.Keys.ConfDir, err) }
+	if _, err := p.temporary().RemoveLeftovers(dir); err != nil {
+		return false, fail(err)
+	}
+	err = dir.Remove(p.Network.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fail(err)
+	}
+	if err := dir.Sync(); err != nil {
+		return true, fail(err)
+	}
+	return true, nil
+}
