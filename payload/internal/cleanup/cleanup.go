@@ -72,7 +72,7 @@ func Run(ctx context.Context, open hostfs.Opener, o Options) (removed []string, 
 		return nil, err
 	}
 	defer conf.Close()
-	if err := o.checkNetwork(conf); err != nil {
+	if err := o.checkNetwork(conf, bin); err != nil {
 		return nil, err
 	}
 	if removed, err = o.removeFiles(ctx, conf); err != nil {
@@ -182,35 +182,6 @@ func (o Options) oursIn(sub hostfs.Dir) ([]string, error) {
 		names = append(names, c.Name)
 	}
 	return names, nil
-}
-
-// removeNetwork removes the network configuration: from then on new pods get the primary network alone.
-func (o Options) removeNetwork(conf hostfs.Dir) (removed []string, err error) {
-	if o.Package.Network == nil {
-		return nil, nil
-	}
-	gone, err := o.Package.RemoveNetwork(conf)
-	if gone {
-		removed = append(removed, conf.Path()+"/"+o.Package.Network.File)
-	}
-	return removed, err
-}
-
-// checkNetwork refuses while another network configuration of the node needs the plugin: without it no pod would start.
-func (o Options) checkNetwork(conf hostfs.Dir) error {
-	if o.Package.Network == nil || o.Force {
-		return nil
-	}
-	blocking, _, err := o.Package.Network.Obstacles(conf)
-	if err != nil {
-		return o.Package.HostError("look at", conf.Path(), conf, o.Package.Keys.ConfDir, err)
-	}
-	if len(blocking) > 0 {
-		return &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: o.BinDir + "/" + o.Package.Plugin,
-			Err: fmt.Errorf("%s in %s needs it, and no pod of the node would start", strings.Join(blocking, ", "), conf.Path()),
-			Do:  "remove what installed that file, then the file, or use --force"}
-	}
-	return nil
 }
 
 func (o Options) removePlugin(ctx context.Context, bin hostfs.Dir, removed []string) ([]string, error) {

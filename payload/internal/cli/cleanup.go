@@ -41,6 +41,9 @@ func (p Program) cleanup(ctx context.Context, env Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range cleanup.Leftovers(hostfs.Open, o) {
+		fmt.Fprintf(env.Stderr, "cleanup: warning: %s\n", warning)
+	}
 	fmt.Fprintf(env.Stderr, "cleanup: the node has no files of the package (%d removed)\n", len(removed))
 	return nil
 }

@@ -50,31 +50,32 @@ func readFile(dir hostfs.Dir, name string) ([]byte, error) {
 // upstream are the names that upstream's ways of installing Multus leave on a node.
 func upstream() []string { return []string{"00-multus.conf", "00-multus.conflist", "multus.d"} }
 
-// obstacles gives the configurations that need the plugin when ours is gone, and what upstream left.
-func obstacles(dir hostfs.Dir) (blocking, warnings []string, err error) {
+// remains gives the configurations that need our plugin's file although ours is gone, and what else upstream left.
+func remains(dir hostfs.Dir) (need, left []string, err error) {
 	names, err := dir.Names()
 	if err != nil {
 		return nil, nil, err
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if name == ConfFile {
-			continue
-		}
-		left := slices.Contains(upstream(), name)
-		if slices.Contains(confSuffixes(), filepath.Ext(name)) {
-			text, err := readFile(dir, name)
-			if err == nil {
-				_, err = parseConf(name, text)
-			}
-			if errors.Is(err, errOwn) {
-				blocking = append(blocking, name)
-				continue
-			}
-		}
-		if left {
-			warnings = append(warnings, name)
+		switch {
+		case name == ConfFile:
+		case needsPlugin(dir, name):
+			need = append(need, name)
+		case slices.Contains(upstream(), name):
+			left = append(left, name)
 		}
 	}
-	return blocking, warnings, nil
+	return need, left, nil
+}
+
+func needsPlugin(dir hostfs.Dir, name string) bool {
+	if !slices.Contains(confSuffixes(), filepath.Ext(name)) {
+		return false
+	}
+	text, err := readFile(dir, name)
+	if err == nil {
+		_, err = parseConf(name, text)
+	}
+	return errors.Is(err, errOwn) && !errors.Is(err, errShim)
 }

@@ -35,7 +35,7 @@ func Package() node.Package {
 		Config:     "multus.json",
 		Keys:       node.Keys{BinDir: values.MultusBinDir, ConfDir: values.MultusConfDir, DACOverride: values.MultusDACOverride},
 		Files:      files,
-		Network:    &node.Network{File: ConfFile, Make: makeConf, Obstacles: obstacles},
+		Network:    &node.Network{File: ConfFile, Make: makeConf, Remains: remains},
 	}
 }
 
@@ -45,7 +45,7 @@ func files(s node.Spec, config []byte) ([]node.File, error) {
 	return nil, err
 }
 
-func makeConf(s node.Spec, config []byte, dir hostfs.Dir) (node.Made, error) {
+func makeConf(s node.Spec, config []byte, dir hostfs.Dir, previous string) (node.Made, error) {
 	settings, err := parseSettings(config, s.HostBinDir)
 	if err != nil {
 		return node.Made{}, s.ConfigError(err)
@@ -54,10 +54,10 @@ func makeConf(s node.Spec, config []byte, dir hostfs.Dir) (node.Made, error) {
 	if err != nil {
 		return node.Made{}, err
 	}
-	choice, err := choose(candidates, settings.PrimaryConfFile)
+	choice, err := choose(candidates, settings.PrimaryConfFile, previous)
 	if err != nil {
 		return node.Made{}, err
 	}
 	content, err := render(settings, choice.conf, s.HostPath(KubeconfigFile))
-	return node.Made{Content: content, Why: choice.why()}, err
+	return node.Made{Content: content, From: choice.file, Why: choice.why()}, err
 }

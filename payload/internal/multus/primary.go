@@ -25,6 +25,9 @@ type conf struct {
 // errOwn says that a configuration is Multus' own: as a delegate it would call itself without end.
 var errOwn = errors.New("is a configuration of Multus")
 
+// errShim says the same of a configuration of thick Multus, whose plugin is another one.
+var errShim = fmt.Errorf("%w (thick)", errOwn)
+
 // listSuffix: what a file is, a list of plugins or a single one, tells its name, as it does to the runtime.
 const listSuffix = ".conflist"
 
@@ -63,8 +66,10 @@ func parseConf(file string, text []byte) (conf, error) {
 		switch p.Type {
 		case "":
 			return conf{}, fmt.Errorf("plugin %d has no type", i+1)
-		case "multus", "multus-shim":
+		case PluginFile:
 			return conf{}, errOwn
+		case "multus-shim":
+			return conf{}, errShim
 		}
 		for name, has := range p.Capabilities {
 			if has {
@@ -169,8 +174,9 @@ func (w waiting) Error() string { return w.text + "; " + node.ErrWaiting.Error()
 
 func (w waiting) Is(target error) bool { return target == node.ErrWaiting }
 
-// choose takes the file that is named or, when none is, the first by name that the runtime would take without Multus.
-func choose(candidates []candidate, named string) (choice, error) {
+// choose takes the file that is named or, when none is, the first by name that the runtime would take without Multus. A file
+// that was taken before and is there, but not valid, is about to be rewritten: no other one is taken for it.
+func choose(candidates []candidate, named, previous string) (choice, error) {
 	files := map[string]candidate{}
 	for _, c := range candidates {
 		files[c.file] = c
@@ -184,6 +190,9 @@ func choose(candidates []candidate, named string) (choice, error) {
 		conf, err := files[file].parse()
 		if err == nil {
 			return choice{conf, file, "it is the first by name", skipped}, nil
+		}
+		if file == previous && !errors.Is(err, errOwn) {
+			return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s %v", file, err)}
 		}
 		skipped = append(skipped, fmt.Sprintf("%s (%v)", file, err))
 	}

@@ -76,38 +76,42 @@ func strangers(t *testing.T, w nodetest.World) {
 }
 
 func TestDirectoriesOfAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give directories away")
-	}
-	w := nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
-	strangers(t, w)
-	code, out := bounded(t, w.Root)
-	if code != fault.Host {
-		t.Errorf("code %d", code)
-	}
-	for _, word := range []string{"permission denied", "uid 1000", "mode 0755", "DAC_OVERRIDE", values.DACOverride} {
-		if !strings.Contains(out, word) {
-			t.Errorf("%q does not say %q", out, word)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can give directories away")
 		}
-	}
-	if entries, _ := os.ReadDir(w.Spec.BinDir); len(entries) != 0 {
-		t.Errorf("left behind: %v", entries)
-	}
-	if code, out := bounded(t, w.Root, capDACOverride); code != fault.OK {
-		t.Errorf("with DAC_OVERRIDE alone: %d %s", code, out)
-	}
-	w.CheckWhole(t, "with DAC_OVERRIDE alone", announced)
+		w := kind.New(t, filepath.Join(t.TempDir(), "w"), "v1")
+		strangers(t, w)
+		code, out := bounded(t, w.Root)
+		if code != fault.Host {
+			t.Errorf("code %d", code)
+		}
+		for _, word := range []string{"permission denied", "uid 1000", "mode 0755", "DAC_OVERRIDE", w.Spec.Package.Keys.DACOverride} {
+			if !strings.Contains(out, word) {
+				t.Errorf("%q does not say %q", out, word)
+			}
+		}
+		if entries, _ := os.ReadDir(w.Spec.BinDir); len(entries) != 0 {
+			t.Errorf("left behind: %v", entries)
+		}
+		if code, out := bounded(t, w.Root, capDACOverride); code != fault.OK {
+			t.Errorf("with DAC_OVERRIDE alone: %d %s", code, out)
+		}
+		w.CheckWhole(t, "with DAC_OVERRIDE alone", announced)
+	})
 }
 
 // Without any capability root is a user like another, in directories that are its own.
 func TestNoCapabilityIsNeeded(t *testing.T) {
-	w := nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
-	if code, out := bounded(t, w.Root); code != fault.OK {
-		t.Errorf("%d %s", code, out)
-	}
-	if os.Geteuid() == 0 {
-		w.CheckWhole(t, "without capabilities", announced)
-	}
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, filepath.Join(t.TempDir(), "w"), "v1")
+		if code, out := bounded(t, w.Root); code != fault.OK {
+			t.Errorf("%d %s", code, out)
+		}
+		if os.Geteuid() == 0 {
+			w.CheckWhole(t, "without capabilities", announced)
+		}
+	})
 }
 
 // Where the owner is not the reason, the value that adds DAC_OVERRIDE is not the advice.

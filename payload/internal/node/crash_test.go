@@ -40,17 +40,20 @@ func TestKillBeforeEachChangingCall(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crashtest.ForEachCall(t, 28, func(at int) bool {
-				when := fmt.Sprintf("killed before call %d", at)
-				w := nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
-				prepare(t, w)
-				allowed := w.Before(t).Or(w.Wanted(t))
-				killed := crashtest.Killed(t, w.Root, at)
-				allowed.Check(t, when)
-				w.CheckSecrecy(t, when)
-				install(t, w)
-				w.CheckWhole(t, when+", then installed again", announced)
-				return killed
+			nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+				crashtest.ForEachCall(t, 28, func(at int) bool {
+					when := fmt.Sprintf("killed before call %d", at)
+					w := kind.New(t, filepath.Join(t.TempDir(), "w"), "v1")
+					prepare(t, w)
+					allowed := w.Before(t).Or(w.Wanted(t))
+					killed := crashtest.Killed(t, w.Root, at)
+					allowed.Check(t, when)
+					w.CheckSecrecy(t, when)
+					w.CheckOrder(t, when)
+					install(t, w)
+					w.CheckWhole(t, when+", then installed again", announced)
+					return killed
+				})
 			})
 		})
 	}
@@ -59,30 +62,43 @@ func TestKillBeforeEachChangingCall(t *testing.T) {
 // Every call that changes the host fails once, with the errors of a full, broken or forbidding disk in turn.
 func TestErrorAtEachChangingCall(t *testing.T) {
 	causes := []syscall.Errno{syscall.ENOSPC, syscall.EIO, syscall.EACCES, syscall.EROFS}
-	crashtest.ForEachCall(t, 28, func(at int) bool {
-		cause := causes[at%len(causes)]
-		w := nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
-		calls, failed := 0, ""
-		open := hostfstest.Wrap(crashtest.Open, func(call, name string) error {
-			if calls++; calls == at {
-				failed = call + " " + name
-				return cause
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		crashtest.ForEachCall(t, 28, func(at int) bool {
+			cause := causes[at%len(causes)]
+			w := kind.New(t, filepath.Join(t.TempDir(), "w"), "v1")
+			failed := installFailing(t, w, at, cause)
+			if failed == "" {
+				return false
 			}
-			return nil
+			w.CheckSecrecy(t, failed)
+			w.CheckOrder(t, failed)
+			install(t, w)
+			w.CheckWhole(t, failed+" failed, then installed again", announced)
+			return true
 		})
-		_, err := node.Install(context.Background(), open, w.Spec)
-		if failed == "" {
-			return false
-		}
-		if err == nil {
-			t.Fatalf("%q failed and the install did not say so", failed)
-		}
-		if !strings.Contains(err.Error(), cause.Error()) {
-			t.Errorf("%q: the message hides the cause: %v", failed, err)
-		}
-		w.CheckSecrecy(t, failed)
-		install(t, w)
-		w.CheckWhole(t, failed+" failed, then installed again", announced)
-		return true
 	})
+}
+
+// installFailing installs while the given changing call fails, and gives that call; "" when there are fewer.
+func installFailing(t *testing.T, w nodetest.World, at int, cause syscall.Errno) (failed string) {
+	t.Helper()
+	calls := 0
+	open := hostfstest.Wrap(crashtest.Open, func(call, name string) error {
+		if calls++; calls == at {
+			failed = call + " " + name
+			return cause
+		}
+		return nil
+	})
+	_, err := node.Install(context.Background(), open, w.Spec)
+	if failed == "" {
+		return ""
+	}
+	if err == nil {
+		t.Fatalf("%q failed and the install did not say so", failed)
+	}
+	if !strings.Contains(err.Error(), cause.Error()) {
+		t.Errorf("%q: the message hides the cause: %v", failed, err)
+	}
+	return failed
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carvelwright.dev/payload/internal/claim"
+	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/hostfs"
 )
 
@@ -100,6 +101,10 @@ func installNetwork(ctx context.Context, open hostfs.Opener, sub hostfs.Dir, spe
 		return err
 	}
 	defer unlock()
+	if err := ctx.Err(); err != nil {
+		// The pod is being deleted, maybe with the package: there would be nobody to remove the configuration again.
+		return &fault.Error{Code: fault.Internal, What: "stopped before " + p.Network.File + " was written", Err: err}
+	}
 	_, newer, err := p.Claims().Above(sub, mine.Number)
 	if err != nil {
 		return p.HostError("inspect the claims in", sub.Path(), sub, p.Keys.ConfDir, err)
@@ -108,7 +113,7 @@ func installNetwork(ctx context.Context, open hostfs.Opener, sub hostfs.Dir, spe
 		done.Network = "a newer pod of the package maintains " + p.Network.File
 		return nil
 	}
-	network, err := spec.EnsureNetwork(open)
+	network, err := spec.EnsureNetwork(open, "")
 	if errors.Is(err, ErrWaiting) {
 		done.Network = err.Error()
 		return nil

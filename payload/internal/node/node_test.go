@@ -97,19 +97,21 @@ func TestInstallWithAnIPv6APIServer(t *testing.T) {
 }
 
 func TestInstallAgainWritesNothing(t *testing.T) {
-	w := nodetest.New(t, t.TempDir(), "v1")
-	install(t, w)
-	before, err := os.Stat(w.Plugin())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if written := install(t, w); len(written) != 0 {
-		t.Errorf("wrote %v", written)
-	}
-	after, err := os.Stat(w.Plugin())
-	if err != nil || !os.SameFile(before, after) {
-		t.Error("the plugin was replaced by itself")
-	}
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, t.TempDir(), "v1")
+		install(t, w)
+		before, err := os.Stat(w.Plugin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if written := install(t, w); len(written) != 0 {
+			t.Errorf("wrote %v", written)
+		}
+		after, err := os.Stat(w.Plugin())
+		if err != nil || !os.SameFile(before, after) {
+			t.Error("the plugin was replaced by itself")
+		}
+	})
 }
 
 func TestInstallHealsModeAndContent(t *testing.T) {
@@ -131,49 +133,55 @@ func TestInstallHealsModeAndContent(t *testing.T) {
 
 // A running plugin's file cannot be written in place ("text file busy"); by renaming it can be replaced.
 func TestInstallWhileThePluginRuns(t *testing.T) {
-	w := nodetest.New(t, t.TempDir(), "v1")
-	install(t, w)
-	running, err := os.Open(w.Plugin())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer running.Close()
-	before := nodetest.Read(t, w.Plugin())
-	w.SetPlugin(t, "v2")
-	install(t, w)
-	kept := make([]byte, len(before))
-	if n, _ := running.Read(kept); string(kept[:n]) != before[:n] {
-		t.Error("the old file changed under the process that had it open")
-	}
-	w.CheckWhole(t, "upgraded", announced)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, t.TempDir(), "v1")
+		install(t, w)
+		running, err := os.Open(w.Plugin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer running.Close()
+		before := nodetest.Read(t, w.Plugin())
+		w.SetPlugin(t, "v2")
+		install(t, w)
+		kept := make([]byte, len(before))
+		if n, _ := running.Read(kept); string(kept[:n]) != before[:n] {
+			t.Error("the old file changed under the process that had it open")
+		}
+		w.CheckWhole(t, "upgraded", announced)
+	})
 }
 
 func TestRollback(t *testing.T) {
-	w := nodetest.New(t, t.TempDir(), "v2")
-	install(t, w)
-	w.SetPlugin(t, "v1")
-	install(t, w)
-	w.CheckWhole(t, "rolled back", announced)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, t.TempDir(), "v2")
+		install(t, w)
+		w.SetPlugin(t, "v1")
+		install(t, w)
+		w.CheckWhole(t, "rolled back", announced)
+	})
 }
 
 func TestTwoInstallersAtOnce(t *testing.T) {
-	w := nodetest.New(t, t.TempDir(), "v1")
-	var group sync.WaitGroup
-	errs := make(chan error, 8)
-	for range cap(errs) {
-		group.Go(func() {
-			_, err := node.Install(context.Background(), hostfs.Open, w.Spec)
-			errs <- err
-		})
-	}
-	group.Wait()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			t.Error(err)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, t.TempDir(), "v1")
+		var group sync.WaitGroup
+		errs := make(chan error, 8)
+		for range cap(errs) {
+			group.Go(func() {
+				_, err := node.Install(context.Background(), hostfs.Open, w.Spec)
+				errs <- err
+			})
 		}
-	}
-	w.CheckWhole(t, "eight installers", announced)
+		group.Wait()
+		close(errs)
+		for err := range errs {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		w.CheckWhole(t, "eight installers", announced)
+	})
 }
 
 func TestLockedDirectorySaysSo(t *testing.T) {
@@ -326,28 +334,30 @@ func TestBadInputs(t *testing.T) {
 const w0Source = "image/whereabouts"
 
 func TestPluginThatDoesNotRunNeverTakesThePlace(t *testing.T) {
-	for name, c := range map[string]struct{ script, words string }{
-		"other CPU": {"\x7fELF not really", "another CPU"},
-		"fails":     {"#!/bin/sh\necho no memory >&2\nexit 3\n", "no memory"},
-		"silent":    {"#!/bin/sh\nexit 0\n", "no version"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := nodetest.New(t, t.TempDir(), "v1")
-			install(t, w)
-			before := nodetest.Read(t, w.Plugin())
-			nodetest.Write(t, w.Spec.Source, c.script, 0o755)
-			_, err := node.Install(context.Background(), hostfs.Open, w.Spec)
-			if fault.CodeOf(err) != fault.Plugin {
-				t.Errorf("got %v", err)
-			}
-			if nodetest.Read(t, w.Plugin()) != before {
-				t.Error("the working plugin was replaced")
-			}
-			if entries, _ := os.ReadDir(w.Spec.BinDir); len(entries) != 1 {
-				t.Errorf("left behind: %v", entries)
-			}
-		})
-	}
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		for name, c := range map[string]struct{ script, words string }{
+			"other CPU": {"\x7fELF not really", "another CPU"},
+			"fails":     {"#!/bin/sh\necho no memory >&2\nexit 3\n", "no memory"},
+			"silent":    {"#!/bin/sh\nexit 0\n", "no version"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				w := kind.New(t, t.TempDir(), "v1")
+				install(t, w)
+				before := nodetest.Read(t, w.Plugin())
+				nodetest.Write(t, w.Spec.Source, c.script, 0o755)
+				_, err := node.Install(context.Background(), hostfs.Open, w.Spec)
+				if fault.CodeOf(err) != fault.Plugin {
+					t.Errorf("got %v", err)
+				}
+				if nodetest.Read(t, w.Plugin()) != before {
+					t.Error("the working plugin was replaced")
+				}
+				if entries, _ := os.ReadDir(w.Spec.BinDir); len(entries) != 1 {
+					t.Errorf("left behind: %v", entries)
+				}
+			})
+		}
+	})
 }
 
 // What the host runs must be what was installed: here each copy says where it lies, which the image's cannot match.
@@ -407,10 +417,12 @@ func TestFilesOfAnotherUserAreReplaced(t *testing.T) {
 
 // The plugin on the host runs without any of the installer's environment: a CNI_COMMAND would make it act.
 func TestPluginRunsWithoutEnvironment(t *testing.T) {
-	t.Setenv("CNI_COMMAND", "ADD")
-	w := nodetest.New(t, t.TempDir(), "v1")
-	nodetest.Write(t, w.Spec.Source, "#!/bin/sh\n[ -z \"$CNI_COMMAND\" ] || exit 9\necho v1 >&2\n", 0o755)
-	install(t, w)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		t.Setenv("CNI_COMMAND", "ADD")
+		w := kind.New(t, t.TempDir(), "v1")
+		nodetest.Write(t, w.Spec.Source, "#!/bin/sh\n[ -z \"$CNI_COMMAND\" ] || exit 9\necho v1 >&2\n", 0o755)
+		install(t, w)
+	})
 }
 
 func TestLeftoversOfOthersStay(t *testing.T) {
@@ -431,12 +443,14 @@ func TestLeftoversOfOthersStay(t *testing.T) {
 
 // An existing directory's mode is somebody's decision.
 func TestExistingDirectoryKeepsItsMode(t *testing.T) {
-	w := nodetest.New(t, t.TempDir(), "v1")
-	if err := os.Mkdir(strings.TrimSuffix(w.Host(""), "/"), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	install(t, w)
-	if info, err := os.Stat(w.Host("")); err != nil || info.Mode().Perm() != 0o750 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		w := kind.New(t, t.TempDir(), "v1")
+		if err := os.Mkdir(strings.TrimSuffix(w.Host(""), "/"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		install(t, w)
+		if info, err := os.Stat(w.Host("")); err != nil || info.Mode().Perm() != 0o750 {
+			t.Errorf("%v %v", info.Mode(), err)
+		}
+	})
 }

@@ -44,15 +44,17 @@ type Keys struct {
 type Network struct {
 	File string
 	// Make gives the file's content from what lies in the configuration directory; an error that is ErrWaiting when what it
-	// needs is not there yet.
-	Make func(s Spec, config []byte, dir hostfs.Dir) (Made, error)
-	// Obstacles gives what in the configuration directory would need the plugin after its removal, and what is worth a warning.
-	Obstacles func(dir hostfs.Dir) (blocking, warnings []string, err error)
+	// needs is not there yet. previous is the file that it was made from before; empty if that is not known.
+	Make func(s Spec, config []byte, dir hostfs.Dir, previous string) (Made, error)
+	// Remains gives the files of the configuration directory that need the plugin although ours is gone, and those that another
+	// installation left and that do not.
+	Remains func(dir hostfs.Dir) (need, left []string, err error)
 }
 
 // Made is a network configuration.
 type Made struct {
 	Content []byte
+	From    string // the file that it was made from
 	Why     string // from which file it was made, and why from this one
 }
 

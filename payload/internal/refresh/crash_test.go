@@ -41,23 +41,25 @@ func untilReady(root string, open hostfs.Opener) error {
 
 // The files are rewritten while the old ones are in use: token, conf and plugin have all changed.
 func TestKillBeforeEachChangingCall(t *testing.T) {
-	crashtest.ForEachCall(t, 28, func(at int) bool {
-		when := fmt.Sprintf("killed before call %d", at)
-		w := nodetest.New(t, filepath.Join(t.TempDir(), "w"), "v1")
-		if err := untilReady(w.Root, crashtest.Open); err != nil {
-			t.Fatal(err)
-		}
-		w.SetPlugin(t, "v2")
-		w.SetToken(t, "token-2")
-		w.SetConf(t, "debug")
-		allowed := w.Before(t).Or(w.Wanted(t))
-		killed := crashtest.Killed(t, w.Root, at)
-		allowed.Check(t, when)
-		w.CheckSecrecy(t, when)
-		if err := untilReady(w.Root, crashtest.Open); err != nil {
-			t.Fatalf("%s, then started again: %v", when, err)
-		}
-		w.CheckWhole(t, when+", then started again", 0)
-		return killed
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		crashtest.ForEachCall(t, 28, func(at int) bool {
+			when := fmt.Sprintf("killed before call %d", at)
+			w := kind.New(t, filepath.Join(t.TempDir(), "w"), "v1")
+			if err := untilReady(w.Root, crashtest.Open); err != nil {
+				t.Fatal(err)
+			}
+			w.SetPlugin(t, "v2")
+			w.SetToken(t, "token-2")
+			w.SetConf(t, "debug")
+			allowed := w.Before(t).Or(w.Wanted(t))
+			killed := crashtest.Killed(t, w.Root, at)
+			allowed.Check(t, when)
+			w.CheckSecrecy(t, when)
+			if err := untilReady(w.Root, crashtest.Open); err != nil {
+				t.Fatalf("%s, then started again: %v", when, err)
+			}
+			w.CheckWhole(t, when+", then started again", 0)
+			return killed
+		})
 	})
 }

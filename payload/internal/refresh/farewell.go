@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"carvelwright.dev/payload/internal/claim"
-	"carvelwright.dev/payload/internal/hostfs"
 )
 
 // farewellLockTimeout: what holds the lock now may be an install of a newer pod, for which the configuration stays anyway.
@@ -48,17 +47,14 @@ func (l *Loop) removeNetwork() (gone bool, err error) {
 		return false, err
 	}
 	defer unlock()
-	if newer, err := l.newer(p.Claims(), sub); newer || err != nil {
+	// A newer refresher sees to its own farewell. An install that only announced one does not count: its pod is being deleted too.
+	top, found, err := p.Claims().Above(sub, l.mine.Number)
+	if err != nil {
 		return false, err
 	}
-	return p.RemoveNetwork(dir)
-}
-
-// newer tells whether a newer pod of the package maintains the files.
-func (l *Loop) newer(claims claim.Program, sub hostfs.Dir) (bool, error) {
-	_, newer, err := claims.Above(sub, l.mine.Number)
-	if newer {
-		l.Logf("a newer pod of the package runs on this node: %s stays", l.Spec.Package.Network.File)
+	if found && top.Kind == claim.Held {
+		l.Logf("a newer pod of the package maintains the files: %s stays", p.Network.File)
+		return false, nil
 	}
-	return newer, err
+	return p.RemoveNetwork(dir)
 }

@@ -39,6 +39,7 @@ type Loop struct {
 
 	turned  atomic.Pointer[time.Time] // when the loop last came round
 	standby atomic.Bool
+	from    atomic.Pointer[string] // the file that the network configuration was last made from
 	guard   node.Guard
 
 	mine      claim.Claim
@@ -145,7 +146,10 @@ func (l *Loop) network() error {
 	if l.Spec.Package.Network == nil {
 		return nil
 	}
-	state, err := l.Spec.EnsureNetwork(l.Open)
+	state, err := l.Spec.EnsureNetwork(l.Open, l.previous())
+	if err == nil {
+		l.from.Store(&state.From)
+	}
 	if state.Why != "" && state.Why != l.why {
 		l.Logf("%s", state.Why)
 		l.why = state.Why
@@ -170,6 +174,13 @@ func (l *Loop) plugin(ctx context.Context) error {
 		l.Logf("wrote %s/%s", bin.Path(), l.Spec.Package.Plugin)
 	}
 	return err
+}
+
+func (l *Loop) previous() string {
+	if from := l.from.Load(); from != nil {
+		return *from
+	}
+	return ""
 }
 
 // keeps tells whether this refresher is the one that keeps the files, and sees to its claim.

@@ -110,32 +110,36 @@ func kubelet(t *testing.T, dir string, version int, token string) {
 }
 
 func TestTokenRotation(t *testing.T) {
-	t.Parallel()
-	w := nodetest.New(t, t.TempDir(), "v1")
-	w.Spec.ServiceAccountDir = filepath.Join(w.Root, "projected")
-	kubelet(t, w.Spec.ServiceAccountDir, 0, "secret-0")
-	p := &passes{}
-	r := start(t, w.Spec, never, p.count)
-	for version := 1; version < 4; version++ {
-		p.quiet(t)
-		token := fmt.Sprintf("secret-%d", version)
-		kubelet(t, w.Spec.ServiceAccountDir, version, token)
-		eventually(t, token, holds(w.Host(whereabouts.KubeconfigFile), token))
-	}
-	if strings.Contains(r.log(), "secret") {
-		t.Errorf("the log shows a token:\n%s", r.log())
-	}
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		t.Parallel()
+		w := kind.New(t, t.TempDir(), "v1")
+		w.Spec.ServiceAccountDir = filepath.Join(w.Root, "projected")
+		kubelet(t, w.Spec.ServiceAccountDir, 0, "secret-0")
+		p := &passes{}
+		r := start(t, w.Spec, never, p.count)
+		for version := 1; version < 4; version++ {
+			p.quiet(t)
+			token := fmt.Sprintf("secret-%d", version)
+			kubelet(t, w.Spec.ServiceAccountDir, version, token)
+			eventually(t, token, holds(w.Kubeconfig(), token))
+		}
+		if strings.Contains(r.log(), "secret") {
+			t.Errorf("the log shows a token:\n%s", r.log())
+		}
+	})
 }
 
 func TestConfChange(t *testing.T) {
-	t.Parallel()
-	w := nodetest.New(t, t.TempDir(), "v1")
-	p := &passes{}
-	r := start(t, w.Spec, never, p.count)
-	eventually(t, "ready", ready(r))
-	p.quiet(t)
-	w.SetConf(t, "panic")
-	eventually(t, "new conf", holds(w.Host(whereabouts.ConfFile), "panic"))
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		t.Parallel()
+		w := kind.New(t, t.TempDir(), "v1")
+		p := &passes{}
+		r := start(t, w.Spec, never, p.count)
+		eventually(t, "ready", ready(r))
+		p.quiet(t)
+		w.SetConf(t, "panic")
+		eventually(t, "new conf", holds(w.Conf(), "panic"))
+	})
 }
 
 // A container that starts with another API server address makes the kubeconfig anew.
@@ -164,7 +168,11 @@ func whole(w nodetest.World) bool {
 	for _, file := range files {
 		right = right && is(w.Host(file.Name), string(file.Content), 0o600)
 	}
-	return right
+	if w.Spec.Package.Network == nil {
+		return right
+	}
+	state, err := w.Spec.LookAtNetwork(hostfs.Open, "")
+	return right && err == nil && is(w.Conf(), string(state.Content), 0o600)
 }
 
 func is(path, text string, mode os.FileMode) bool {
@@ -207,14 +215,16 @@ func TestRestoresWhatSomebodyDeletesOrEdits(t *testing.T) {
 
 // The refresher's own writes are events, too: they end, or it would never be idle.
 func TestOwnEventsDie(t *testing.T) {
-	t.Parallel()
-	w := nodetest.New(t, t.TempDir(), "v1")
-	p := &passes{}
-	r := start(t, w.Spec, never, p.count)
-	eventually(t, "ready", ready(r))
-	w.SetToken(t, "token-2")
-	eventually(t, "written", func() bool { return whole(w) })
-	p.quiet(t)
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		t.Parallel()
+		w := kind.New(t, t.TempDir(), "v1")
+		p := &passes{}
+		r := start(t, w.Spec, never, p.count)
+		eventually(t, "ready", ready(r))
+		w.SetToken(t, "token-2")
+		eventually(t, "written", func() bool { return whole(w) })
+		p.quiet(t)
+	})
 }
 
 // To the kernel a directory that is made anew is another one, which nobody watches.
@@ -293,42 +303,44 @@ func TestTroubleIsLoggedOnceAndHeals(t *testing.T) {
 // Old and new pod side by side: the newer one keeps the files, neither undoes the other's work, and the old one takes over
 // again when the new one goes: at once when it ends, and at the next poll when it was killed.
 func TestRollingUpdateAndRollback(t *testing.T) {
-	t.Parallel()
-	w := nodetest.New(t, t.TempDir(), "v1")
-	old := start(t, w.Spec, 100*time.Millisecond)
-	eventually(t, "old ready", ready(old))
+	nodetest.Each(t, func(t *testing.T, kind nodetest.Kind) {
+		t.Parallel()
+		w := kind.New(t, t.TempDir(), "v1")
+		old := start(t, w.Spec, 100*time.Millisecond)
+		eventually(t, "old ready", ready(old))
 
-	n := w
-	n.Spec.ServiceAccountDir = filepath.Join(w.Root, "new-sa")
-	kubelet(t, n.Spec.ServiceAccountDir, 0, "secret-new")
-	n.Spec.Source = filepath.Join(w.Root, "new-image", "whereabouts")
-	n.SetPlugin(t, "v2")
-	if _, err := node.Install(context.Background(), hostfs.Open, n.Spec); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "old stands back", func() bool { return strings.Contains(old.log(), "newer pod") })
-	before := old.log()
-	time.Sleep(400 * time.Millisecond) // several polls of the old one
-	if old.log() != before || !holds(w.Host(whereabouts.KubeconfigFile), "secret-new")() || !holds(w.Plugin(), "v2")() {
-		t.Fatalf("the old pod undid the new one's install:\n%s", old.log())
-	}
-	if !ready(old)() {
-		t.Error("the old pod is not ready while the new one keeps the files")
-	}
+		n := w
+		n.Spec.ServiceAccountDir = filepath.Join(w.Root, "new-sa")
+		kubelet(t, n.Spec.ServiceAccountDir, 0, "secret-new")
+		n.Spec.Source = filepath.Join(w.Root, "new-image", "plugin")
+		n.SetPlugin(t, "v2")
+		if _, err := node.Install(context.Background(), hostfs.Open, n.Spec); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "old stands back", func() bool { return strings.Contains(old.log(), "newer pod") })
+		before := old.log()
+		time.Sleep(400 * time.Millisecond) // several polls of the old one
+		if old.log() != before || !holds(w.Kubeconfig(), "secret-new")() || !holds(w.Plugin(), "v2")() {
+			t.Fatalf("the old pod undid the new one's install:\n%s", old.log())
+		}
+		if !ready(old)() {
+			t.Error("the old pod is not ready while the new one keeps the files")
+		}
 
-	newer := start(t, n.Spec, never)
-	eventually(t, "new ready", ready(newer))
-	old.stop()
-	time.Sleep(100 * time.Millisecond)
-	if !ready(newer)() || strings.Contains(newer.log(), "newer pod") {
-		t.Errorf("the new pod lost the files:\n%s", newer.log())
-	}
+		newer := start(t, n.Spec, never)
+		eventually(t, "new ready", ready(newer))
+		old.stop()
+		time.Sleep(100 * time.Millisecond)
+		if !ready(newer)() || strings.Contains(newer.log(), "newer pod") {
+			t.Errorf("the new pod lost the files:\n%s", newer.log())
+		}
 
-	again := start(t, w.Spec, 100*time.Millisecond)
-	eventually(t, "rolled back", holds(w.Host(whereabouts.KubeconfigFile), "token-1"))
-	eventually(t, "new one stands back", func() bool { return strings.Contains(newer.log(), "newer pod") })
-	again.stop()
-	eventually(t, "new one is back", holds(w.Host(whereabouts.KubeconfigFile), "secret-new"))
+		again := start(t, w.Spec, 100*time.Millisecond)
+		eventually(t, "rolled back", holds(w.Kubeconfig(), "token-1"))
+		eventually(t, "new one stands back", func() bool { return strings.Contains(newer.log(), "newer pod") })
+		again.stop()
+		eventually(t, "new one is back", holds(w.Kubeconfig(), "secret-new"))
+	})
 }
 
 // A refresher that was killed leaves its claim without a holder: it does not count.

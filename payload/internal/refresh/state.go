@@ -79,7 +79,7 @@ func (l *Loop) networkReady() error {
 	if l.Spec.Package.Network == nil {
 		return nil
 	}
-	state, err := l.Spec.LookAtNetwork(l.Open)
+	state, err := l.Spec.LookAtNetwork(l.Open, l.previous())
 	if err == nil && !state.Right {
 		err = &fault.Error{Code: fault.NotReady, What: "missing or out of date:", Path: state.Path}
 	}
@@ -97,6 +97,6 @@ func (l *Loop) state() (string, error) {
 	if l.Spec.Package.Network == nil {
 		return "the files are up to date", nil
 	}
-	state, err := l.Spec.LookAtNetwork(l.Open)
+	state, err := l.Spec.LookAtNetwork(l.Open, l.previous())
 	return state.Path + " is up to date: " + state.Why, err
 }

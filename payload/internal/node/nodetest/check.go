@@ -11,13 +11,19 @@ import (
 	"strings"
 	"testing"
 
-	"carvelwright.dev/payload/internal/claim"
-	"carvelwright.dev/payload/internal/whereabouts"
+	"carvelwright.dev/payload/internal/hostfs"
 )
 
-// Paths are the four files that the package keeps on a node.
+// Paths are the files that the package keeps on a node.
 func (w World) Paths() []string {
-	return []string{w.Host(whereabouts.ConfFile), w.Host(whereabouts.NodeNameFile), w.Host(whereabouts.KubeconfigFile), w.Plugin()}
+	paths := []string{w.Plugin(), w.Kubeconfig()}
+	for _, name := range w.Spec.Package.OtherFiles {
+		paths = append(paths, w.Host(name))
+	}
+	if w.Spec.Package.Network != nil {
+		paths = append(paths, w.Conf())
+	}
+	return paths
 }
 
 // Found reads a file; a file that is not there gives "".
@@ -30,7 +36,7 @@ func Found(t testing.TB, path string) string {
 	return string(text)
 }
 
-// Wanted gives what each of the four files shall hold.
+// Wanted gives what each of the files shall hold.
 func (w World) Wanted(t testing.TB) map[string]string {
 	t.Helper()
 	files, err := w.Spec.Files()
@@ -41,13 +47,20 @@ func (w World) Wanted(t testing.TB) map[string]string {
 	for _, file := range files {
 		wanted[w.Host(file.Name)] = string(file.Content)
 	}
+	if w.Spec.Package.Network != nil {
+		state, err := w.Spec.LookAtNetwork(hostfs.Open, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted[w.Conf()] = string(state.Content)
+	}
 	return wanted
 }
 
 // Allowed gives what each path may hold at any moment of a change; "" stands for no file.
 type Allowed map[string][]string
 
-// Before begins with what the four files hold now.
+// Before begins with what the files hold now.
 func (w World) Before(t testing.TB) Allowed {
 	t.Helper()
 	a := Allowed{}
@@ -57,7 +70,7 @@ func (w World) Before(t testing.TB) Allowed {
 	return a
 }
 
-// Or adds what the four files shall hold in the end.
+// Or adds what the files shall hold in the end.
 func (a Allowed) Or(wanted map[string]string) Allowed {
 	for path, text := range wanted {
 		a[path] = append(a[path], text)
@@ -75,20 +88,40 @@ func (a Allowed) Check(t testing.TB, when string) {
 	}
 }
 
-// CheckSecrecy: no file of whereabouts.d, temporary ones included, admits anyone but its owner.
+// CheckSecrecy: no file of the package's directory, temporary ones included, admits anyone but its owner, and no network
+// configuration.
 func (w World) CheckSecrecy(t testing.TB, when string) {
 	t.Helper()
-	entries, err := os.ReadDir(w.Host(""))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
+	for dir, ours := range map[string]string{w.Host(""): "", w.Spec.ConfDir: w.Spec.Package.Program} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		if info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %s has mode %v", when, entry.Name(), info.Mode())
+		for _, entry := range entries {
+			if dir == w.Spec.ConfDir && !strings.Contains(entry.Name(), ours) && filepath.Join(dir, entry.Name()) != w.Conf() {
+				continue
+			}
+			info, err := entry.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %s has mode %v", when, entry.Name(), info.Mode())
+			}
+		}
+	}
+}
+
+// CheckOrder: what the runtime or another file of the package leads to is there. With a network configuration each new pod of
+// the node needs the plugin, which needs its kubeconfig.
+func (w World) CheckOrder(t testing.TB, when string) {
+	t.Helper()
+	if w.Spec.Package.Network == nil || Found(t, w.Conf()) == "" {
+		return
+	}
+	for _, path := range []string{w.Plugin(), w.Kubeconfig()} {
+		if Found(t, path) == "" {
+			t.Errorf("%s: %s is there without %s", when, w.Conf(), path)
 		}
 	}
 }
@@ -106,14 +139,14 @@ func (w World) CheckWhole(t testing.TB, when string, claims int) {
 	}
 	w.CheckSecrecy(t, when)
 	found := 0
-	for _, dir := range []string{w.Host(""), w.Spec.BinDir} {
+	for _, dir := range []string{w.Host(""), w.Spec.BinDir, w.Spec.ConfDir} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
 			switch name := entry.Name(); {
-			case claim.Program(whereabouts.Program).IsClaim(name):
+			case w.Spec.Package.Claims().IsClaim(name):
 				found++
 			case strings.HasPrefix(name, "."):
 				t.Errorf("%s: leftover %s in %s", when, name, dir)
