@@ -19,6 +19,7 @@ import (
 	"carvelwright.dev/payload/internal/fault"
 	"carvelwright.dev/payload/internal/ipam"
 	"carvelwright.dev/payload/internal/kube/kubetest"
+	multusprogram "carvelwright.dev/payload/internal/multus/program"
 	"carvelwright.dev/payload/internal/node/nodetest"
 	"carvelwright.dev/payload/internal/whereabouts"
 	"carvelwright.dev/payload/internal/whereabouts/program"
@@ -29,21 +30,32 @@ func TestMain(m *testing.M) {
 	if os.Getenv("AS_INSTALLER") == "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(cli.Main(program.New(), cli.Env{Version: "v-test", Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
+	installer := program.New()
+	if os.Getenv("AS_INSTALLER") == "multus" {
+		installer = multusprogram.New()
+	}
+	os.Exit(cli.Main(installer, cli.Env{Version: "v-test", Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
 }
 
 // run gives the exit code and all output of a command that ends by itself.
 func run(t *testing.T, w nodetest.World, stdin string, args ...string) (code fault.Code, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
+	installer := program.New()
+	if w.Spec.Package.Network != nil {
+		installer = multusprogram.New()
+	}
 	getenv := func(name string) string {
 		return map[string]string{"KUBERNETES_SERVICE_HOST": w.Spec.APIHost, "KUBERNETES_SERVICE_PORT": w.Spec.APIPort}[name]
 	}
 	env := cli.Env{Version: "v-test", Getenv: getenv, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs}
-	return fault.Code(cli.Main(program.New(), env, args)), out.String(), errs.String()
+	return fault.Code(cli.Main(installer, env, args)), out.String(), errs.String()
 }
 
 func nodeArgs(command string, w nodetest.World, more ...string) []string {
+	if w.Spec.Package.Network != nil {
+		more = append(more, "--host-bin-dir", w.Spec.HostBinDir)
+	}
 	return append([]string{command, "--source", w.Spec.Source, "--bin-dir", w.Spec.BinDir, "--conf-dir", w.Spec.ConfDir,
 		"--host-conf-dir", w.Spec.HostConfDir, "--config", w.Spec.ConfigFile, "--node-name", w.Spec.NodeName,
 		"--namespace", w.Spec.Namespace, "--service-account-dir", w.Spec.ServiceAccountDir}, more...)

@@ -44,3 +44,11 @@ func TestFailureEndsIt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The farewell's parts, one after the other, end within the pod's grace period, with time to spare for the removal itself.
+func TestFarewellFitsIntoTheGracePeriod(t *testing.T) {
+	const grace, lock = 5 * time.Second, 500 * time.Millisecond
+	if farewellTimeout >= grace || 2*askTimeout+lock >= farewellTimeout {
+		t.Errorf("asking takes %s, all %s", 2*askTimeout, farewellTimeout)
+	}
+}

@@ -23,7 +23,9 @@ func DaemonSetRemoved(ctx context.Context, c *Client, namespace, name string) (r
 		return true, what + " is gone"
 	case err != nil:
 		return false, fmt.Sprintf("whether %s is being removed is not known: %v", what, err)
-	case set.Metadata.Name == name && set.Metadata.DeletionTimestamp != "":
+	case set.Metadata.Name != name:
+		return false, fmt.Sprintf("whether %s is being removed is not known: the answer is about something else", what)
+	case set.Metadata.DeletionTimestamp != "":
 		return true, what + " is being deleted"
 	}
 	return false, what + " remains"

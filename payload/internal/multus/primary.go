@@ -34,10 +34,45 @@ const listSuffix = ".conflist"
 // confSuffixes are those of the files that a runtime reads.
 func confSuffixes() []string { return []string{".conf", listSuffix, ".json"} }
 
-// plugin is what all plugins' configurations have.
+// plugin is what the CNI library reads of each plugin's configuration: what it cannot read, neither the runtime nor Multus can.
 type plugin struct {
+	Name         string          `json:"name"`
+	CNIVersion   string          `json:"cniVersion"`
 	Type         string          `json:"type"`
 	Capabilities map[string]bool `json:"capabilities"`
+	IPAM         struct {
+		Type string `json:"type"`
+	} `json:"ipam"`
+	DNS struct {
+		Nameservers []string `json:"nameservers"`
+		Domain      string   `json:"domain"`
+		Search      []string `json:"search"`
+		Options     []string `json:"options"`
+	} `json:"dns"`
+	PrevResult map[string]any `json:"prevResult"`
+}
+
+// document is what it reads of a file: a single plugin's configuration, or a list of them.
+type document struct {
+	plugin
+	CNIVersions  []string `json:"cniVersions"`
+	DisableCheck bool     `json:"disableCheck"`
+	DisableGC    bool     `json:"disableGC"`
+	Plugins      []plugin `json:"plugins"`
+}
+
+// readDocument reads a configuration by way of a map, as Multus does: should a key be there twice, in whatever case, both see
+// the same one.
+func readDocument(text []byte) (d document, err error) {
+	var object map[string]any
+	if err := node.Object(text, &object); err != nil {
+		return d, err
+	}
+	sorted, err := json.Marshal(object)
+	if err != nil {
+		return d, err
+	}
+	return d, node.Object(sorted, &d)
 }
 
 // networkName is the rule of the CNI specification, by which the runtime judges.
@@ -45,31 +80,49 @@ var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`)
 
 // parseConf reads a network configuration as the runtime would and refuses what the runtime would refuse, and what is Multus' own.
 func parseConf(file string, text []byte) (conf, error) {
-	var top struct {
-		plugin
-		Name        string   `json:"name"`
-		CNIVersion  string   `json:"cniVersion"`
-		CNIVersions []string `json:"cniVersions"`
-		Plugins     []plugin `json:"plugins"`
-	}
-	if err := node.Object(text, &top); err != nil {
+	d, err := readDocument(text)
+	if err != nil {
 		return conf{}, err
 	}
-	plugins := top.Plugins
-	if filepath.Ext(file) != listSuffix {
-		plugins = []plugin{top.plugin}
-	} else if len(plugins) == 0 {
-		return conf{}, errors.New("has no plugins")
+	plugins := []plugin{d.plugin}
+	if filepath.Ext(file) == listSuffix {
+		plugins = d.Plugins
+		switch {
+		case len(plugins) == 0:
+			return conf{}, errors.New("has no plugins")
+		case d.Type != "":
+			return conf{}, fmt.Errorf("has plugins, and a type (%q) as if it were a single one", d.Type)
+		}
 	}
-	capabilities := map[string]bool{}
+	capabilities, err := checkPlugins(plugins)
+	if err != nil {
+		return conf{}, err
+	}
+	if !networkName.MatchString(d.Name) {
+		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", d.Name)
+	}
+	version, err := latest(d.CNIVersion, d.CNIVersions)
+	if err != nil {
+		return conf{}, err
+	}
+	c := conf{network: d.Name, version: version, capabilities: capabilities, text: text}
+	if version != d.CNIVersion {
+		c.text, err = withVersion(text, version)
+	}
+	return c, err
+}
+
+// checkPlugins gives all that the runtime may ask of any of the plugins.
+func checkPlugins(plugins []plugin) (capabilities map[string]bool, err error) {
+	capabilities = map[string]bool{}
 	for i, p := range plugins {
 		switch p.Type {
 		case "":
-			return conf{}, fmt.Errorf("plugin %d has no type", i+1)
+			return nil, fmt.Errorf("plugin %d has no type", i+1)
 		case PluginFile:
-			return conf{}, errOwn
+			return nil, errOwn
 		case "multus-shim":
-			return conf{}, errShim
+			return nil, errShim
 		}
 		for name, has := range p.Capabilities {
 			if has {
@@ -77,18 +130,7 @@ func parseConf(file string, text []byte) (conf, error) {
 			}
 		}
 	}
-	if !networkName.MatchString(top.Name) {
-		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", top.Name)
-	}
-	version, err := latest(top.CNIVersion, top.CNIVersions)
-	if err != nil {
-		return conf{}, err
-	}
-	c := conf{network: top.Name, version: version, capabilities: capabilities, text: text}
-	if version != top.CNIVersion {
-		c.text, err = withVersion(text, version)
-	}
-	return c, err
+	return capabilities, nil
 }
 
 // newestVersion is the newest version of the CNI specification that this Multus knows.

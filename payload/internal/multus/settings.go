@@ -63,9 +63,18 @@ func (s settings) check(hostBinDir string) error {
 	if s.LogLevel != "" && !slices.Contains(logLevels(), s.LogLevel) {
 		return fmt.Errorf("logLevel is %q, expected one of %s", s.LogLevel, strings.Join(logLevels(), ", "))
 	}
-	if name := s.PrimaryConfFile; name != "" && name != filepath.Base(name) {
-		return fmt.Errorf("primaryConfFile is %q, expected the name of a file in the CNI configuration directory (value %s)",
-			name, values.MultusPrimaryConf)
+	return checkPrimary(s.PrimaryConfFile)
+}
+
+func checkPrimary(name string) error {
+	switch {
+	case name == "":
+		return nil
+	case name == ConfFile:
+		return fmt.Errorf("primaryConfFile is %q, this package's own file: set the package value %s to that of the primary network", name, values.MultusPrimaryConf)
+	case name != filepath.Base(name) || !slices.Contains(confSuffixes(), filepath.Ext(name)):
+		return fmt.Errorf("primaryConfFile is %q, expected the name of a file in the CNI configuration directory that ends with %s (value %s)",
+			name, strings.Join(confSuffixes(), ", "), values.MultusPrimaryConf)
 	}
 	return nil
 }

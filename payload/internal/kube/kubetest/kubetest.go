@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strconv"
 	"sync"
@@ -105,7 +106,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.page(w, r, items)
 		return
 	}
-	status(w, http.StatusNotFound)
+	notFound(w, path.Base(r.URL.Path))
+}
+
+// notFound answers as an API server does for an object that is not there. A 404 from Refuse is that of something in between.
+func notFound(w http.ResponseWriter, name string) {
+	w.WriteHeader(http.StatusNotFound)
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "message": fmt.Sprintf("%q not found", name), "reason": "NotFound",
+		"details": map[string]any{"name": name}, "code": http.StatusNotFound})
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int) {
