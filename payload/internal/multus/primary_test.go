@@ -149,7 +149,7 @@ func TestInvalidConfs(t *testing.T) {
 		`{"name": "a", "type": "bridge", "cniVersion": "1"}`:            `cniVersion is "1"`,
 		`{"name": "a", "type": "bridge", "cniVersion": "1.0.x"}`:        "cniVersion",
 		`{"name": "a", "type": "bridge", "cniVersion": 1}`:              "cniVersion is a JSON number",
-		`{"name": "a", "type": "bridge", "capabilities": {"a": "yes"}}`: "capabilities is a JSON string, expected true or false",
+		`{"name": "a", "type": "bridge", "capabilities": {"a": "yes"}}`: "is a JSON string, expected true or false",
 		`{"name": "a", "plugins": [{"type": "bridge"}]}`:                "no type", // a list in a file for a single one
 	} {
 		if _, err := parseConf("a.conf", []byte(text)); err == nil || !strings.Contains(err.Error(), word) {
@@ -159,7 +159,7 @@ func TestInvalidConfs(t *testing.T) {
 	for text, word := range map[string]string{
 		`{"name": "a", "type": "bridge"}`:                                    "no plugins",
 		`{"name": "a", "plugins": {}}`:                                       "plugins is a JSON object, expected an array",
-		`{"name": "a", "plugins": [1]}`:                                      "plugins is a JSON number, expected an object",
+		`{"name": "a", "plugins": [1]}`:                                      "is a JSON number, expected an object",
 		`{"name": "a", "plugins": [{"type": "bridge"}, {}]}`:                 "plugin 2 has no type",
 		`{"plugins": [{"type": "bridge"}]}`:                                  "name is",
 		`{"name": "a", "plugins": [{"type": "bridge"}], "cniVersions": 1}`:   "cniVersions is a JSON number, expected an array",
