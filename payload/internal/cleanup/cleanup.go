@@ -55,7 +55,7 @@ func Holders(pools []ipam.Pool) error {
 		Do: "delete these pods first, or use --force (their DEL then fails on this node)"}
 }
 
-// Run removes the files and, last, the plugin: as long as it is there, a DEL fails for want of a file at worst and not with
+// Run removes the network configuration, the files and, last, the plugin: as long as it is there, a DEL fails for want of a file at worst and not with
 // "plugin not found", which some runtimes take for a broken node. It checks everything before it removes anything, and what is
 // gone already is no error, so that a cleanup that was interrupted can be repeated.
 func Run(ctx context.Context, open hostfs.Opener, o Options) (removed []string, err error) {
@@ -108,26 +108,15 @@ func (o Options) checkPlugin(bin hostfs.Dir) error {
 	return nil
 }
 
-// removeFiles empties the package's directory of what is ours, the token first, and removes it when nothing else is in it.
+// removeFiles removes the network configuration, empties the package's directory of what is ours, the token first, and removes
+// it when nothing else is in it.
 func (o Options) removeFiles(ctx context.Context, conf hostfs.Dir) (removed []string, err error) {
-	info, err := conf.Lstat(o.Package.SubDir)
+	sub, err := o.openSubDir(conf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return o.removeNetwork(conf)
 	}
-	path := conf.Path() + "/" + o.Package.SubDir
-	fail := func(what string, err error) error {
-		return o.Package.HostError(what, path, conf, o.Package.Keys.ConfDir, err)
-	}
 	if err != nil {
-		return nil, fail("look at", err)
-	}
-	if !info.IsDir() {
-		return nil, &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not a directory"),
-			Do: "remove it by hand: the package did not install it"}
-	}
-	sub, err := conf.Sub(o.Package.SubDir)
-	if err != nil {
-		return nil, fail("open", err)
+		return nil, err
 	}
 	defer sub.Close()
 	unlock, err := o.Package.Lock(ctx, sub, o.Package.Keys.ConfDir, lockTimeout)
@@ -143,12 +132,42 @@ func (o Options) removeFiles(ctx context.Context, conf hostfs.Dir) (removed []st
 		return removed, err
 	}
 	for _, name := range names {
+		path := conf.Path() + "/" + o.Package.SubDir
 		switch err := sub.Remove(name); {
 		case err == nil:
 			removed = append(removed, path+"/"+name)
 		case !errors.Is(err, fs.ErrNotExist):
-			return removed, fail("remove "+name+" in", err)
+			return removed, o.Package.HostError("remove "+name+" in", path, conf, o.Package.Keys.ConfDir, err)
 		}
+	}
+	return o.removeSubDir(conf, sub, removed)
+}
+
+// openSubDir opens the package's directory; the error is fs.ErrNotExist when there is none.
+func (o Options) openSubDir(conf hostfs.Dir) (hostfs.Dir, error) {
+	path := conf.Path() + "/" + o.Package.SubDir
+	info, err := conf.Lstat(o.Package.SubDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, o.Package.HostError("look at", path, conf, o.Package.Keys.ConfDir, err)
+	}
+	if !info.IsDir() {
+		return nil, &fault.Error{Code: fault.Refused, What: "refuse to remove", Path: path, Err: errors.New("it is not a directory"),
+			Do: "remove it by hand: the package did not install it"}
+	}
+	sub, err := conf.Sub(o.Package.SubDir)
+	if err != nil {
+		return nil, o.Package.HostError("open", path, conf, o.Package.Keys.ConfDir, err)
+	}
+	return sub, nil
+}
+
+func (o Options) removeSubDir(conf, sub hostfs.Dir, removed []string) ([]string, error) {
+	path := conf.Path() + "/" + o.Package.SubDir
+	fail := func(what string, err error) error {
+		return o.Package.HostError(what, path, conf, o.Package.Keys.ConfDir, err)
 	}
 	if err := sub.Sync(); err != nil {
 		return removed, fail("write", err)

@@ -2,7 +2,6 @@ package multus
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -23,25 +22,35 @@ func read(p node.Package, dir hostfs.Dir) ([]candidate, error) {
 			continue
 		}
 		text, err := readFile(dir, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed in between
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, errDirectory):
+			continue // removed in between; or no file
+		case errors.Is(err, fs.ErrPermission):
+			err = p.HostError("read", dir.Path()+"/"+name, dir, p.Keys.ConfDir, err)
 		}
 		found = append(found, candidate{name, text, err})
 	}
 	return found, nil
 }
 
+var errDirectory = errors.New("is a directory")
+
 func readFile(dir hostfs.Dir, name string) ([]byte, error) {
+	info, err := dir.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case info.IsDir():
+		return nil, errDirectory
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, errors.New("is a symbolic link: put the file itself there")
+	case !info.Mode().IsRegular():
+		return nil, hostfs.ErrNotRegular
+	}
 	f, err := dir.Open(name)
 	if err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
-			err = path.Err
-		}
-		if errors.Is(err, hostfs.ErrNotRegular) {
-			return nil, errors.New("is not a regular file")
-		}
-		return nil, fmt.Errorf("cannot be read: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	return node.ReadLimited(f)

@@ -54,7 +54,7 @@ type plugin struct {
 
 // document is what it reads of a file: a single plugin's configuration, or a list of them.
 type document struct {
-	plugin
+	single       plugin
 	CNIVersions  []string `json:"cniVersions"`
 	DisableCheck bool     `json:"disableCheck"`
 	DisableGC    bool     `json:"disableGC"`
@@ -72,6 +72,9 @@ func readDocument(text []byte) (d document, err error) {
 	if err != nil {
 		return d, err
 	}
+	if err := node.Object(sorted, &d.single); err != nil {
+		return d, err
+	}
 	return d, node.Object(sorted, &d)
 }
 
@@ -84,29 +87,29 @@ func parseConf(file string, text []byte) (conf, error) {
 	if err != nil {
 		return conf{}, err
 	}
-	plugins := []plugin{d.plugin}
+	plugins := []plugin{d.single}
 	if filepath.Ext(file) == listSuffix {
 		plugins = d.Plugins
 		switch {
 		case len(plugins) == 0:
 			return conf{}, errors.New("has no plugins")
-		case d.Type != "":
-			return conf{}, fmt.Errorf("has plugins, and a type (%q) as if it were a single one", d.Type)
+		case d.single.Type != "":
+			return conf{}, fmt.Errorf("has plugins, and a type (%q) as if it were a single one", d.single.Type)
 		}
 	}
 	capabilities, err := checkPlugins(plugins)
 	if err != nil {
 		return conf{}, err
 	}
-	if !networkName.MatchString(d.Name) {
-		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", d.Name)
+	if !networkName.MatchString(d.single.Name) {
+		return conf{}, fmt.Errorf("the network's name is %q, expected letters, digits, and any of _ . - after the first", d.single.Name)
 	}
-	version, err := latest(d.CNIVersion, d.CNIVersions)
+	version, err := latest(d.single.CNIVersion, d.CNIVersions)
 	if err != nil {
 		return conf{}, err
 	}
-	c := conf{network: d.Name, version: version, capabilities: capabilities, text: text}
-	if version != d.CNIVersion {
+	c := conf{network: d.single.Name, version: version, capabilities: capabilities, text: text}
+	if version != d.single.CNIVersion {
 		c.text, err = withVersion(text, version)
 	}
 	return c, err
@@ -229,7 +232,11 @@ func choose(candidates []candidate, named, previous string) (choice, error) {
 	}
 	var skipped []string
 	for _, file := range slices.Sorted(maps.Keys(files)) {
-		conf, err := files[file].parse()
+		if err := files[file].err; err != nil {
+			// The runtime may well read it: a network that sorts behind it would be another one than the node's.
+			return choice{}, waiting{fmt.Sprintf("%s may be the primary network's configuration and cannot be read: %v", file, err)}
+		}
+		conf, err := parseConf(file, files[file].text)
 		if err == nil {
 			return choice{conf, file, "it is the first by name", skipped}, nil
 		}
@@ -250,16 +257,12 @@ func chooseNamed(files map[string]candidate, named string) (choice, error) {
 	if !ok {
 		return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s, which the package names, is not there yet", named)}
 	}
-	conf, err := c.parse()
+	if c.err != nil {
+		return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s, which the package names, cannot be read: %v", named, c.err)}
+	}
+	conf, err := parseConf(named, c.text)
 	if err != nil {
 		return choice{}, waiting{fmt.Sprintf("the primary network's configuration %s, which the package names, %v", named, err)}
 	}
 	return choice{conf, named, "the package names it", nil}, nil
-}
-
-func (c candidate) parse() (conf, error) {
-	if c.err != nil {
-		return conf{}, c.err
-	}
-	return parseConf(c.file, c.text)
 }

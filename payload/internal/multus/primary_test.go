@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
+	"carvelwright.dev/payload/internal/hostfs"
 	"carvelwright.dev/payload/internal/node"
 )
 
@@ -78,10 +82,53 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-func TestUnreadableFileIsSkipped(t *testing.T) {
-	got, err := choose([]candidate{{"10-a.conf", nil, os.ErrPermission}, {"20-b.conf", []byte(single), nil}}, "", "")
-	if err != nil || got.file != "20-b.conf" || !strings.Contains(got.why(), "10-a.conf (permission denied)") {
-		t.Errorf("%v %v", got.why(), err)
+// What cannot be read may be the node's primary network: no other one is taken for it, unless it sorts before.
+func TestUnreadableFile(t *testing.T) {
+	files := []candidate{{"10-a.conf", nil, os.ErrPermission}, {"20-b.conf", []byte(single), nil}}
+	if _, err := choose(files, "", ""); !errors.Is(err, node.ErrWaiting) || !strings.Contains(err.Error(), "10-a.conf may be") || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("%v", err)
+	}
+	if _, err := choose(files, "10-a.conf", ""); !errors.Is(err, node.ErrWaiting) || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("%v", err)
+	}
+	if got, err := choose(files, "20-b.conf", ""); err != nil || got.file != "20-b.conf" {
+		t.Errorf("%v", err)
+	}
+	if got, err := choose(append(files, candidate{"05-c.conf", []byte(single), nil}), "", ""); err != nil || got.file != "05-c.conf" {
+		t.Errorf("%v", err)
+	}
+}
+
+// What is in the directory beside plain files.
+func TestReadDirectory(t *testing.T) {
+	path := t.TempDir()
+	dir, err := hostfs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for name, text := range map[string]string{"10-a.conf": single, "20-b.conflist": list, "30-c.json": single, ConfFile: own, "README": "x", "40.conf.bak": single} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	huge := filepath.Join(path, "60-huge.conf")
+	if err := errors.Join(os.Mkdir(filepath.Join(path, "50-d.conf"), 0o755), os.Symlink("10-a.conf", filepath.Join(path, "70-link.conf")),
+		syscall.Mkfifo(filepath.Join(path, "80-pipe.conf"), 0o600), os.WriteFile(huge, nil, 0o600), os.Truncate(huge, 2<<20)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := read(Package(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, c := range found {
+		got[c.file] = fmt.Sprint(c.err)
+	}
+	want := map[string]string{"10-a.conf": "<nil>", "20-b.conflist": "<nil>", "30-c.json": "<nil>", "60-huge.conf": "is larger than 1048576 bytes",
+		"70-link.conf": "is a symbolic link: put the file itself there", "80-pipe.conf": "not a regular file"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
 	}
 }
 
@@ -94,15 +141,15 @@ func TestInvalidConfs(t *testing.T) {
 		`"a"`:                                "not a JSON object",
 		`{} {}`:                              "not valid JSON",
 		`{"name": "a"`:                       "not valid JSON",
-		`{"name": "a", "type": 1}`:           "not valid JSON",
+		`{"name": "a", "type": 1}`:           "type is a JSON number, expected a string",
 		`{"name": "a"}`:                      "no type",
 		`{"type": "bridge"}`:                 `name is ""`,
 		`{"name": "../a", "type": "bridge"}`: `name is "../a"`,
 		`{"name": "a\nb", "type": "bridge"}`: "name is",
 		`{"name": "a", "type": "bridge", "cniVersion": "1"}`:            `cniVersion is "1"`,
 		`{"name": "a", "type": "bridge", "cniVersion": "1.0.x"}`:        "cniVersion",
-		`{"name": "a", "type": "bridge", "cniVersion": 1}`:              "not valid JSON",
-		`{"name": "a", "type": "bridge", "capabilities": {"a": "yes"}}`: "not valid JSON",
+		`{"name": "a", "type": "bridge", "cniVersion": 1}`:              "cniVersion is a JSON number",
+		`{"name": "a", "type": "bridge", "capabilities": {"a": "yes"}}`: "is a JSON string, expected true or false",
 		`{"name": "a", "plugins": [{"type": "bridge"}]}`:                "no type", // a list in a file for a single one
 	} {
 		if _, err := parseConf("a.conf", []byte(text)); err == nil || !strings.Contains(err.Error(), word) {
@@ -111,11 +158,11 @@ func TestInvalidConfs(t *testing.T) {
 	}
 	for text, word := range map[string]string{
 		`{"name": "a", "type": "bridge"}`:                                    "no plugins",
-		`{"name": "a", "plugins": {}}`:                                       "not valid JSON",
-		`{"name": "a", "plugins": [1]}`:                                      "not valid JSON",
+		`{"name": "a", "plugins": {}}`:                                       "plugins is a JSON object, expected an array",
+		`{"name": "a", "plugins": [1]}`:                                      "is a JSON number, expected an object",
 		`{"name": "a", "plugins": [{"type": "bridge"}, {}]}`:                 "plugin 2 has no type",
 		`{"plugins": [{"type": "bridge"}]}`:                                  "name is",
-		`{"name": "a", "plugins": [{"type": "bridge"}], "cniVersions": 1}`:   "not valid JSON",
+		`{"name": "a", "plugins": [{"type": "bridge"}], "cniVersions": 1}`:   "cniVersions is a JSON number, expected an array",
 		`{"name": "a", "plugins": [{"type": "b"}], "cniVersions": ["new"]}`:  `cniVersion is "new"`,
 		`{"name": "a", "plugins": [{"type": "b"}, {"type": "multus-shim"}]}`: "configuration of Multus",
 	} {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,16 +31,13 @@ func logLevels() []string { return []string{"debug", "verbose", "error", "panic"
 // parseSettings reads the settings. hostBinDir is where the installer puts the plugin: Multus looks for the other plugins there.
 func parseSettings(text []byte, hostBinDir string) (settings, error) {
 	var s settings
-	if err := node.Object(text, &struct{}{}); err != nil {
+	if err := node.Object(text, &s); err != nil {
 		return s, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&s); err != nil {
 		return s, errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return s, errors.New("holds more than one JSON object")
 	}
 	if s.BinDir == "" {
 		s.BinDir = hostBinDir

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"carvelwright.dev/payload/internal/fault"
@@ -91,10 +92,30 @@ func Object(text []byte, into any) error {
 	if trimmed := bytes.TrimSpace(text); len(trimmed) == 0 || trimmed[0] != '{' {
 		return errors.New("is not a JSON object")
 	}
-	if err := json.Unmarshal(text, into); err != nil {
+	err := json.Unmarshal(text, into)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%s is a JSON %s, expected %s", wrong.Field, wrong.Value, jsonType(wrong.Type))
+	}
+	if err != nil {
 		return fmt.Errorf("is not valid JSON: %w", err)
 	}
 	return nil
+}
+
+// jsonType gives JSON's name of the type.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	}
+	return "a number"
 }
 
 func (s Spec) kubeconfig() ([]byte, error) {
