@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,19 @@ def package(tmp_path_factory: pytest.TempPathFactory, ytt: Path) -> StagedPackag
 def multus(tmp_path_factory: pytest.TempPathFactory, ytt: Path) -> StagedPackage:
     """Stage Multus' package, once for all tests."""
     return stage(tmp_path_factory.mktemp("multus") / "config", ytt, member=MULTUS)
+
+
+def compiled_installer(name: str, target: Path) -> Path:
+    """Compile a package's node installer into a directory."""
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+    }
+    argv = [f"{sys.prefix}/bin/go", "build", "-o", str(target / name), f"./cmd/{name}"]
+    subprocess.run(argv, cwd=ROOT / "payload", env=environment, check=True)
+    return target / name
 
 
 def write_values(directory: Path, values: Mapping[str, Any] | str) -> Path:

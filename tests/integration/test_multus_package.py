@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -32,6 +31,7 @@ from tests.helpers.package import (
     ROOT,
     Manifest,
     StagedPackage,
+    compiled_installer,
     containers,
     example,
     merged,
@@ -239,16 +239,7 @@ def test_pods_go_to_the_architectures_that_were_built(tmp_path: Path, ytt: Path)
 
 @pytest.fixture(scope="module")
 def installer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("installer") / "multus-installer"
-    environment = os.environ | {
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
-    }
-    argv = [f"{sys.prefix}/bin/go", "build", "-o", str(program), "./cmd/multus-installer"]
-    subprocess.run(argv, cwd=ROOT / "payload", env=environment, check=True)
-    return program
+    return compiled_installer("multus-installer", tmp_path_factory.mktemp("installer"))
 
 
 def test_the_installer_knows_every_command_and_flag(daemonset: Manifest, installer: Path) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -36,6 +33,7 @@ from tests.helpers.package import (
     ROOT,
     Manifest,
     StagedPackage,
+    compiled_installer,
     containers,
     example,
     merged,
@@ -49,6 +47,7 @@ from tests.helpers.package import package as package  # noqa: PLC0414  # a fixtu
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 OLDEST = minor(known()[0])
 NEWEST = kubernetes_validate.latest_version()
@@ -439,17 +438,7 @@ def test_nothing_guards_single_pods_against_disruption(everything: list[Manifest
 
 @pytest.fixture(scope="module")
 def installer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("installer") / "whereabouts-installer"
-    go = Path(sys.prefix) / "bin" / "go"
-    environment = os.environ | {
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
-    }
-    argv = [str(go), "build", "-o", str(program), "./cmd/whereabouts-installer"]
-    subprocess.run(argv, cwd=ROOT / "payload", env=environment, check=True)
-    return program
+    return compiled_installer("whereabouts-installer", tmp_path_factory.mktemp("installer"))
 
 
 def test_the_installer_knows_every_command_and_flag(everything: list[Manifest], installer: Path) -> None:
