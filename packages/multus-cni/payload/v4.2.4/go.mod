@@ -60,3 +60,8 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+// Since v1.3 the default route of a list has a destination, 0.0.0.0/0, by which Multus 4.2.4 does not know it: a pod's request for a
+// default-route has no effect. Nothing but Multus' handling of such requests uses the module.
+// https://github.com/k8snetworkplumbingwg/multus-cni/pull/1552
+replace github.com/vishvananda/netlink => github.com/vishvananda/netlink v1.1.0
