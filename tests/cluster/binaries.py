@@ -97,18 +97,7 @@ ETCD = ToolSet("etcd", "etcd; cold about 1 min")
 TOOL_SETS = (
     ToolSet("pause", "the sandbox container"),
     ETCD,
-    ToolSet(
-        "cni",
-        "CNI plugins and Multus; cold about 1 min 30 s",
-        targets=("tool",),
-        files=(
-            (
-                "networks-crd.yaml",
-                "github.com/k8snetworkplumbingwg/network-attachment-definition-client",
-                "artifacts/networks-crd.yaml",
-            ),
-        ),
-    ),
+    ToolSet("cni", "CNI plugins; cold about 30 s", targets=("tool",)),
     ToolSet(
         "kapp-controller",
         "kapp-controller; cold about 2 min 30 s",
@@ -123,7 +112,19 @@ TOOL_SETS = (
     ToolSet("yq", "yq, which the documentation uses; cold about 30 s", targets=("tool",)),
 )
 WHEREABOUTS = "github.com/k8snetworkplumbingwg/whereabouts"
-# Not a part of the cluster: built by the test that runs it.
+# Not parts of the cluster: built by the tests that run them.
+UPSTREAM_MULTUS = ToolSet(
+    "upstream-multus",
+    "Multus' own programs, thin and thick; cold about 1 min 30 s",
+    targets=("tool",),
+    files=(
+        (
+            "networks-crd.yaml",
+            "github.com/k8snetworkplumbingwg/network-attachment-definition-client",
+            "artifacts/networks-crd.yaml",
+        ),
+    ),
+)
 UPSTREAM_SUITE = ToolSet(
     "upstream-suite",
     "the end-to-end tests of Whereabouts; cold about 1 min",

@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
     from tests.cluster.node import Node
 
-LABEL = "app=whereabouts-cleanup"
 # Where the package writes by default, and what is around it.
 CNI_DIRECTORIES = ("/etc/cni", "/opt")
 
 
-def listing(node: Node, *directories: str) -> str:
-    """Return kind, mode, owner, size and path of everything in a node's directories (default: those of CNI)."""
+def listing(node: Node, *directories: str, without: str = "") -> str:
+    """Return kind, mode, owner, size and path of everything in a node's directories (default: those of CNI).
+
+    Left out is what has the word `without` in its path: it belongs to another package.
+    """
     # A directory's size tells how full it once was.
     wanted = ("-type", "d", "-printf", r"%y %m %U:%G - %p\n", "-o", "-printf", r"%y %m %U:%G %s %p\n")
     found = node.machine.run(["find", *(directories or CNI_DIRECTORIES), *wanted])
-    return "\n".join(sorted(found.splitlines(), key=lambda line: line.split()[-1]))
+    lines = (line for line in found.splitlines() if not without or without not in line)
+    return "\n".join(sorted(lines, key=lambda line: line.split()[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +52,31 @@ def account(cluster: Cluster) -> Iterator[None]:
         cluster.kubectl("delete", "-f", manifests)
 
 
-def run(cluster: Cluster, image: str, *, bin_dir: str = "/opt/cni/bin", conf_dir: str = "/etc/cni/net.d") -> Outcome:
+def run(
+    cluster: Cluster,
+    image: str,
+    *,
+    bin_dir: str = "/opt/cni/bin",
+    conf_dir: str = "/etc/cni/net.d",
+    product: walk.Product = walk.WHEREABOUTS,
+) -> Outcome:
     """Run the example's job on each node to its end, and remove it."""
-    text = (walk.EXAMPLES / "cleanup-job.yaml").read_text()
+    label = f"app={product.name}-cleanup"
+    text = (product.examples / "cleanup-job.yaml").read_text()
     text = text.replace("image: IMAGE", f"image: {image}")
     text = text.replace("path: /opt/cni/bin", f"path: {bin_dir}").replace("path: /etc/cni/net.d", f"path: {conf_dir}")
     for node in cluster.nodes:
         cluster.kubectl("create", "-f", "-", stdin=text.replace("nodeName: NODE", f"nodeName: {node.name}"))
     try:
-        complete, failed = wait_until("the cleanup jobs end", lambda: _ended(cluster), interval=0.5)
-        log = cluster.kubectl("logs", "--namespace=kube-system", f"--selector={LABEL}", "--prefix", "--tail=-1")
+        complete, failed = wait_until("the cleanup jobs end", lambda: _ended(cluster, label), interval=0.5)
+        log = cluster.kubectl("logs", "--namespace=kube-system", f"--selector={label}", "--prefix", "--tail=-1")
         return Outcome(complete, failed, log)
     finally:
-        cluster.kubectl("delete", "--namespace=kube-system", "jobs", f"--selector={LABEL}", "--wait")
+        cluster.kubectl("delete", "--namespace=kube-system", "jobs", f"--selector={label}", "--wait")
 
 
-def _ended(cluster: Cluster) -> tuple[int, int] | None:
-    shown = cluster.kubectl("get", "--namespace=kube-system", "jobs", f"--selector={LABEL}", "--output=json")
+def _ended(cluster: Cluster, label: str) -> tuple[int, int] | None:
+    shown = cluster.kubectl("get", "--namespace=kube-system", "jobs", f"--selector={label}", "--output=json")
     ends = [
         condition["type"]
         for job in json.loads(shown)["items"]

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
 from tests.cluster import binaries as programs
-from tests.cluster import components, host, images, kapp_controller, layout, machine
+from tests.cluster import host, images, kapp_controller, layout, machine
 from tests.cluster.control_plane import NAME as CONTROL_PLANE
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """A control plane, `nodes` nodes, Multus with its CRD, a registry and kapp-controller.
+    """A control plane, `nodes` nodes with the default network only, a registry and kapp-controller.
 
     `kubernetes` is the version of the control plane and of the nodes, one of `versions.known()`.
     Ctrl-C and SIGTERM leave the context like any error: everything is torn down, and then the process ends.
@@ -143,8 +143,6 @@ class Cluster:
         say("the API server is ready")
         for node in self.nodes:
             node.start_kubelet()
-        self.kubectl.apply_file(self.binaries.path("networks-crd.yaml"))
-        self.kubectl.apply(*components.multus_rights())
         kapp_controller.install(self, image)
         for node in self.nodes:
             node.wait_ready()

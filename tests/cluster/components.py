@@ -20,6 +20,8 @@ ETCD = "http://127.0.0.1:2379"
 # Whose requests the API server records, and where: a JSON document in each line.
 AUDIT_POLICY = Path(__file__).with_name("audit-policy.yaml")
 AUDIT_LOG = layout.LOGS / "audit.jsonl"
+# The file of the default network, in the CNI configuration directory of each node.
+DEFAULT_NETWORK = "10-bridge.conflist"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +234,8 @@ def kube_proxy(binaries: Binaries, config: Path) -> list[str]:
     return [str(binaries.path("kube-proxy")), f"--config={config}"]
 
 
-def multus_config(pods: str) -> str:
-    """Return the node's CNI configuration: Multus around a bridge for the pods' first interface, in range `pods`."""
+def default_network(pods: str) -> str:
+    """Return the node's CNI configuration: a bridge for the pods' first interface, in range `pods`, as JSON."""
     bridge = {
         "type": "bridge",
         "bridge": "cbr0",
@@ -243,40 +245,7 @@ def multus_config(pods: str) -> str:
         "ipam": {"type": "host-local", "ranges": [[{"subnet": pods}]], "routes": [{"dst": "0.0.0.0/0"}]},
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return _json(
-        {
-            "cniVersion": "0.4.0",
-            "name": "multus-cni-network",
-            "type": "multus",
-            "kubeconfig": "/etc/cni/net.d/multus.d/multus.kubeconfig",
-            "logLevel": "verbose",
-            "logFile": "/var/log/multus.log",
-            "delegates": [{"cniVersion": "0.4.0", "name": "cbr0", "plugins": [bridge, portmap]}],
-        }
-    )
-
-
-def multus_rights() -> list[dict[str, Any]]:
-    """Return the ClusterRole of Multus' client certificate and its binding."""
-    meta = {"name": "multus"}
-    group = "rbac.authorization.k8s.io"
-    rules = [
-        {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get", "list"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["get", "update", "patch"]},
-        {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
-    ]
-    version = f"{group}/v1"
-    return [
-        {"apiVersion": version, "kind": "ClusterRole", "metadata": meta, "rules": rules},
-        {
-            "apiVersion": version,
-            "kind": "ClusterRoleBinding",
-            "metadata": meta,
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "multus"},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": "multus"}],
-        },
-    ]
+    return _json({"cniVersion": "0.4.0", "name": "cbr0", "plugins": [bridge, portmap]})
 
 
 def node_mounts(name: str, directory: Path) -> str:

@@ -87,7 +87,7 @@ def not_run(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def bare_nodes(raised_cluster: Cluster) -> dict[str, str]:
-    """Give by node what its CNI directories hold before the package was ever installed."""
+    """Give by node what its CNI directories hold before a package was ever installed."""
     return {node.name: cleanup.listing(node) for node in raised_cluster.nodes}
 
 
@@ -101,10 +101,11 @@ def raised_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def project(raised_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> walk.Project:
-    """Publish both versions to the cluster's registry, one after the other, as an author does."""
+    """Publish both versions of both packages to the cluster's registry, one after the other, as an author does."""
     staged = walk.Project.stage(tmp_path_factory.mktemp("project"))
-    for version in (walk.RELEASED, walk.NEXT):
-        staged.publish(raised_cluster, version)
+    for product in (walk.MULTUS, walk.WHEREABOUTS):
+        for version in (product.released, product.further):
+            staged.publish(raised_cluster, version, product)
     return staged
 
 
@@ -117,7 +118,14 @@ def published(raised_cluster: Cluster, project: walk.Project) -> walk.Package:
 
 
 @pytest.fixture(scope="session")
-def installed_package(published: walk.Package, bare_nodes: dict[str, str]) -> walk.Package:
+def installed_multus(published: walk.Package, bare_nodes: dict[str, str]) -> walk.Package:
+    found = walk.Package(published.cluster, published.project, walk.MULTUS)
+    found.install()
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed_package(published: walk.Package, installed_multus: walk.Package) -> walk.Package:
     published.install()
     return published
 
@@ -135,6 +143,13 @@ def _whole(request: pytest.FixtureRequest) -> Iterator[None]:
 def cluster(raised_cluster: Cluster) -> Cluster:
     """Give the shared cluster."""
     return raised_cluster
+
+
+@pytest.fixture
+def multus(installed_multus: walk.Package) -> Iterator[walk.Package]:
+    """Give Multus as it is installed; whatever the test makes of it, the next one finds it as the examples have it."""
+    yield installed_multus
+    installed_multus.restore()
 
 
 @pytest.fixture

@@ -108,4 +108,3 @@ class ControlPlane:
         self.kubeconfig_for("controller-manager", "/CN=system:kube-controller-manager")
         self.kubeconfig_for("scheduler", "/CN=system:kube-scheduler")
         self.kubeconfig_for("kube-proxy", "/CN=system:kube-proxy")
-        self.kubeconfig_for("multus", "/CN=multus")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REGISTRY = f"{layout.CONTROL_PLANE_IP}:{layout.REGISTRY_PORT}"
 PACKAGE = f"package/{walk.REF_NAME}.{walk.RELEASED}"
 INSTALL = f"-n {walk.NAMESPACE} packageinstall/whereabouts"
+MULTUS = f"-n {walk.NAMESPACE} packageinstall/multus-cni"
 STATUS = "{.metadata.annotations.k8s\\.v1\\.cni\\.cncf\\.io/network-status}"
 USEFUL_ERROR = f"kubectl get {INSTALL} -o jsonpath='{{.status.usefulErrorMessage}}'"
 RECONCILED = "--for=condition=ReconcileSucceeded --timeout=5m"
@@ -87,8 +88,15 @@ PUBLISH = Chapter(
     f"{walk.NEXT} is a release that the walk adds to the project, to have something to upgrade to.",
     (
         *(
-            Step(f"Build {version} and push it.", f"carvelwright build --release {version} --to {REGISTRY}/packages")
-            for version in (walk.RELEASED, walk.NEXT)
+            Step(
+                f"Build {product.name} {version} and push it.",
+                f"carvelwright build {product.name} --release {version} --to {REGISTRY}/packages",
+            )
+            for product, version in (
+                (walk.MULTUS, walk.MULTUS.released),
+                (walk.WHEREABOUTS, walk.RELEASED),
+                (walk.WHEREABOUTS, walk.NEXT),
+            )
         ),
         Step(
             "Add the repository. Its resource names no tag, so that the cluster follows what is published later.",
@@ -150,11 +158,33 @@ VALUES = Chapter(
 )
 INSTALLED = Chapter(
     "Install",
-    "[package-install.yaml](../../examples/whereabouts/package-install.yaml) holds a Secret with the values and the "
+    "Multus and then Whereabouts, with the same commands. package-install.yaml of "
+    "[Multus](../../examples/multus-cni/package-install.yaml) and "
+    "[Whereabouts](../../examples/whereabouts/package-install.yaml) holds a Secret with the values and the "
     "PackageInstall, for a service account that may do what this package needs and nothing else.",
     (
         Step(
-            "The least rights that install it.",
+            "The nodes have the default network only.",
+            "kubectl get crd -o name | grep -c network-attachment || true\n"
+            "kubectl run before --image=busybox:1.37 -- sleep 1000000\n"
+            "kubectl wait --for=condition=Ready pod/before --timeout=5m\n"
+            "kubectl exec before -- ls /sys/class/net",
+        ),
+        Step(
+            "Multus, with the least rights that install it.",
+            f"carvelwright rbac --package multus-cni --release {walk.MULTUS.released} | kubectl apply -f -\n"
+            f"kubectl apply -f examples/multus-cni/package-install.yaml\nkubectl wait {MULTUS} {RECONCILED}",
+            f"tanzu package install multus-cni -p {walk.MULTUS.ref_name} -v {walk.MULTUS.released} "
+            "--service-account-name multus-cni-installer",
+        ),
+        Step(
+            "Which file of the nodes is the default network, and why.",
+            "kubectl rollout status -n kube-system daemonset/multus-cni\n"
+            "kubectl exec -n kube-system daemonset/multus-cni -c refresh -- "
+            "multus-installer probe state --state-dir=/run/multus",
+        ),
+        Step(
+            "The least rights that install Whereabouts.",
             f"carvelwright rbac --release {walk.RELEASED} -f uncommented.yaml | kubectl apply -f -",
         ),
         Step(
@@ -387,7 +417,7 @@ REINSTALL = Chapter(
         ),
         Step(
             "To uninstall for good, pods go first.",
-            "kubectl delete pod pod0 pod1 pod2 pod3 --grace-period=1\n"
+            "kubectl delete pod before pod0 pod1 pod2 pod3 --grace-period=1\n"
             f"kubectl delete {INSTALL}\n"
             f"kubectl get {POOLS} -n kube-system 192.168.20.0-24 -o jsonpath='{{.spec}}'",
         ),

@@ -37,7 +37,9 @@ def allocations(api: Api) -> list[tuple[str, Address]]:
 
 def broken(api: Api) -> list[str]:
     """Return each broken invariant as a line for people; an empty list when all is well."""
-    networks = {_qualified(each): ipam for each in api.list("network-attachment-definitions") if (ipam := _ipam(each))}
+    networks = {
+        _qualified(each): ipam for each in _list(api, "network-attachment-definitions") if (ipam := _ipam(each))
+    }
     documents = [each for each in api.list("pods") if _holds_addresses(each, networks)]
     allocated = allocations(api)
     in_pools = {address for _, address in allocated}
@@ -126,7 +128,7 @@ def _list(api: Api, plural: str) -> list[Document]:
     try:
         return api.list(plural)
     except ApiError as error:
-        # Before the package is installed there is no such kind of resource, and nothing is allocated.
+        # Before the packages are installed there is no such kind of resource, and nothing is allocated.
         if error.status == NOT_FOUND:
             return []
         raise

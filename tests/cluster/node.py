@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 # Below these, all that is mounted belongs to containers and pods.
 VOLATILE = (Path("/run"), Path("/var/lib/containerd"), Path("/var/lib/kubelet"))
-CNI_PLUGINS = ("bridge", "host-local", "loopback", "macvlan", "multus", "portmap")
+CNI_PLUGINS = ("bridge", "host-local", "loopback", "macvlan", "portmap")
 
 
 class Node:
@@ -158,12 +158,12 @@ class Node:
         for leaf in ("etc", "etc.work", "containerd", "kubelet", "cni-bin", "log/pods", "log/containers"):
             (self.directory / leaf).mkdir(parents=True, exist_ok=True)
         etc = self.directory / "etc"
-        for leaf in ("containerd", "cni/net.d/multus.d"):
+        for leaf in ("containerd", "cni/net.d"):
             (etc / leaf).mkdir(parents=True)
         (etc / "hostname").write_text(f"{self.name}\n")
         (etc / "containerd/config.toml").write_text(components.containerd_config())
-        (etc / "cni/net.d/00-multus.conf").write_text(components.multus_config(layout.pod_cidr(self.index)))
-        shutil.copy(layout.RUN / "multus.conf", etc / "cni/net.d/multus.d/multus.kubeconfig")
+        conf = etc / "cni/net.d" / components.DEFAULT_NETWORK
+        conf.write_text(components.default_network(layout.pod_cidr(self.index)))
         registry = f"{layout.CONTROL_PLANE_IP}:{layout.REGISTRY_PORT}"
         self.trust_registry(registry)
         for plugin in CNI_PLUGINS:

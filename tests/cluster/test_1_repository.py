@@ -30,8 +30,9 @@ def test_every_version_is_listed_in_order_with_its_release_date(cluster: Cluster
     columns = "custom-columns=:.spec.refName,:.spec.version,:.spec.releasedAt"
     argv = ("get", "packages", f"--namespace={walk.NAMESPACE}", "--no-headers", f"--output={columns}")
     assert [line.split() for line in cluster.kubectl(*argv).splitlines()] == [
-        [walk.REF_NAME, walk.RELEASED, "2026-11-26T00:00:00Z"],
-        [walk.REF_NAME, walk.NEXT, "2026-12-07T00:00:00Z"],
+        [product.ref_name, version, date]
+        for product in (walk.MULTUS, walk.WHEREABOUTS)
+        for version, date in ((product.released, "2026-11-26T00:00:00Z"), (product.further, "2026-12-07T00:00:00Z"))
     ]
 
 
@@ -45,7 +46,7 @@ def test_the_package_says_what_it_is(cluster: Cluster, published: walk.Package) 
 
 def test_the_schema_on_the_server_gives_the_default_values_of_the_build(published: walk.Package) -> None:
     for version in (walk.RELEASED, walk.NEXT):
-        assert published.default_values(version) == (published.project.dist(version) / FILE).read_text()
+        assert published.default_values(version) == published.project.values_file(version).read_text()
 
 
 @pytest.mark.parametrize(

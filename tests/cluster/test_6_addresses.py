@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import invariants, pods, pools, walk
+from tests.cluster import invariants, pods, pools, projection, walk
 from tests.cluster.errors import ClusterError
-from tests.cluster.tokens import KUBECONFIG, is_void, token_of
+from tests.cluster.tokens import is_void, token_of
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_addresses_of_pods_deleted_while_all_was_down_come_back(package: Package
 
 def _stop_components(cluster: Cluster) -> None:
     """End the package's pods; with those of the DaemonSet ends the validity of the token that the plugin has."""
-    tokens = {node.name: token_of(node.directory / KUBECONFIG) for node in cluster.nodes}
+    tokens = {node.name: token_of(node.directory / projection.WHEREABOUTS.kubeconfig) for node in cluster.nodes}
     _scale(cluster, replicas=0, selector={"no": "node"})
     pods.wait_gone(cluster.api, namespace="kube-system", selector="name in (whereabouts, whereabouts-reconciler)")
     for name, token in tokens.items():

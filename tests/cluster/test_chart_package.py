@@ -1,4 +1,4 @@
-"""A package of another kind, with an existing image and a vendored chart, from one repository with Whereabouts."""
+"""A package of another kind, with an existing image and a vendored chart, from one repository with ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 OPEN = "message: open\nreplicas: 2\n"
 CLOSED = "message: closed\nreplicas: 2\n"
-WHEREABOUTS = [(walk.REF_NAME, walk.RELEASED), (walk.REF_NAME, walk.NEXT)]
+OURS = [
+    (product.ref_name, version)
+    for product in (walk.MULTUS, walk.WHEREABOUTS)
+    for version in (product.released, product.further)
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +45,8 @@ def operator(raised_cluster: Cluster, author: Author) -> Iterator[Operator]:
     raised_cluster.kubectl("delete", "namespace", chart_package.NAMESPACE)
 
 
-def test_it_lies_in_one_repository_with_whereabouts(operator: Operator) -> None:
-    assert operator.listed() == [(REF_NAME, FIRST), *WHEREABOUTS]
+def test_it_lies_in_one_repository_with_ours(operator: Operator) -> None:
+    assert operator.listed() == sorted([(REF_NAME, FIRST), *OURS])
 
 
 def test_pods_run_the_locked_image_from_where_the_package_was_copied_to(operator: Operator) -> None:
@@ -64,7 +68,7 @@ def test_the_next_version_of_the_tutorial_is_an_upgrade(operator: Operator) -> N
     before = operator.author.image()
     operator.author.follow_tutorial(chart_package.NEXT_VERSION)
     operator.add_repository(operator.author.publish())
-    assert operator.listed() == [(REF_NAME, FIRST), (REF_NAME, NEXT), *WHEREABOUTS]
+    assert operator.listed() == sorted([(REF_NAME, FIRST), (REF_NAME, NEXT), *OURS])
     assert operator.install(NEXT, OPEN)["status"]["version"] == NEXT
     operator.wait_shown("open", "signboard 1.1.0", by=2)
     assert {_image(pod) for pod in operator.boards()} == {operator.author.image()} != {before}

@@ -1,4 +1,4 @@
-"""The cluster itself, before any package: what the walk relies on."""
+"""The cluster itself, with Multus on it and nothing else: what the walk relies on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from tests.cluster.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.cluster import walk
     from tests.cluster.cluster import Cluster
 
 
 @pytest.fixture(scope="module")
-def two_pods(raised_cluster: Cluster) -> Iterator[Cluster]:
+def two_pods(raised_cluster: Cluster, installed_multus: walk.Package) -> Iterator[Cluster]:
     """One pod on each node, with net1 on a macvlan network; host-local knows one node only: hence two ranges."""
     api, subnet = raised_cluster.api, "192.168.99.0/24"
     for index in (1, 2):
@@ -70,7 +71,7 @@ def test_a_command_that_fails_in_a_pod_is_an_error(two_pods: Cluster) -> None:
         two_pods.kubectl.execute("plain1", "false")
 
 
-def test_a_pod_on_an_unknown_network_does_not_start_and_says_why(cluster: Cluster) -> None:
+def test_a_pod_on_an_unknown_network_does_not_start_and_says_why(cluster: Cluster, multus: walk.Package) -> None:
     cluster.api.apply("pods", pods.pod("lost", "no-such-network", labels={"test": "lost"}))
     try:
         wait_until("an event says why", lambda: _told(cluster, "no-such-network"))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import components, invariants, layout, packages, packagings, pods, shell_installer, walk
+from tests.cluster import components, howto, invariants, layout, packages, packagings, pods, shell_installer, walk
 from tests.cluster.plugin_stream import Place, Stream, wait_installed
 from tests.cluster.waiting import wait_until
 from tests.cluster.workload import Workload
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-PAGE = layout.ROOT / "docs/how-to/migrate.md"
-SECTION = re.compile(r"^## (?P<title>.*?)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = "migrate.md"
 BEFORE, AFTER = "Before you start", "Afterwards"
-PATIENCE_SECONDS = 600
 LEFT = "secrets,daemonsets,deployments,configmaps,serviceaccounts,clusterroles,clusterrolebindings"
 
 
@@ -59,7 +55,7 @@ def test_from_the_community_package(cluster: Cluster, package: walk.Package, crd
         with Workload(cluster, "from-community") as workload, _kept(cluster, workload, "192.168.61.0/24"):
             # As a cluster of that time has them: nothing names the interface.
             assert {address.interface for _, address in invariants.allocations(cluster.api)} == {""}
-            _follow(cluster, site, "From the community package")
+            howto.follow(cluster, PAGE, BEFORE, "From the community package", AFTER, directory=site)
             install = package.wait()
             assert (install["spec"]["packageRef"]["refName"], install["status"]["version"]) == (
                 walk.REF_NAME,
@@ -84,7 +80,7 @@ def test_from_the_manifests_of_upstream(
     with Workload(cluster, "from-upstream") as workload, _kept(cluster, workload, "192.168.62.0/24"):
         with Stream(workload, "192.168.63.0/24") as stream:
             stream.wait_for_calls()
-            _follow(cluster, site, "From upstream's manifests")
+            howto.follow(cluster, PAGE, BEFORE, "From upstream's manifests", AFTER, directory=site)
             stream.wait_for_calls(5)
         assert [str(call) for call in stream.failures()] == []
         package.wait()
@@ -102,7 +98,7 @@ def test_from_the_chart_of_upstream(
     _wait_theirs(cluster, name)
     package.grant()
     with Workload(cluster, f"from-{name}") as workload, _kept(cluster, workload, "192.168.64.0/24"):
-        _follow(cluster, site, "From upstream's Helm chart")
+        howto.follow(cluster, PAGE, BEFORE, "From upstream's Helm chart", AFTER, directory=site)
         package.wait()
         _check_ours(cluster, package)
         left = cluster.kubectl("get", LEFT, "--all-namespaces", "--output=name").split()
@@ -183,15 +179,7 @@ def _check_ours(cluster: Cluster, package: walk.Package) -> None:
         running = cluster.api.list("pods", namespace=walk.COMPONENTS)
         return {container["image"] for pod in running for container in pod["spec"]["containers"]}
 
-    ours = package.images()
-    wait_until("nothing else runs than the package", lambda: images() == ours)
+    ours = package.images() | walk.Package(cluster, package.project, walk.MULTUS).images()
+    wait_until("nothing else runs than the packages", lambda: images() == ours)
     for kind in ("clusterroles", "rolebindings"):
         assert "whereabouts-migration" not in cluster.kubectl("get", kind, "--all-namespaces", "--output=name")
-
-
-def _follow(cluster: Cluster, site: Path, title: str) -> str:
-    """Run the commands of a section of the page, with those before and after it, in one shell as an operator does."""
-    sections = {each["title"]: each["text"] for each in SECTION.finditer(PAGE.read_text())}
-    blocks = [block for each in (BEFORE, title, AFTER) for block in BLOCK.findall(sections[each])]
-    script = "\n".join([f"cd {site}", *blocks])
-    return cluster.run_on_network(["bash", "-euxo", "pipefail", "-c", script], timeout=PATIENCE_SECONDS)

@@ -26,14 +26,21 @@ NEEDS = {
     "whereabouts-reconciler": "restricted",
     "whereabouts-controller": "restricted",
     "whereabouts-cleanup-": "privileged",
+    "multus-cni": "privileged",
+    "multus-cni-cleanup-": "privileged",
 }
 EVERYTHING = "network_policy: {enabled: true}\nnode_slice_controller: {enabled: true}\n"
 
 
 @pytest.fixture(scope="module")
 def workloads(published: walk.Package) -> dict[str, walk.Document]:
-    """Give by name everything that makes pods: what the package renders to, and the example's cleanup job."""
-    documents = published.project.render(EVERYTHING) + walk.example("cleanup-job.yaml")
+    """Give by name everything that makes pods: what the packages render to, and the examples' cleanup jobs."""
+    documents = [
+        *published.project.render(EVERYTHING),
+        *published.project.render("", walk.MULTUS),
+        *walk.example("cleanup-job.yaml"),
+        *walk.example("cleanup-job.yaml", walk.MULTUS),
+    ]
     return {
         each["metadata"].get("name") or each["metadata"]["generateName"]: each
         for each in documents
@@ -89,7 +96,7 @@ def test_nothing_but_host_network_and_host_path_needs_privileged(
     cluster: Cluster, workloads: dict[str, walk.Document]
 ) -> None:
     with _namespace(cluster, "baseline", "why-baseline-refuses") as namespace:
-        for name in ("whereabouts", "whereabouts-cleanup-"):
+        for name in (name for name, level in NEEDS.items() if level == "privileged"):
             refused = _create_pod(cluster, workloads[name], namespace)
             (_, said) = refused.split('"baseline:latest": ')
             assert re.findall(r"(?:^|, )([A-Za-z ]+) \(", said) == ["host namespaces", "hostPath volumes"]
@@ -103,7 +110,8 @@ def test_of_a_level_on_kube_system_the_operator_is_warned(cluster: Cluster, pack
     for level in ("baseline", "restricted"):
         warned = label(level)
         assert f'existing pods in namespace "kube-system" violate the new PodSecurity enforce level "{level}' in warned
-        assert re.search(r"Warning: whereabouts-[a-z0-9]{5}\b.*host namespaces", warned)
+        # Pods with the same violations are told together, by the name of one of them.
+        assert re.search(r"Warning: (?:whereabouts|multus-cni)-[a-z0-9]{5}\b.*host namespaces", warned)
         assert "whereabouts-reconciler" not in warned
     assert label("privileged") == ""
 

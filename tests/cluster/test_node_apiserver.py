@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ COMING, GOING = 10, 6
 # A DEL tries for a minute, an ADD for two, and then the kubelet tries again.
 RECOVERY_SECONDS = 300
 UNREACHABLE = "connection refused"
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def test_adds_recover_from_a_restart_of_the_api_server(cluster: Cluster, package: walk.Package) -> None:
@@ -76,14 +78,17 @@ def _crowded(calls: Recorder) -> bool:
 
 
 def _missed(cluster: Cluster, calls: Recorder, since: float) -> bool:
-    """Tell whether Multus or the plugin has found nobody at the API server's address since a time."""
+    """Tell whether Multus or the plugin has found nobody at the API server's address since a time.
+
+    What Multus says comes to the runtime's log.
+    """
     if any(UNREACHABLE in call.said for call in calls.calls() if (call.ended or inf) > since):
         return True
     stamp = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return any(
-        UNREACHABLE in line and line.partition(" ")[0] > stamp
+        UNREACHABLE in line and (at := STAMP.search(line)) is not None and at[0] > stamp
         for node in cluster.nodes
-        for line in (node.directory / "log" / "multus.log").read_text(errors="replace").splitlines()
+        for line in node.machine.log("containerd").read_text(errors="replace").splitlines()
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import host, images, layout, pods, shell_installer, walk
+from tests.cluster import images, layout, pods, shell_installer, usage, walk
 from tests.cluster.plugin_stream import Place
 from tests.cluster.progress import say
 from tests.cluster.waiting import wait_until
@@ -93,13 +93,14 @@ def _measure(cluster: Cluster, specs: dict[str, Document]) -> Document:
         "installing, ms": {what: {side: _figures(times[side, what]) for side in PLACES} for what in REMOVED},
         "from the pod's creation until it is ready, s": ready,
         "idle, CPU ms per minute": {side: _used(cluster, idle, side).since(before[side], minutes) for side in specs},
-        "idle, memory in KiB": {side: _memory(_group(cluster, idle, side, "memory")) for side in specs},
+        "idle, memory in KiB": {side: usage.memory(idle, _pod(cluster, side)) for side in specs},
     }
 
 
 def _our_size(package: walk.Package) -> int:
     release = json.loads((package.project.dist(walk.RELEASED) / "release.json").read_text())
-    platforms = release["packages"][0]["images"][0]["platforms"]
+    (ours,) = (each for each in release["packages"] if each["refName"] == walk.REF_NAME)
+    platforms = ours["images"][0]["platforms"]
     return next(int(each["compressedBytes"]) for each in platforms if each["platform"] == "linux/amd64")
 
 
@@ -211,7 +212,7 @@ def _figures(seconds: list[float]) -> dict[str, float]:
 
 
 def _used(cluster: Cluster, node: Node, side: str) -> Used:
-    group = _group(cluster, node, side, "cpuacct")
+    group = usage.group(node, _pod(cluster, side), "cpuacct")
     shim = wait_until(f"the shim of {side} is found", lambda: _shim(group))
     seconds = sum(map(int, _stat(shim)[11:15])) / os.sysconf("SC_CLK_TCK")
     return Used(int((group / "cpuacct.usage").read_text()) / 1e9, seconds)
@@ -240,18 +241,5 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
-def _group(cluster: Cluster, node: Node, side: str, controller: str) -> Path:
-    status = cluster.api.get("pods", f"idle-{side}", namespace=walk.COMPONENTS)
-    uid = status["metadata"]["uid"]
-    (container,) = status["status"]["containerStatuses"]
-    name = container["containerID"].rpartition("/")[2]
-    above = host.CGROUPS / controller / f"{layout.CGROUP_PREFIX}{node.name}" / "kubepods"
-    (found,) = above.glob(f"**/pod{uid}/{name}")
-    return found
-
-
-def _memory(group: Path) -> dict[str, int]:
-    """Return the memory of a container in KiB: what is its own alone, and what the kubelet counts."""
-    stat = {key: int(value) for key, value in map(str.split, (group / "memory.stat").read_text().splitlines())}
-    counted = int((group / "memory.usage_in_bytes").read_text()) - stat["total_inactive_file"]
-    return {"own": stat["total_rss"] // 1024, "working set": counted // 1024}
+def _pod(cluster: Cluster, side: str) -> Document:
+    return cluster.api.get("pods", f"idle-{side}", namespace=walk.COMPONENTS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import cleanup, pods, walk
+from tests.cluster import cleanup, components, pods, walk
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def _like_k3s(node: Node) -> Iterator[None]:
         machine.run(["sh", "-euc", script])
 
     run(
-        f"mkdir -p {K3S_BIN} {K3S_CONF}; cp {BIN}/* {K3S_BIN}; rm {K3S_BIN}/whereabouts;"
-        f"cp -r {CONF}/*multus* {K3S_CONF}; sed -i s,{CONF},{K3S_CONF}, {K3S_CONF}/*.conf;"
+        f"mkdir -p {K3S_BIN} {K3S_CONF}; cp {BIN}/* {K3S_BIN}; rm {K3S_BIN}/whereabouts {K3S_BIN}/multus;"
+        f"cp {CONF}/{components.DEFAULT_NETWORK} {K3S_CONF};"
         # The plugins' directory is a mount point, so it stays: empty.
         f"mkdir {ASIDE}; mv {BIN}/* {ASIDE}; mv {CONF} {CONF}.aside; cp {CONTAINERD} {CONTAINERD}.aside;"
         f"sed -i 's,{BIN},{K3S_BIN},; s,{CONF},{K3S_CONF},' {CONTAINERD}"
@@ -58,28 +58,34 @@ def _restart_containerd(node: Node) -> None:
 
 
 @pytest.fixture(scope="module")
-def k3s_nodes(raised_cluster: Cluster, installed_package: walk.Package) -> Iterator[dict[str, str]]:
-    """Give by node what it holds, without the package, when its runtime keeps its files as k3s does.
+def k3s_nodes(
+    raised_cluster: Cluster, installed_multus: walk.Package, installed_package: walk.Package
+) -> Iterator[dict[str, str]]:
+    """Give by node what it holds with Multus and without the package, when its runtime keeps its files as k3s does.
 
-    At the end the nodes are as before, and the package is there again.
+    At the end the nodes are as before, and both are there again.
     """
+    ours = (installed_package, installed_multus)
     with ExitStack() as stack:
-        _remove(raised_cluster, installed_package)
-        stack.callback(installed_package.restore)
+        for each in ours:
+            _remove(raised_cluster, each)
+            stack.callback(each.restore)
         for node in raised_cluster.nodes:
             stack.enter_context(_like_k3s(node))
         # Before the directories are moved back, whatever a test left.
-        stack.callback(_remove, raised_cluster, installed_package)
+        for each in reversed(ours):
+            stack.callback(_remove, raised_cluster, each)
+        installed_multus.install(values=(walk.MULTUS.examples / "values" / "k3s.yaml").read_text())
         yield {node.name: _listing(node) for node in raised_cluster.nodes}
 
 
 def _remove(cluster: Cluster, package: walk.Package) -> None:
     package.remove()
-    pods.wait_gone(cluster.api, namespace=walk.COMPONENTS, selector="name=whereabouts")
+    pods.wait_gone(cluster.api, namespace=walk.COMPONENTS, selector=f"name={package.product.name}")
 
 
 def _listing(node: Node) -> str:
-    return cleanup.listing(node, "/etc/cni", "/opt", "/var/lib/rancher")
+    return cleanup.listing(node, "/etc/cni", "/opt", "/var/lib/rancher", without="multus")
 
 
 def test_k3s(cluster: Cluster, installed_package: walk.Package, k3s_nodes: dict[str, str], workload: Workload) -> None:

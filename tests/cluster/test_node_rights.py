@@ -1,4 +1,4 @@
-"""Rights: what the accounts of the package and the one that installs it were granted is what they used.
+"""Rights: what the accounts of the packages and those that install them were granted is what they used.
 
 The last tests of a run look back on it: on the audit log that the API server wrote all along.
 """
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).with_name("rights.yaml")
 PAGE = layout.ROOT / "docs" / "explanation" / "security.md"
 INSTALLER = f"{walk.NAMESPACE}/whereabouts-installer"
+MULTUS_INSTALLER = f"{walk.NAMESPACE}/multus-cni-installer"
 SLICED = {"type": "whereabouts", "node_slice_size": "/26"}
 SLICES = "node_slice_controller: {enabled: true}\n"
 # Every object that the package can bring.
@@ -204,9 +205,11 @@ def explained() -> Explained:
 
 @pytest.fixture(scope="module")
 def package_rights(published: walk.Package) -> set[Right]:
-    """Give what the package grants with any values, and the example for the cleanup."""
-    rendered = [published.project.render(values) for values in ("", EVERYTHING)]
-    return granted(rendered[0]) | granted(rendered[1]) | granted(walk.example("cleanup.yaml"))
+    """Give what the packages grant with any values, and the examples for cleanup and preflight."""
+    project = published.project
+    rendered = [project.render(""), project.render(EVERYTHING), project.render("", walk.MULTUS)]
+    examples = (walk.example("cleanup.yaml"), walk.example("preflight.yaml", walk.MULTUS))
+    return set().union(*map(granted, [*rendered, *examples]))
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +219,7 @@ def review(published: walk.Package, package_rights: set[Right]) -> Review:
         project.rights(walk.RELEASED, ""),
         project.rights(walk.RELEASED, EVERYTHING),
         project.rights(walk.RELEASED, "", replacing=EVERYTHING),
+        project.rights(walk.MULTUS.released, "", product=walk.MULTUS),
     ]
     return Review(frozenset(package_rights.union(*map(granted, printed))), frozenset(requests(components.AUDIT_LOG)))
 
@@ -231,7 +235,8 @@ def test_every_account_is_recorded(review: Review) -> None:
     assert components.AUDIT_LOG.read_text().count(f'"username":"{API_SERVER}"') > 0
     assert accounts == {right.account for right in review.granted}
     # The API server would write nothing without a word if it did not like the policy's names.
-    assert {f"{walk.COMPONENTS}/whereabouts", INSTALLER} <= {each.right.account for each in review.requests}
+    asked = {each.right.account for each in review.requests}
+    assert {f"{walk.COMPONENTS}/whereabouts", f"{walk.COMPONENTS}/multus-cni", INSTALLER, MULTUS_INSTALLER} <= asked
 
 
 @pytest.mark.last
@@ -253,7 +258,11 @@ def test_every_right_was_used_or_is_explained(
     if not_run:
         pytest.skip(f"what is never used only a whole run can tell; {not_run}")
     # Nobody can grant what they do not hold.
-    held = {dataclasses.replace(right, account=INSTALLER) for right in package_rights}
+    held = {
+        dataclasses.replace(right, account=account)
+        for right in package_rights
+        for account in (INSTALLER, MULTUS_INSTALLER)
+    }
     assert told(review.unused() - held) - set(explained.rare) == set(explained.unused)
     assert set(explained.rare) <= told(review.granted)
     wide = {right for right, where in review.needed_in_one_namespace_only().items() if where == walk.COMPONENTS}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carvelwright import yamldoc
 
 if TYPE_CHECKING:
-    from tests.cluster.api import Api
+    from pathlib import Path
 
-# Where the package puts it by default, below a node's directory.
-KUBECONFIG = Path("etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig")
+    from tests.cluster.api import Api
 
 
 def token_of(kubeconfig: Path) -> str:

@@ -1,4 +1,4 @@
-"""The operator's walk: the package published from a copy of this repository's project, and installed as documented.
+"""The operator's walk: the packages published from a copy of this repository's project, and installed as documented.
 
 `Project` stands for the author (build, publish, a further release), `Package` for the operator (rights, install,
 change, delete). Both use carvelwright, imgpkg and kubectl only, and the manifests of `examples/`.
@@ -43,12 +43,44 @@ DEPLOYMENTS = (RECONCILER,)
 APP_LABEL = "kapp.k14s.io/app"
 DOWNGRADABLE = "packaging.carvel.dev/downgradable"
 
-NEXT_RELEASE = """\
-upstream: 0.9.4
-revision: vmware.3-tkg.1
+RELEASE = """\
+upstream: {upstream}
+revision: {revision}
 releasedAt: 2026-12-07T00:00:00Z
 releaseNotes: The same again, to upgrade to.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One of the packages of this repository, by the first segment of its refName, with its two versions.
+
+    `released` is the repository's newest, `further` a release that the walk adds to it; `directory` has its sources.
+    """
+
+    name: str
+    released: str
+    further: str
+    directory: str
+
+    @property
+    def ref_name(self) -> str:
+        """The package's full name."""
+        return f"{self.name}.tanzu.vmware.com"
+
+    @property
+    def examples(self) -> Path:
+        """The directory of its examples."""
+        return layout.ROOT / "examples" / self.name
+
+    def release(self, version: str) -> str:
+        """Return the release file of a version of the walk's own."""
+        upstream, _, revision = version.partition("+")
+        return RELEASE.format(upstream=upstream, revision=revision)
+
+
+WHEREABOUTS = Product("whereabouts", RELEASED, NEXT, ".")
+MULTUS = Product("multus-cni", "4.2.4+vmware.1-tkg.1", "4.2.4+vmware.2-tkg.1", "packages/multus-cni")
 # Often enough that a test may wait for the reconciler; the shortest that the values allow.
 RECONCILED_OFTEN = 'ip_reconciler: {config: {schedule: "@every 10s"}}\n'
 BUILD_SECONDS = 1800
@@ -58,30 +90,36 @@ SHARED_PRODUCTS = ("tools", "payload", "layer", "image", "crds", "seals")
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A copy of the package project with a release more than the repository's."""
+    """A copy of the workspace, in which each package has a release more than the repository's."""
 
     root: Path
 
     @classmethod
     def stage(cls, root: Path) -> Project:
         """Copy the sources to `root`, and what was built of them."""
-        for name in ("package", "bundle", "payload", "tools"):
+        for name in ("package", "bundle", "payload", "packages", "tools"):
             shutil.copytree(layout.ROOT / name, root / name)
         for name in ("carvelwright.yaml", "values-schema.yaml"):
             shutil.copy(layout.ROOT / name, root)
-        (root / "package" / "releases" / f"{NEXT}.yaml").write_text(NEXT_RELEASE)
+        for product in (WHEREABOUTS, MULTUS):
+            release = root / product.directory / "package" / "releases" / f"{product.further}.yaml"
+            release.write_text(product.release(product.further))
         for kind in SHARED_PRODUCTS:
             if (made := layout.ROOT / "build" / kind).is_dir():
                 shutil.copytree(made, root / "build" / kind, symlinks=True)
         project = cls(root)
         # The cluster's network leads nowhere else, so what a build downloads must be there before.
-        for module in sorted((root / "payload").rglob("go.mod")):
+        for module in sorted([*(root / "payload").rglob("go.mod"), *(root / "packages").rglob("go.mod")]):
             _run([str(Path(sys.prefix) / "bin" / "go"), "mod", "download"], module.parent)
         return project
 
     def dist(self, version: str) -> Path:
         """Return where `publish` left what it made of a version."""
         return self.root / f"dist-{version}"
+
+    def values_file(self, version: str, product: Product = WHEREABOUTS) -> Path:
+        """Return the default values that `publish` made for a version."""
+        return self.dist(version) / product.name / f"{product.name}-data-values.yaml"
 
     def repository(self, version: str) -> Document:
         """Return the PackageRepository, by digest, of what was published when a version had joined it."""
@@ -92,9 +130,9 @@ class Project:
         """Run carvelwright on this project and return its output."""
         return _run(self._command(*arguments), self.root)
 
-    def publish(self, cluster: Cluster, version: str) -> None:
+    def publish(self, cluster: Cluster, version: str, product: Product = WHEREABOUTS) -> None:
         """Build a version and push it to the cluster's registry, where it joins what is published already."""
-        argv = self._command("build", "--release", version, "--to", f"{cluster.registry}/packages")
+        argv = self._command("build", product.name, "--release", version, "--to", f"{cluster.registry}/packages")
         cluster.run_on_network(argv, timeout=BUILD_SECONDS)
         (self.root / "dist").rename(self.dist(version))
         resource = self.resource(cluster, f"{cluster.registry}/packages")
@@ -112,23 +150,26 @@ class Project:
         cluster.run_on_network(argv)
         return file
 
-    def rights(self, version: str, values: str, *, replacing: str = "") -> list[Document]:
+    def rights(
+        self, version: str, values: str, *, replacing: str = "", product: Product = WHEREABOUTS
+    ) -> list[Document]:
         """Return what `carvelwright rbac` says that the installing service account needs.
 
         `replacing` are the values of what is installed until then.
         """
-        argv = ["rbac", "--release", version, "--namespace", NAMESPACE]
+        argv = ["rbac", "--package", product.name, "--release", version, "--namespace", NAMESPACE]
         for option, text in (("-f", values), ("--replacing", replacing)):
             file = self.root / f"values{option}.yaml"
             file.write_text(text)
             argv += [option, str(file)]
         return documents(self.run(*argv))
 
-    def render(self, values: str, version: str = RELEASED) -> list[Document]:
-        """Return what the package renders to."""
+    def render(self, values: str, product: Product = WHEREABOUTS) -> list[Document]:
+        """Return what the released version of a package renders to."""
         file = self.root / "values-render.yaml"
         file.write_text(values)
-        return documents(self.run("render", "--release", version, "-f", str(file)))
+        argv = ("render", "--package", product.name, "--release", product.released, "-f", str(file))
+        return documents(self.run(*argv))
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "carvelwright", "--project", str(self.root), *arguments]
@@ -136,12 +177,15 @@ class Project:
 
 @dataclass(slots=True)
 class Package:
-    """The package on a cluster. It is as `examples/` has it, unless a test changes it; `restore` takes that back."""
+    """A package on a cluster. It is as `examples/` has it, unless a test changes it; `restore` takes that back."""
 
     cluster: Cluster
     project: Project
+    product: Product = WHEREABOUTS
     # Of these values there may be objects that others do not bring.
     granted: str = ""
+    # What kapp labels its objects with, once it was installed.
+    app: str = ""
 
     def add_repository(self, document: Document) -> None:
         """Make the namespace and apply the PackageRepository that a build wrote, then wait for it."""
@@ -152,32 +196,33 @@ class Package:
             self.cluster.api, "packagerepositories", resource["metadata"]["name"], namespace=NAMESPACE
         )
 
-    def install(self, version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> Document:
+    def install(self, version: str = "", values: str | None = None, *, downgrade: bool = False) -> Document:
         """Install the package, or change what is installed, and wait until it is reconciled; return the PackageInstall.
 
-        `values` is the text of a values file (default: the example's). The service account has the rights that
-        `carvelwright rbac` prints for it and no more. `packages.ReconcileError` when kapp-controller fails.
+        `version` is by default what is released, `values` the text of a values file (default: the example's). The
+        service account has the rights that `carvelwright rbac` prints for it and no more. `packages.ReconcileError`
+        when kapp-controller fails.
         """
         self.grant(version, values)
         self.request(version, values, downgrade=downgrade)
         return self.wait()
 
-    def grant(self, version: str = RELEASED, values: str | None = None) -> None:
+    def grant(self, version: str = "", values: str | None = None) -> None:
         """Give the installing service account what it needs for these values, in place of those of the last time."""
-        secret, _ = wanted(version, values)
+        secret, _ = wanted(version, values, product=self.product)
         text = secret["stringData"]["values.yaml"]
-        self.cluster.kubectl.apply(*self.project.rights(version, text, replacing=self.granted))
+        version = version or self.product.released
+        rights = self.project.rights(version, text, replacing=self.granted, product=self.product)
+        self.cluster.kubectl.apply(*rights)
         self.granted = text
 
-    def request(self, version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> None:
+    def request(self, version: str = "", values: str | None = None, *, downgrade: bool = False) -> None:
         """Ask for another version or other values with the rights that were granted; `wait` for what comes of it."""
-        self.cluster.kubectl.apply(*wanted(version, values, downgrade=downgrade))
+        self.cluster.kubectl.apply(*wanted(version, values, downgrade=downgrade, product=self.product))
 
     def wait(self) -> Document:
         """Wait until what was asked for is there; return the PackageInstall."""
-        _, install = wanted()
-        name = install["metadata"]["name"]
-        return packages.wait_installed(self.cluster.api, name, namespace=NAMESPACE)
+        return packages.wait_installed(self.cluster.api, self.product.name, namespace=NAMESPACE)
 
     def reconcile_often(self) -> Document:
         """Have the reconciler look every 10 s from now on; return its pod.
@@ -209,15 +254,18 @@ class Package:
 
     def remove(self) -> None:
         """Delete the PackageInstall and wait until kapp-controller has removed what it brought."""
-        _, install = wanted()
-        name = install["metadata"]["name"]
-        self.cluster.api.delete("packageinstalls", name, namespace=NAMESPACE)
-        packages.wait_deleted(self.cluster.api, "packageinstalls", name, namespace=NAMESPACE)
+        self._remember_app()
+        self.request_removal()
+        packages.wait_deleted(self.cluster.api, "packageinstalls", self.product.name, namespace=NAMESPACE)
+
+    def request_removal(self) -> None:
+        """Delete the PackageInstall and do not wait."""
+        self.cluster.api.delete("packageinstalls", self.product.name, namespace=NAMESPACE)
 
     def restore(self) -> None:
         """Install the example again if anything else is there."""
-        _, install = wanted()
-        found = self.cluster.api.find("packageinstalls", install["metadata"]["name"], namespace=NAMESPACE)
+        _, install = wanted(product=self.product)
+        found = self.cluster.api.find("packageinstalls", self.product.name, namespace=NAMESPACE)
         if found is not None and found["spec"] == install["spec"]:
             if packages.settled(found) and not packages.failed(found):
                 return
@@ -228,7 +276,7 @@ class Package:
 
     def default_values(self, version: str) -> str:
         """Return what the client makes of the schema that the API server has; carvelwright does so to the byte."""
-        package = self.cluster.api.get("packages", f"{REF_NAME}.{version}", namespace=NAMESPACE)
+        package = self.cluster.api.get("packages", f"{self.product.ref_name}.{version}", namespace=NAMESPACE)
         file = self.project.root / "schema.json"
         file.write_text(json.dumps(package["spec"]["valuesSchema"]["openAPIv3"]))
         return self.project.run("values", "defaults", "--schema", str(file))
@@ -248,18 +296,27 @@ class Package:
         kinds = (
             "daemonsets,deployments,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,crd"
         )
-        argv = ("get", kinds, f"--namespace={COMPONENTS}", f"--selector={APP_LABEL}", "--output=json")
+        self._remember_app()
+        argv = ("get", kinds, f"--namespace={COMPONENTS}", f"--selector={APP_LABEL}={self.app}", "--output=json")
         found = json.loads(self.cluster.kubectl(*argv))["items"]
         return {(each["kind"], each["metadata"]["name"]): _declared(each) for each in found}
 
+    def _remember_app(self) -> None:
+        record = self.cluster.api.find("configmaps", f"{self.product.name}.app", namespace=NAMESPACE)
+        if record is not None:
+            self.app = json.loads(record["data"]["spec"])["labelValue"]
 
-def wanted(version: str = RELEASED, values: str | None = None, *, downgrade: bool = False) -> tuple[Document, Document]:
+
+def wanted(
+    version: str = "", values: str | None = None, *, downgrade: bool = False, product: Product = WHEREABOUTS
+) -> tuple[Document, Document]:
     """Return Secret and PackageInstall: the example's, with another version or other values."""
-    _, secret, install = (copy.deepcopy(each) for each in documents((EXAMPLES / "package-install.yaml").read_text()))
-    install["spec"]["packageRef"]["versionSelection"]["constraints"] = version
+    found = documents((product.examples / "package-install.yaml").read_text())
+    _, secret, install = (copy.deepcopy(each) for each in found)
+    install["spec"]["packageRef"]["versionSelection"]["constraints"] = version or product.released
     if values is not None:
         # A name of its own: the PackageInstall then has a new generation, so that nobody takes the old state for new.
-        name = f"whereabouts-values-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
+        name = f"{product.name}-values-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
         secret["metadata"]["name"] = name
         secret["stringData"]["values.yaml"] = values
         install["spec"]["values"] = [{"secretRef": {"name": name}}]
@@ -268,9 +325,9 @@ def wanted(version: str = RELEASED, values: str | None = None, *, downgrade: boo
     return secret, install
 
 
-def example(name: str) -> list[Document]:
+def example(name: str, product: Product = WHEREABOUTS) -> list[Document]:
     """Return the documents of an example; its pods run the image that the nodes have."""
-    found = documents((EXAMPLES / name).read_text())
+    found = documents((product.examples / name).read_text())
     for document in found:
         for container in document["spec"].get("containers", []) if document["kind"] == "Pod" else []:
             container["image"] = images.BUSYBOX
