@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify torture bench bench-growth bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify supply-chain torture bench bench-growth bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -64,6 +64,10 @@ format: setup ## put every file into the project's format
 verify: setup ## what only a finished build can show: Whereabouts' roles, every binary of every platform, the archive, the manifests
 	@for module in payload/v*/; do (cd $$module && $(GO) test ./...) || exit 1; done
 	@$(RUN) pytest tests/release $(ARGS)
+
+# Not in `make test`: building cosign takes about 6 min of CPU, once for each checkout.
+supply-chain: tools ## cosign itself verifies what is signed, where it is published, after imgpkg copy and after relocation
+	@nice -n 10 $(RUN) pytest tests/supply_chain $(ARGS)
 
 # Option of these: KUBERNETES=VERSION, read from the environment, where make puts it.
 e2e: root tools ## the package on a real two-node cluster; needs root

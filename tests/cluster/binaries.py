@@ -131,6 +131,8 @@ UPSTREAM_SUITE = ToolSet(
     targets=(f"{WHEREABOUTS}/e2e",),
     files=(("generators.go", WHEREABOUTS, "e2e/entities/generators.go"),),
 )
+# The judge of signatures; nothing else needs it.
+COSIGN = ToolSet("cosign", "cosign; cold about 6 min", targets=("tool",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _COMMANDS = {
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "publish": "Publish what was built to a package repository.",
     "repository": "Look at a published package repository, verify and repair it, mark versions in it.",
+    "sign": "Sign images and bundles that are published.",
+    "keygen": "Make a key pair for signing.",
     "archive": "Write published versions, with all of their images, into one file.",
     "relocate": "Publish what an archive holds to another registry.",
     "serve": "Serve dist/ from a registry on loopback.",

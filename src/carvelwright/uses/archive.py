@@ -188,7 +188,7 @@ def _own_registry(opened: Opened) -> Iterator[str]:
 
 def _copy(opened: Opened, bundle: Reference, target: Path) -> None:
     timeout, reporter = opened.remote.timeout, opened.reporter
-    airgap.archive(opened.tools.imgpkg, bundle, target, ARCHIVE, timeout=timeout, reporter=reporter)
+    airgap.archive(opened.tools.imgpkg, bundle, target, ARCHIVE, timeout=timeout, reporter=reporter, signatures=True)
 
 
 def verified(path: Path, name: Path, hint: str) -> airgap.Root:

@@ -18,7 +18,7 @@ from carvelwright.stepnames import READ_PUBLISHED, publish_step
 from carvelwright.steps import published
 from carvelwright.store import Store
 from carvelwright.tools import imgpkg, toolchain
-from carvelwright.uses import commit, finished
+from carvelwright.uses import commit, finished, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from carvelwright.reference import Reference, Repository
     from carvelwright.report import Reporter
     from carvelwright.steps.published import Remote
+    from carvelwright.supply.keys import PrivateKey
     from carvelwright.tools.toolchain import Toolchain
 
 _SECONDS = 900.0
@@ -38,12 +39,13 @@ _SECONDS = 900.0
 class PublishOptions:
     """Where to publish: below `to`, or with `single` in that one OCI repository; `registry_timeout` is in seconds.
 
-    The timeout is the limit of each exchange with the registry.
+    The timeout is the limit of each exchange with the registry. With `sign_key` everything that is published is signed.
     """
 
     to: Repository
     single: bool = False
     registry_timeout: float = _SECONDS
+    sign_key: PrivateKey | None = None
 
     @property
     def places(self) -> Places:
@@ -77,19 +79,20 @@ def publish(
         remote = published.Remote(
             tools.crane, places.packages, store, options.registry_timeout, reporter, READ_PUBLISHED
         )
+        signer = signing.signer_for(options.sign_key, remote)
         with reporter.step(READ_PUBLISHED) as step:
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
         versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
         jobs = dict(zip(versions, commit.jobs([*versions.values()], seen, scratch), strict=True))
         if dry_run:
-            return commit.would_be([*jobs.values()], seen, remote)
+            return commit.would_be([*jobs.values()], seen, remote, signer)
         for archive, job in jobs.items():
             if not job.present:
                 push_content(
                     scratch / "dist" / archive, job.version.content, job.version.record.ref_name, remote, tools
                 )
-        return commit.commit([*jobs.values()], remote, tools)
+        return commit.commit([*jobs.values()], remote, tools, signer)
 
 
 def push_content(archive: Path, target: Repository, name: str, remote: Remote, tools: Toolchain) -> None:

@@ -12,9 +12,10 @@ from carvelwright.catalog import content, survey
 from carvelwright.catalog.places import full_tag
 from carvelwright.catalog.records import Action, Record, metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError
+from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
-from carvelwright.stepnames import READ_PUBLISHED
-from carvelwright.steps import airgap
+from carvelwright.stepnames import READ_PUBLISHED, SIGN
+from carvelwright.steps import airgap, attached
 from carvelwright.uses import archive, commit, publish, verify
 
 if TYPE_CHECKING:
@@ -49,8 +50,23 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     plain = airgap.without_tags(source, opened.scratch / "archive.tar")
     # Also where all versions are there: something of them may be lost. What is there is not sent again.
     publish.push_content(plain, opened.remote.repository, "the archive", opened.remote, opened.tools)
-    done = commit.commit(jobs, opened.remote, opened.tools)
+    _carry_signatures(source, opened)
+    done = commit.commit(jobs, opened.remote, opened.tools, opened.signer)
     return done, verify.verify(opened, versions=[each.key for each in found])
+
+
+def _carry_signatures(source: Path, opened: Opened) -> None:
+    """Give the signatures of an archive the tags by which they are found, beside those that are there."""
+    place, carried = opened.remote.repository, airgap.signatures_in(source)
+    if not carried:
+        return
+    with opened.reporter.step(SIGN):
+        in_parallel(
+            *[
+                lambda tag=tag, digest=digest: attached.carry(opened.attaching, place.at(digest), tag)
+                for tag, digest in sorted(carried.items())
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,18 @@ from carvelwright import session as sessions
 from carvelwright.steps import published
 from carvelwright.store import Store
 from carvelwright.tools import toolchain
+from carvelwright.uses import signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from carvelwright.catalog.places import Places
     from carvelwright.report import Reporter
+    from carvelwright.steps.attached import Attaching
     from carvelwright.steps.published import Remote
+    from carvelwright.supply.keys import PrivateKey
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.uses.signing import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,31 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A package repository, the tools, and a scratch directory that is gone in the end."""
+    """A package repository, the tools, and a scratch directory that is gone in the end.
+
+    `signer` signs what is published there; None without a key.
+    """
 
     remote: Remote
     tools: Toolchain
     scratch: Path
     reporter: Reporter
+    signer: Signer | None = None
+
+    @property
+    def attaching(self) -> Attaching:
+        """How signatures and other attachments are read and written there."""
+        return signing.attaching(self.remote)
 
 
 @contextlib.contextmanager
-def opened(around: Surroundings, places: Places, timeout: float, step: str) -> Iterator[Opened]:
-    """Open a package repository; `timeout` is in seconds for each exchange, `step` names what is done there."""
+def opened(
+    around: Surroundings, places: Places, timeout: float, step: str, sign_key: PrivateKey | None = None
+) -> Iterator[Opened]:
+    """Open a package repository; `timeout` is in seconds for each exchange, `step` names what is done there.
+
+    With a key its revisions are signed.
+    """
     search = sessions.lone_search(around.root, around.environment)
     toolchain.install(search, around.reporter)
     tools = toolchain.find(search)
@@ -52,4 +70,4 @@ def opened(around: Surroundings, places: Places, timeout: float, step: str) -> I
     with files.temporary_directory(parent, "carvelwright.") as scratch:
         store = Store(scratch)
         remote = published.Remote(tools.crane, places.packages, store, timeout, around.reporter, step)
-        yield Opened(remote, tools, scratch, around.reporter)
+        yield Opened(remote, tools, scratch, around.reporter, signing.signer_for(sign_key, remote))

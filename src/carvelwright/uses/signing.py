@@ -1,0 +1,89 @@
+"""Signs what is in a registry, by digest: images, bundles, revisions of a package repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from carvelwright.errors import UsageError
+from carvelwright.oci.artifact import ArtifactLayer
+from carvelwright.stepnames import SIGN
+from carvelwright.steps import attached
+from carvelwright.supply import signature
+from carvelwright.tools import crane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carvelwright.reference import Reference
+    from carvelwright.steps.attached import Attaching
+    from carvelwright.steps.published import Remote
+    from carvelwright.supply.keys import PrivateKey
+    from carvelwright.uses.remote import Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What was signed, by digest; `added` tells whether the signature is new there."""
+
+    reference: Reference
+    added: bool
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {"reference": str(self.reference), "added": self.added}
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A key, and the way to the registry."""
+
+    key: PrivateKey
+    attaching: Attaching
+
+    def sign(self, reference: Reference) -> bool:
+        """Add the key's signature of a digest beside it; False where it is there already. RegistryError.
+
+        The digest itself need not be there yet: what clients follow is signed before they see it.
+        """
+        if reference.digest is None:
+            raise AssertionError(f"signed without a digest: {reference}")
+        place = replace(reference, tag=None)
+        data = signature.payload(place.repository, reference.digest)
+        layer = ArtifactLayer(signature.MEDIA_TYPE, data, signature.annotate(self.key, data))
+        return attached.add(self.attaching, place.repository.tagged(signature.tag_of(reference.digest)), [layer])
+
+
+def signer_for(key: PrivateKey | None, remote: Remote) -> Signer | None:
+    """Return what signs with a key at a package repository, from now on its revisions, too; None without a key."""
+    if key is None:
+        return None
+    signer = Signer(key, attaching(remote))
+    remote.sign = signer.sign
+    return signer
+
+
+def attaching(remote: Remote) -> Attaching:
+    """Return how attachments are read and written in the registry of a package repository."""
+    return attached.Attaching(remote.crane, remote.store, SIGN, remote.timeout, remote.reporter.note)
+
+
+def sign(references: Sequence[Reference], key: PrivateKey, opened: Opened) -> tuple[Signed, ...]:
+    """Sign images and bundles that are in a registry, each by the digest that it has now.
+
+    UsageError where one is not there; then nothing was signed.
+    """
+    signer = Signer(key, opened.attaching)
+    with opened.reporter.step(SIGN):
+        found = [_pinned(reference, signer.attaching) for reference in references]
+        return tuple(Signed(reference, signer.sign(reference)) for reference in found)
+
+
+def _pinned(reference: Reference, attaching: Attaching) -> Reference:
+    digest = crane.digest(attaching.crane, reference, **attaching.how())
+    if digest is None:
+        raise UsageError(
+            f"nothing to sign: {reference} is not in the registry",
+            hint="name an image or a bundle by tag or digest, as `carvelwright publish` prints them",
+        )
+    return reference.with_digest(digest)
