@@ -18,6 +18,7 @@ ARCHIVE = "archive"
 READ_PUBLISHED = "read published repository"
 RECORD = "record versions"
 TAG = "tag versions"
+SBOM = "write SBOMs"
 
 
 def compile_step(binaries: Iterable[str], platform: Platform) -> str:
