@@ -20,6 +20,7 @@ from carvelwright.stepnames import (
     READ_PUBLISHED,
     RECORD,
     RENDER,
+    SBOM,
     TAG,
     archive_step,
     assemble_step,
@@ -130,6 +131,7 @@ class BuildPlan:
         """Yield the steps that make the bundle's content."""
         if self.project.crds:
             yield PlannedStep(CRDS, "copy the CRDs of the pinned Go module")
+        yield PlannedStep(SBOM, "write what images and package consist of, as CycloneDX and SPDX, into dist/")
         yield PlannedStep(RENDER, "stage the bundle, render it with ytt, find its images with kbld and lock them")
 
     def push_steps(self) -> Iterator[PlannedStep]:

@@ -21,6 +21,7 @@ _PACKAGE = Path(__file__).parent
 PARTS = {
     "payload": ("steps/payload.py", "tools/go.py", "tools/compiler.py"),
     "tools": ("tools/compiler.py",),
+    "buildinfo": ("steps/buildinfo.py", "supply/modules.py", "tools/buildinfo.py"),
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),

@@ -19,6 +19,7 @@ READ_PUBLISHED = "read published repository"
 RECORD = "record versions"
 TAG = "tag versions"
 SIGN = "sign"
+SBOM = "write SBOMs"
 
 
 def compile_step(binaries: Iterable[str], platform: Platform) -> str:

@@ -69,6 +69,7 @@ def test_dist_holds_what_it_should_and_nothing_else(built: PackageProject) -> No
         "hello-data-values.yaml",
         "hello-data-values.annotated.yaml",
         "values.schema.json",
+        *(f"sbom/{stem}.{form}.json" for stem in ("hello", NAME) for form in ("cdx", "spdx")),
         ARCHIVE,
         "release.json",
         "SHA256SUMS",

@@ -34,7 +34,7 @@ def test_the_order_of_modules_gives_each_platform_one_manifest(repository_root: 
     package = load_package(repository_root / "examples/hello-package")
     shared = replace(package.workspace, root=tmp_path)
     (plan,) = make_plan([replace(package, root=tmp_path, workspace=shared)], BuildOptions(), {}).packages
-    layout = image.assemble(plan, plan.images[0], modules, reporter=reporter)
+    layout = image.assemble(plan, plan.images[0], modules, reporter=reporter).layout
     index = json.loads((layout.directory / "blobs/sha256" / layout.digest.hex).read_bytes())
     assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
     for entry in index["manifests"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import recipe
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
     from carvelwright.steps.payload import PayloadModule
 
 
-def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule], *, reporter: Reporter) -> ImageLayout:
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that was made: its layout, and the binaries in it."""
+
+    plan: ImagePlan
+    layout: ImageLayout
+    modules: tuple[PayloadModule, ...]
+
+
+def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule], *, reporter: Reporter) -> BuiltImage:
     """Make the image's layout, or reuse it where binaries and texts are the same.
 
     Each Go module is a layer of its own: a new installer leaves the layer with the upstream binaries as it is, for
@@ -48,7 +58,8 @@ def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule]
         layouts.end_layout(target, index)
 
     with reporter.step(assemble_step(image.config.name)) as step:
-        return layouts.open_layout(Store(plan.project.workspace.root).product("image", key, step, make))
+        made = Store(plan.project.workspace.root).product("image", key, step, make)
+    return BuiltImage(image, layouts.open_layout(made), tuple(modules))
 
 
 def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:
