@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from dataclasses import dataclass
@@ -46,6 +47,13 @@ class Cosign:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def verify_attestation(self, kind: str, reference: str) -> Any:
+        """Verify an attestation of a kind; returns its statement."""
+        done = self.run("verify-attestation", "--key", str(self.key), *_COMMON, "--type", kind, reference)
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stdout.splitlines()
+        return json.loads(base64.b64decode(json.loads(line)["payload"]))
+
     def refuses(self, reference: str) -> str:
         """Return why a reference is not verified."""
         done = self.run("verify", "--key", str(self.key), *_COMMON, reference)
@@ -73,11 +81,30 @@ def registry(request: pytest.FixtureRequest, toolset: Toolchain, tmp_path: Path)
 
 @pytest.fixture
 def published(built: PackageProject, registry: str, cosign: Cosign) -> dict[str, Any]:
-    """What a signed publication printed."""
+    """What a signed publication printed, of sources in git."""
+    (built.root / ".gitignore").write_text("/build/\n/dist/\n*.tar\n")
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"]):
+        git = ["git", "-c", "user.name=Nobody", "-c", "user.email=nobody@example.com", *arguments]
+        subprocess.run(git, cwd=built.root, check=True)
     environment = {"CARVELWRIGHT_SIGN_KEY_PASSPHRASE": PASSPHRASE}
     key = str(cosign.key.with_suffix(".key"))
     outcome = built.run("publish", f"{registry}/p", "--sign-key", key, "--format", "json", environment=environment)
     return dict(json.loads(outcome.ok().out))
+
+
+KINDS = {
+    "slsaprovenance1": "https://slsa.dev/provenance/v1",
+    "cyclonedx": "https://cyclonedx.org/bom",
+    "spdxjson": "https://spdx.dev/Document",
+}
+
+
+def verify_attestations(cosign: Cosign, reference: str) -> None:
+    digest = reference.rpartition("@sha256:")[2]
+    for kind, uri in KINDS.items():
+        statement = cosign.verify_attestation(kind, reference)
+        assert statement["predicateType"] == uri
+        assert digest in [subject["digest"]["sha256"] for subject in statement["subject"]]
 
 
 def _digests(published: dict[str, Any]) -> tuple[str, str]:
@@ -95,9 +122,14 @@ def test_cosign_verifies_what_is_published(
         assert payload["critical"]["identity"]["docker-reference"] == reference.rpartition("@")[0]
     for tag in ("hello:1.0.0_build.1", f"{NAME}:1.0.0_build.1", "package-repository:latest"):
         assert len(cosign.verify(f"{registry}/p/{tag}")) == 1
+    bundle, image = _digests(published)
+    for reference in (f"{registry}/p/{NAME}@{bundle}", f"{registry}/p/{NAME}@{image}", f"{registry}/p/hello@{image}"):
+        verify_attestations(cosign, reference)
     (tmp_path / "other").mkdir()
     other = Cosign(cosign.path, write_pair(tmp_path / "other").with_suffix(".pub"), cosign.home)
     assert "no matching signatures" in other.refuses(f"{registry}/p/hello:1.0.0_build.1")
+    wrong = other.run("verify-attestation", "--key", str(other.key), *_COMMON, f"{registry}/p/hello@{image}")
+    assert wrong.returncode != 0
 
 
 def test_cosign_verifies_what_imgpkg_copied(
@@ -123,6 +155,7 @@ def test_cosign_verifies_what_was_relocated(
         built.run("relocate", "a.tar", f"{registry}/site").ok()
         for digest in _digests(published):
             assert len(cosign.verify(f"{site}@{digest}")) == 1
+            verify_attestations(cosign, f"{site}@{digest}")
     # The site's own revision is not of this key.
     assert "no signatures found" in cosign.refuses(f"{site}:latest")
 

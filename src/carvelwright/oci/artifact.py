@@ -31,10 +31,15 @@ class ArtifactLayer:
         """Return its OCI descriptor."""
         return {**Blob(self.media_type, self.data).descriptor(), "annotations": dict(self.annotations)}
 
+    @property
+    def key(self) -> bytes:
+        """What is equal for equal layers, and orders them."""
+        return _json(self.descriptor())
+
 
 def in_order(layers: Iterable[ArtifactLayer]) -> tuple[ArtifactLayer, ...]:
     """Return layers, each once, in the order in which every writer writes them."""
-    found = {_json(layer.descriptor()): layer for layer in layers}
+    found = {layer.key: layer for layer in layers}
     return tuple(found[key] for key in sorted(found))
 
 

@@ -67,12 +67,12 @@ def add(
 
     Of what is there, layers that are `outdated` go. RegistryError where others overwrite the tag all the time.
     """
-    wanted, pushed = set(map(_key, layers)), False
+    wanted, pushed = {layer.key for layer in layers}, False
     for _ in range(_ATTEMPTS):
         found = read(attaching, tag)
         there = found.layers if found else ()
-        kept = [layer for layer in there if not outdated(layer) or _key(layer) in wanted]
-        if len(kept) == len(there) and wanted <= set(map(_key, there)):
+        kept = [layer for layer in there if not outdated(layer) or layer.key in wanted]
+        if len(kept) == len(there) and wanted <= {layer.key for layer in there}:
             return pushed
         with attaching.store.scratch("attach") as scratch:
             layout = artifact.write_artifact(artifact.in_order([*kept, *layers]), scratch / "layout")
@@ -98,7 +98,3 @@ def carry(attaching: Attaching, source: Reference, tag: str) -> None:
         crane.put_tag(attaching.crane, source, tag, **attaching.how())
     elif found.digest != source.digest and (carried := read(attaching, source)):
         add(attaching, target, carried.layers)
-
-
-def _key(layer: ArtifactLayer) -> str:
-    return str(sorted(layer.descriptor().items(), key=str))

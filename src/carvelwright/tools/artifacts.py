@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import jsondoc
 from carvelwright.digest import Digest
 from carvelwright.oci.artifact import ArtifactLayer
-from carvelwright.reference import Reference
 from carvelwright.tools import crane, registry
 from carvelwright.tools.registry import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carvelwright.reference import Reference
     from carvelwright.tools.tool import Tool
 
 # An SBOM of some hundred components has a few hundred KB.
@@ -46,13 +46,21 @@ def pull(
     parts = _parts(found)
     layers = []
     for part in parts:
-        place = Reference(reference.repository, digest=part.digest)
-        exchange = Exchange(reference.repository, "pull from", step, timeout, note)
-        content = registry.run(tool, ["blob", "--", str(place)], exchange).stdout
-        if (len(content), Digest.of_bytes(content)) != (part.size, part.digest):
-            raise ValueError(f"the registry returned something other than its layer {part.digest}")
+        place = reference.repository.at(part.digest)
+        content = blob(tool, place, part.size, step=step, timeout=timeout, note=note)
         layers.append(ArtifactLayer(part.media_type, content, part.annotations))
     return Artifact(digest, tuple(layers))
+
+
+def blob(
+    tool: Tool, reference: Reference, size: int, *, step: str, timeout: float, note: Callable[[str], None]
+) -> bytes:
+    """Return a blob by its digest; ValueError where what the registry returns has another digest or size."""
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note)
+    content = registry.run(tool, ["blob", "--", str(reference)], exchange).stdout
+    if (len(content), Digest.of_bytes(content)) != (size, reference.digest):
+        raise ValueError(f"the registry returned something other than its layer {reference.digest}")
+    return content
 
 
 @dataclass(frozen=True, slots=True)

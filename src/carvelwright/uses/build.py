@@ -52,7 +52,12 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     store.remove_leftovers()
     inputs = freshness.inputs_of(plan)
     project_key = freshness.project_key(store.root, inputs)
-    state = replace(inputs, key=freshness.key(store.root, inputs, asked, project_key))
+    state = replace(
+        inputs,
+        key=freshness.key(store.root, inputs, asked, project_key),
+        sources=freshness.sources_key(store.root, inputs, project_key),
+        epoch=freshness.epoch_of(asked.environment),
+    )
     tools = sessions[0].tools()
     rules_of = [_Rules(session, tools, state.key, project_key) for session in sessions]
     late = [each for each in rules_of if each.of_project_kept()]

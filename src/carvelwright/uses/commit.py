@@ -165,7 +165,7 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain, signer: Signer
     """
     if signer is not None:
         with remote.reporter.step(SIGN):
-            in_parallel(*[lambda each=each: signer.sign(each) for each in _content(jobs)])
+            in_parallel(*[lambda each=each: signer.vouch(each) for each in _content(jobs)])
     with remote.reporter.step(RECORD) as step:
         wanted = [record for job in jobs for record in job.records]
         pushed = in_parallel(*[lambda record=record: remote.push_record(record) for record in wanted])
@@ -221,7 +221,7 @@ def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference,
     if source != name.repository:
         crane.copy(tools.crane, source.at(name.digest), name.repository.at(name.digest), **how)
         if signer is not None:
-            signer.sign(name)
+            signer.vouch(name)
     crane.put_tag(tools.crane, name.repository.at(name.digest), name.tag, **how)
 
 

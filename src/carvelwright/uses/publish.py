@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import session as sessions
@@ -18,7 +18,7 @@ from carvelwright.stepnames import READ_PUBLISHED, publish_step
 from carvelwright.steps import published
 from carvelwright.store import Store
 from carvelwright.tools import imgpkg, toolchain
-from carvelwright.uses import commit, finished, signing
+from carvelwright.uses import attesting, commit, finished, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +80,9 @@ def publish(
             tools.crane, places.packages, store, options.registry_timeout, reporter, READ_PUBLISHED
         )
         signer = signing.signer_for(options.sign_key, remote)
+        if signer is not None:
+            said = attesting.statements(packages, release, scratch / "dist", store, environment, reporter)
+            signer = replace(signer, statements=said)
         with reporter.step(READ_PUBLISHED) as step:
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")

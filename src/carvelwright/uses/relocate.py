@@ -15,7 +15,7 @@ from carvelwright.errors import InputError, RegistryError
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
 from carvelwright.stepnames import READ_PUBLISHED, SIGN
-from carvelwright.steps import airgap, attached
+from carvelwright.steps import airgap, attached, attachments
 from carvelwright.uses import archive, commit, publish, verify
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from carvelwright.carvel.resources import Document
     from carvelwright.catalog.content import Held
+    from carvelwright.digest import Digest
     from carvelwright.reference import Repository
     from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
@@ -42,6 +43,7 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     with opened.reporter.step("verify the archive"):
         root = archive.verified(source, source, "copy the archive again from where it was made")
         found = _versions(root, source, opened.remote.repository)
+        carried = _attachments(source)
     with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     found = _not_withdrawn(opened, found, seen)
@@ -50,16 +52,25 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     plain = airgap.without_tags(source, opened.scratch / "archive.tar")
     # Also where all versions are there: something of them may be lost. What is there is not sent again.
     publish.push_content(plain, opened.remote.repository, "the archive", opened.remote, opened.tools)
-    _carry_signatures(source, opened)
+    _carry(carried, opened)
     done = commit.commit(jobs, opened.remote, opened.tools, opened.signer)
     return done, verify.verify(opened, versions=[each.key for each in found])
 
 
-def _carry_signatures(source: Path, opened: Opened) -> None:
-    """Give the signatures of an archive the tags by which they are found, beside those that are there."""
-    place, carried = opened.remote.repository, airgap.signatures_in(source)
+def _attachments(source: Path) -> dict[str, Digest]:
+    """Return the signatures and attestations that an archive carries, by the tags that they have."""
+    _, bundles = airgap.read_bundles(source, content.SIZE)
+    try:
+        return airgap.signatures_in(source) | attachments.carried_in(bundles.values())
+    except ValueError as error:
+        raise _unfit(source, str(error)) from None
+
+
+def _carry(carried: Mapping[str, Digest], opened: Opened) -> None:
+    """Give attachments the tags by which they are found, beside those that are there."""
     if not carried:
         return
+    place = opened.remote.repository
     with opened.reporter.step(SIGN):
         in_parallel(
             *[

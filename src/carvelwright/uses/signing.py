@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from carvelwright.errors import UsageError
 from carvelwright.oci.artifact import ArtifactLayer
 from carvelwright.stepnames import SIGN
 from carvelwright.steps import attached
-from carvelwright.supply import signature
+from carvelwright.supply import attestation, signature
+from carvelwright.supply.attestation import Attestation
 from carvelwright.tools import crane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from carvelwright.digest import Digest
     from carvelwright.reference import Reference
     from carvelwright.steps.attached import Attaching
     from carvelwright.steps.published import Remote
+    from carvelwright.supply.attestation import Statement
     from carvelwright.supply.keys import PrivateKey
     from carvelwright.uses.remote import Opened
 
@@ -36,10 +39,44 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A key, and the way to the registry."""
+    """A key, the way to the registry, and what is to be attested of digests that are signed."""
 
     key: PrivateKey
     attaching: Attaching
+    statements: Mapping[Digest, Sequence[Statement]] = field(default_factory=dict)
+
+    def vouch(self, reference: Reference) -> None:
+        """Sign a digest, and attest what is known of it."""
+        self.sign(reference)
+        self.attest(reference)
+
+    def attest(self, reference: Reference) -> bool:
+        """Attach to a digest what is known of it; False where the key has attested as much there already.
+
+        What the key has attested once stays, also where it would say something else of the same kind now.
+        """
+        if reference.digest is None:
+            raise AssertionError(f"attested without a digest: {reference}")
+        statements = self.statements.get(reference.digest, ())
+        if not statements:
+            return False
+        tag = reference.repository.tagged(attestation.tag_of(reference.digest))
+        found = attached.read(self.attaching, tag)
+        known = {kind for layer in (found.layers if found else ()) if (kind := self._own_kind(layer))}
+        layers = [
+            ArtifactLayer(attestation.MEDIA_TYPE, each.sealed(self.key), each.annotations())
+            for each in statements
+            if each.predicate_type not in known
+        ]
+        return bool(layers) and attached.add(self.attaching, tag, layers)
+
+    def _own_kind(self, layer: ArtifactLayer) -> str | None:
+        """Return the type of an attestation of this key; None for what is none."""
+        try:
+            found = Attestation.parse(layer.data)
+        except ValueError:
+            return None
+        return found.statement.predicate_type if found.is_of(self.key.public()) else None
 
     def sign(self, reference: Reference) -> bool:
         """Add the key's signature of a digest beside it; False where it is there already. RegistryError.
