@@ -48,6 +48,7 @@ class ExitCode(IntEnum):
     FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, or missing"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
     DIFFERENT = 10, "`diff --fail-on` found a change that it was told to fail on"
+    UNVERIFIED = 12, "`verify` found what is not signed, not attested, incomplete, or not what its attestations say"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 
     meaning: str

@@ -28,6 +28,7 @@ _COMMANDS = {
     "build": "Build image, bundle, package repository, archive and values files into dist/.",
     "publish": "Publish what was built to a package repository.",
     "repository": "Look at a published package repository, verify and repair it, mark versions in it.",
+    "verify": "Verify signatures and attestations of what is published, or of an archive.",
     "sign": "Sign images and bundles that are published.",
     "keygen": "Make a key pair for signing.",
     "archive": "Write published versions, with all of their images, into one file.",

@@ -51,7 +51,7 @@ def read(attaching: Attaching, tag: Reference) -> Artifact | None:
             f"{tag} cannot be read as an attachment",
             registry=tag.repository.registry,
             reference=str(tag),
-            details=str(error),
+            details=f"found under {tag.tag}: {error}",
             hint="remove this tag from the registry if nothing else needs it",
             step=attaching.step,
         ) from None

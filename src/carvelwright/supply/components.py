@@ -58,3 +58,18 @@ def _module(purl: object, checksum: str) -> Module | None:
 
 def _found(modules: Iterator[Module | None]) -> Iterator[Module]:
     return (module for module in modules if module is not None)
+
+
+def digests(document: Any) -> set[str]:
+    """Return every SHA-256 digest, in hexadecimal digits, that an SBOM has of one of its parts."""
+    if not isinstance(document, dict):
+        return set()
+    found = set()
+    for part in [*_list(document.get("components")), *_list(document.get("packages"))]:
+        for each in [*_list(part.get("hashes")), *_list(part.get("checksums"))]:
+            found.add(str(each.get("content") or each.get("checksumValue")))
+    return found
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

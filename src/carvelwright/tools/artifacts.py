@@ -76,7 +76,7 @@ def _parts(manifest: bytes) -> list[_Part]:
         layers = jsondoc.parse(manifest)["layers"]
         parts = [_part(layer) for layer in layers]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"its manifest is no artefact's: {error!r}") from None
+        raise ValueError(f"it is no artefact, whose manifest lists layers: {error!r}") from None
     if len(parts) > _LAYERS or sum(part.size for part in parts) > _SIZE:
         raise ValueError(f"it is larger than {_LAYERS} layers or {_SIZE} bytes")
     return parts

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.digest import Digest
+    from carvelwright.tools.tool import Tool
     from carvelwright.uses.remote import Opened
 
 _ATTEMPTS = 3
@@ -186,7 +187,7 @@ def _copy_new(
     target: Path,
 ) -> None:
     """Copy by way of a repository of these files and bundles, in a registry of our own, with what is attested."""
-    with _own_registry(opened) as address:
+    with own_registry(opened.tools.crane, opened.scratch) as address:
         place, how = Repository(address, "package-repository"), opened.remote.how(ARCHIVE)
         carried = []
         if attested:
@@ -220,7 +221,7 @@ def _bundle(opened: Opened, held: Held) -> Reference:
 
 
 @contextlib.contextmanager
-def _own_registry(opened: Opened) -> Iterator[str]:
+def own_registry(tool: Tool, scratch: Path) -> Iterator[str]:
     """Serve an empty registry at a free address of this machine, which the block gets."""
     with contextlib.ExitStack() as running:
         address = ""
@@ -228,9 +229,7 @@ def _own_registry(opened: Opened) -> Iterator[str]:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 address = f"127.0.0.1:{probe.getsockname()[1]}"
             try:
-                running.enter_context(
-                    crane.serve(opened.tools.crane, address, opened.scratch / "registry", step=ARCHIVE)
-                )
+                running.enter_context(crane.serve(tool, address, scratch / "registry", step=ARCHIVE))
                 break
             except RegistryError:
                 # Somebody else took the address meanwhile.

@@ -18,7 +18,7 @@ from carvelwright.stepnames import READ_PUBLISHED, publish_step
 from carvelwright.steps import published
 from carvelwright.store import Store
 from carvelwright.tools import imgpkg, toolchain
-from carvelwright.uses import attesting, commit, finished, signing
+from carvelwright.uses import commit, finished, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +81,8 @@ def publish(
         )
         signer = signing.signer_for(options.sign_key, remote)
         if signer is not None:
+            from carvelwright.uses import attesting  # noqa: PLC0415 - its libraries take their time, most sign nothing
+
             said = attesting.statements(packages, release, scratch / "dist", store, environment, reporter)
             signer = replace(signer, statements=said)
         with reporter.step(READ_PUBLISHED) as step:

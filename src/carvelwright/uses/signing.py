@@ -95,14 +95,14 @@ def signer_for(key: PrivateKey | None, remote: Remote) -> Signer | None:
     """Return what signs with a key at a package repository, from now on its revisions, too; None without a key."""
     if key is None:
         return None
-    signer = Signer(key, attaching(remote))
+    signer = Signer(key, attaching(remote, SIGN))
     remote.sign = signer.sign
     return signer
 
 
-def attaching(remote: Remote) -> Attaching:
-    """Return how attachments are read and written in the registry of a package repository."""
-    return attached.Attaching(remote.crane, remote.store, SIGN, remote.timeout, remote.reporter.note)
+def attaching(remote: Remote, step: str) -> Attaching:
+    """Return how attachments are read and written in the registry of a package repository, in a step of this name."""
+    return attached.Attaching(remote.crane, remote.store, step, remote.timeout, remote.reporter.note)
 
 
 def sign(references: Sequence[Reference], key: PrivateKey, opened: Opened) -> tuple[Signed, ...]:
