@@ -12,12 +12,13 @@ from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import FilesystemError
 from carvelwright.files import read_bytes
+from carvelwright.process import in_parallel
 from carvelwright.project import paths
 from carvelwright.report import readable_size
 from carvelwright.stepnames import READ_PUBLISHED, publish_step
-from carvelwright.steps import published
+from carvelwright.steps import airgap, published
 from carvelwright.store import Store
-from carvelwright.tools import imgpkg, toolchain
+from carvelwright.tools import crane, imgpkg, toolchain
 from carvelwright.uses import commit, finished, signing
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carvelwright.digest import Digest
-    from carvelwright.record import PackageRecord
+    from carvelwright.record import PackageRecord, ReleaseRecord
     from carvelwright.reference import Reference, Repository
     from carvelwright.report import Reporter
     from carvelwright.steps.published import Remote
     from carvelwright.supply.keys import PrivateKey
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.uses.signing import Signer
 
 _SECONDS = 900.0
 
@@ -65,39 +67,69 @@ def publish(
     """Publish what dist/ holds, or the named packages of it, as it was built: digests are kept.
 
     A version that is published stays as it is: ReleasedError, before anything is visible, where the registry has
-    another content for it. Publishing again changes nothing. Any number of publishers may work at once.
+    another content for it. Publishing again changes nothing, but for content that the registry has lost, which is
+    pushed again. Any number of publishers may work at once.
     """
     paths.require_project(root)
     store = Store(paths.workspace_root(root))
     with store.in_use(), store.scratch("publish") as scratch:
-        release = finished.take(store, scratch / "dist", "publish")
+        dist = scratch / "dist"
+        release = finished.take(store, dist, "publish")
         packages = _select(release.packages, names)
         search = sessions.lone_search(root, environment)
         toolchain.install(search, reporter)
         tools = toolchain.find(search)
-        places = options.places
-        remote = published.Remote(
-            tools.crane, places.packages, store, options.registry_timeout, reporter, READ_PUBLISHED
-        )
+        places, timeout = options.places, options.registry_timeout
+        remote = published.Remote(tools.crane, places.packages, store, timeout, reporter, READ_PUBLISHED)
         signer = signing.signer_for(options.sign_key, remote)
         if signer is not None:
-            from carvelwright.uses import attesting  # noqa: PLC0415 - its libraries take their time, most sign nothing
-
-            said = attesting.statements(packages, release, scratch / "dist", store, environment, reporter)
-            signer = replace(signer, statements=said)
+            signer = _with_statements(signer, packages, release, dist, remote, environment)
         with reporter.step(READ_PUBLISHED) as step:
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
-        versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
+        versions = {package.archive: _version(package, dist, places) for package in packages}
         jobs = dict(zip(versions, commit.jobs([*versions.values()], seen, scratch), strict=True))
+        lost = [archive for archive, job in jobs.items() if job.present and _is_lost(job, dist / archive, remote)]
         if dry_run:
-            return commit.would_be([*jobs.values()], seen, remote, signer)
-        for archive, job in jobs.items():
-            if not job.present:
-                push_content(
-                    scratch / "dist" / archive, job.version.content, job.version.record.ref_name, remote, tools
-                )
-        return commit.commit([*jobs.values()], remote, tools, signer)
+            done = commit.would_be([*jobs.values()], seen, remote, signer)
+        else:
+            for archive, job in jobs.items():
+                if not job.present or archive in lost:
+                    name = job.version.record.ref_name
+                    push_content(dist / archive, job.version.content, name, remote, tools)
+            done = commit.commit([*jobs.values()], remote, tools, signer)
+    return replace(done, changed=True) if lost else done
+
+
+def _with_statements(
+    signer: Signer,
+    packages: Sequence[PackageRecord],
+    release: ReleaseRecord,
+    dist: Path,
+    remote: Remote,
+    environment: Mapping[str, str],
+) -> Signer:
+    """Let a signer attest from what the packages were built, and what they consist of."""
+    from carvelwright.uses import attesting  # noqa: PLC0415 - its libraries take their time, and most sign nothing
+
+    said = attesting.statements(packages, release, dist, remote.store, environment, remote.reporter)
+    return replace(signer, statements=said)
+
+
+def _is_lost(job: commit.Job, archive: Path, remote: Remote) -> bool:
+    """Tell whether content of a published version is not there: a registry's garbage collection may have removed it."""
+    version, place = job.version, job.version.content
+    # What others published elsewhere is not ours to push.
+    wanted = airgap.copied_as(archive) if version.bundle else []
+    found = in_parallel(
+        *[lambda digest=digest: crane.digest(remote.crane, place.at(digest), **remote.how()) for digest in wanted]
+    )
+    if lost := [str(digest) for digest, there in zip(wanted, found, strict=True) if there is None]:
+        record = version.record
+        remote.reporter.note(
+            f"{record.ref_name} {record.version} is published, but {place} lacks {', '.join(lost)}: it is pushed again"
+        )
+    return bool(lost)
 
 
 def push_content(archive: Path, target: Repository, name: str, remote: Remote, tools: Toolchain) -> None:
