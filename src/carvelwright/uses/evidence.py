@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.digest import Digest
+    from carvelwright.oci.artifact import ArtifactLayer
     from carvelwright.supply.attestation import Statement
     from carvelwright.supply.keys import PublicKey
     from carvelwright.supply.modules import BuildInfo, Module
@@ -110,9 +111,7 @@ class Evidence:
             return
         found = attached.read(self.opened.attaching, reference.repository.tagged(signature.tag_of(digest)))
         layers = found.layers if found else ()
-        own = [
-            layer.data for layer in layers if any(self._signed(key, layer.data, layer.annotations) for key in self.keys)
-        ]
+        own = [layer.data for layer in layers if self._is_signed(layer)]
         problems = [signature.problem(data, digest) for data in own]
         if not layers:
             self._find(about, f"{what} is not signed")
@@ -121,9 +120,8 @@ class Evidence:
         elif None not in problems:
             self._find(about, f"{what}: {problems[0]}")
 
-    @staticmethod
-    def _signed(key: PublicKey, data: bytes, annotations: Mapping[str, str]) -> bool:
-        return signature.is_of(key, data, annotations)
+    def _is_signed(self, layer: ArtifactLayer) -> bool:
+        return any(signature.is_of(key, layer.data, layer.annotations) for key in self.keys)
 
     def _attested(self, about: str, what: str, reference: Reference) -> Said:
         """Return what is attested of a digest, by kind; find what is missing, or not about it."""
