@@ -179,6 +179,9 @@ def test_what_cannot_be_signed_is_an_error_and_then_nothing_is(published: Publis
         ((bundle,), "nothing says with which key", "--sign-key FILE"),
         ((f"{published.packages}", "--sign-key", str(key)), "names neither a tag nor a digest", ":TAG"),
         ((bundle, f"{published.packages}:9", "--sign-key", str(key)), "nothing to sign:", "by tag or digest"),
+        ((bundle, "--cosign-key", "k"), "--cosign-key needs --signer cosign", "--sign-key FILE"),
+        ((bundle, "--signer", "cosign", "--sign-key", str(key)), "exclude each other", "--cosign-key KEY"),
+        ((bundle, "--signer", "gpg", "--sign-key", str(key)), "'gpg' is not one of 'key', 'cosign'", "Usage"),
         (("nonsense", "--sign-key", str(key)), "not an image reference", "Usage"),
         ((bundle, "--sign-key", str(key.with_suffix(".pub"))), "holds a public key, which cannot sign", "private key"),
         ((bundle, "--sign-key", "/nowhere"), "does not exist", "Usage"),
@@ -190,6 +193,19 @@ def test_what_cannot_be_signed_is_an_error_and_then_nothing_is(published: Publis
         assert message in outcome.err
         assert more in outcome.err
     assert signers(published.toolset.crane.path, bundle, key) == []
+
+
+def test_without_cosign_on_path_the_error_says_so(published: Published) -> None:
+    bundle = published.release("1.0.0")
+    path = os.pathsep.join(
+        each
+        for each in published.project.environment["PATH"].split(os.pathsep)
+        if not shutil.which("cosign", path=each)
+    )
+    outcome = published.project.run("sign", bundle, "--signer", "cosign", environment={"PATH": path})
+    assert outcome.code == 4
+    assert "cosign is not on PATH" in outcome.err
+    assert "or sign with a key file: --sign-key FILE" in outcome.err
 
 
 @pytest.mark.parametrize("make", [rsa_key, ed25519_key, lambda: b"nonsense"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,17 @@ def test_cosign_and_carvelwright_sign_beside_each_other(
     built.run("sign", reference, "--sign-key", str(third)).ok()
     for public in (cosign.key, pair.with_suffix(".pub"), third.with_suffix(".pub")):
         assert len(Cosign(cosign.path, public, cosign.home).verify(reference)) == 1
+    # By way of carvelwright, cosign signs with that key as well.
+    path = {"PATH": f"{cosign.path.parent}{os.pathsep}{built.environment['PATH']}", "HOME": str(cosign.home)}
+    image = f"{registry}/p/hello@{_digests(published)[1]}"
+    handed = ("sign", image, "--signer", "cosign", "--cosign-key", key)
+    assert built.run(*handed, environment={**path, **password}).ok().out == f"{image}  signed\n"
+    for each in (cosign, other):
+        assert len(each.verify(image)) == 1
+    wrong = built.run(*handed, environment={**path, "COSIGN_PASSWORD": "wrong"})
+    assert wrong.code == 6
+    assert "decrypt" in wrong.err
+    assert "hint: see cosign's output above: correct the key, its password in COSIGN_PASSWORD" in wrong.err
     # A key in cosign's own format is named as such.
     refused = built.run("sign", reference, "--sign-key", key)
     assert refused.code == 2

@@ -148,7 +148,8 @@ def _refuse_other_formats(path: Path, content: bytes) -> None:
     if any(label in content for label in _COSIGN):
         raise UsageError(
             f"{path} is a key in cosign's own format, which only cosign reads",
-            hint="sign with cosign itself, or make a key with `carvelwright keygen`",
+            hint="sign with it by `carvelwright sign --signer cosign --cosign-key FILE`, or make a key with "
+            "`carvelwright keygen`",
         )
     if b"BEGIN PUBLIC KEY" in content:
         raise UsageError(f"{path} holds a public key, which cannot sign", hint="name the private key")

@@ -11,7 +11,7 @@ from carvelwright.stepnames import SIGN
 from carvelwright.steps import attached
 from carvelwright.supply import attestation, signature
 from carvelwright.supply.attestation import Attestation
-from carvelwright.tools import crane
+from carvelwright.tools import cosign, crane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from carvelwright.steps.published import Remote
     from carvelwright.supply.attestation import Statement
     from carvelwright.supply.keys import PrivateKey
-    from carvelwright.uses.remote import Opened
+    from carvelwright.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,27 @@ def attaching(remote: Remote, step: str) -> Attaching:
     return attached.Attaching(remote.crane, remote.store, step, remote.timeout, remote.reporter.note)
 
 
-def sign(references: Sequence[Reference], key: PrivateKey, opened: Opened) -> tuple[Signed, ...]:
+@dataclass(frozen=True, slots=True)
+class CosignSigner:
+    """cosign itself, with a key as its `--key` takes it; without one it signs keyless."""
+
+    tool: Tool
+    key: str | None
+    attaching: Attaching
+
+    def sign(self, reference: Reference) -> bool:
+        """Add a signature beside a digest, always a new one. RegistryError, also for what cosign says of the key."""
+        cosign.sign(self.tool, replace(reference, tag=None), self.key, **self.attaching.how())
+        return True
+
+
+def sign(references: Sequence[Reference], signer: Signer | CosignSigner) -> tuple[Signed, ...]:
     """Sign images and bundles that are in a registry, each by the digest that it has now.
 
     UsageError where one is not there; then nothing was signed.
     """
-    signer = Signer(key, opened.attaching)
-    with opened.reporter.step(SIGN):
-        found = [_pinned(reference, signer.attaching) for reference in references]
-        return tuple(Signed(reference, signer.sign(reference)) for reference in found)
+    found = [_pinned(reference, signer.attaching) for reference in references]
+    return tuple(Signed(reference, signer.sign(reference)) for reference in found)
 
 
 def _pinned(reference: Reference, attaching: Attaching) -> Reference:
