@@ -26,6 +26,11 @@ def compile_step(binaries: Iterable[str], platform: Platform) -> str:
     return f"compile {', '.join(binaries)} for {platform}"
 
 
+def licences_step(image: str) -> str:
+    """Return the name of the step that collects the licenses of what is linked into an image."""
+    return f"collect licenses of {image}"
+
+
 def assemble_step(image: str) -> str:
     """Return the name of the step that assembles an image."""
     return f"assemble image {image}"

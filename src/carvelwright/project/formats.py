@@ -62,6 +62,12 @@ def _licence(text: str) -> None:
         )
 
 
+def _one_licence(text: str) -> None:
+    _licence(text)
+    if re.search(r"\s(AND|OR)\s|[()]", text, re.IGNORECASE):
+        raise ValueError("not one license (expected an identifier, or ID WITH EXCEPTION)")
+
+
 def _svg(text: str) -> None:
     try:
         content = base64.b64decode(text, validate=True)
@@ -89,6 +95,7 @@ FORMATS: Mapping[str, Callable[[str], None]] = {
     "namespace": accepted.check_namespace,
     "namespace-mapping": accepted.check_mapping,
     "spdx-expression": _licence,
+    "spdx-license": _one_licence,
     "svg-base64": _svg,
     "utc-moment": _moment,
     "version-constraints": constraints.check,
