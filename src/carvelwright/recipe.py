@@ -30,6 +30,7 @@ PARTS = {
         "tools/classifier.py",
         "tools/golist.py",
     ),
+    "scanned": ("steps/scan.py", "supply/modules.py", "supply/vulnerabilities.py", "tools/govulncheck.py"),
     "linked": ("steps/linked.py", "supply/modules.py", "tools/golist.py"),
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),

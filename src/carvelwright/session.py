@@ -53,6 +53,10 @@ class Session:
         """Find identify_license, built first where it is missing, only to recognise licenses of Go modules."""
         return toolchain.find_classifier(self.search, self.reporter)
 
+    def find_govulncheck(self) -> Tool:
+        """Find govulncheck, built first where it is missing, only to look for known vulnerabilities."""
+        return toolchain.find_govulncheck(self.search, self.reporter)
+
     def tools(self) -> Toolchain:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)

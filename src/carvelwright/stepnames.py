@@ -41,6 +41,11 @@ def push_image_step(image: str) -> str:
     return f"push image {image}"
 
 
+def scan_step(image: str) -> str:
+    """Return the name of the step that looks for known vulnerabilities in an image."""
+    return f"scan {image}"
+
+
 def archive_step(package: str) -> str:
     """Return the name of the step that archives one package of several."""
     return f"{ARCHIVE} {package}"

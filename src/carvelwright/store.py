@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
 # What `product` and `remember` keep, by the names of their directories in build/, and what vouches for the products.
 PRODUCTS = ("crds", "image", "layer", "licences", "payload")
-REMEMBERED = ("buildinfo", "checked", "history", "images", "linked", "manifests", "package", "schema", "validated")
+REMEMBERED = (
+    "buildinfo",
+    "checked",
+    "history",
+    "images",
+    "linked",
+    "manifests",
+    "package",
+    "scanned",
+    "schema",
+    "validated",
+)
 SEALS = "seals"
 _KEY_DIGITS = 24
 _LOOK_SECONDS = 0.1

@@ -33,6 +33,7 @@ METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 
 WRONG = {
+    "day": ["2026-02-29", "2026-13-01", "0000-01-01"],
     "image": ["Nginx", "", "a b"],
     "linux-platform": ["windows/amd64", "linux/foo", "darwin/arm64", "linux/x86", "js/wasm"],
     "loopback-registry": ["127.0.0.1:99999/a", "localhost:65536/a"],
@@ -59,6 +60,7 @@ WRONG = {
     ],
 }
 RIGHT = {
+    "day": ["2028-02-29", "2026-11-26"],
     "image": ["nginx", "quay.io/team/app:1"],
     "linux-platform": ["linux/amd64", "linux/arm64", "linux/riscv64", "linux/386"],
     "loopback-registry": ["127.0.0.1:5055/packages", "localhost:65535/a"],

@@ -44,6 +44,10 @@ def _moment(text: str) -> None:
     dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
 
 
+def _day(text: str) -> None:
+    dt.date.fromisoformat(text)
+
+
 def _licence(text: str) -> None:
     # Half a second to import, only needed when the project's files have changed.
     from license_expression import ExpressionError, get_spdx_licensing  # noqa: PLC0415
@@ -86,6 +90,7 @@ FORMATS: Mapping[str, Callable[[str], None]] = {
     "bundle-path": accepted.check_path,
     "bundle-path-or-stdin": accepted.check_path_or_stdin,
     "constraints-as-read": _as_read,
+    "day": _day,
     "image": _image,
     "kapp-delete-option": functools.partial(accepted.check_option, "delete"),
     "kapp-deploy-option": functools.partial(accepted.check_option, "deploy"),

@@ -77,12 +77,14 @@ HELM = ToolSpec(
 VENDIR = ToolSpec("vendir", "carvel.dev/vendir", "cmd/vendir", "pkg/vendir/version.Version", "0.40.0")
 # Only for images that Go modules of others are linked into. It reports no version: on PATH any will do.
 CLASSIFIER = ToolSpec("identify_license", "github.com/google/licenseclassifier/v2", "tools/identify_license", "", "")
+# Only to look for known vulnerabilities. It reports its version in other words than the others.
+GOVULNCHECK = ToolSpec("govulncheck", "golang.org/x/vuln", "cmd/govulncheck", "", "")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def _seldom() -> tuple[ToolSpec, ...]:
     """Return the tools that only some packages need: each is built by itself, when it is asked for."""
-    return (HELM, VENDIR, CLASSIFIER)
+    return (HELM, VENDIR, CLASSIFIER, GOVULNCHECK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,15 @@ class Pin:
     module: Path
     version: str
     builds: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """A Go module that is needed for its files: the go.mod and the line that require it, and the version."""
+
+    go_mod: Path
+    line: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,16 @@ class Search:
                 builds = parent / self._key(path, group)
                 found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
         return found
+
+    def requirement(self, module: str) -> Required:
+        """Return which version of a Go module the project requires beside its tools, or else carvelwright itself."""
+        own = [self.root / name for name in self.modules or ()]
+        for path in (*own, *sorted(_DEFAULT_PINS.iterdir())):
+            required = gomod.load(path / "go.mod").requirements.get(module) if path.is_dir() else None
+            if required is not None:
+                _require_sums(path)
+                return Required(path / "go.mod", required.line, required.version)
+        raise AssertionError(f"nothing pins {module}")
 
     def _key(self, module: Path, specs: Iterable[ToolSpec]) -> str:
         """Return the name of a module's builds: by content and recipe, so that a new pin or flag is a new place."""
@@ -239,6 +260,11 @@ def find_helm(search: Search, reporter: Reporter) -> Tool:
 def find_vendir(search: Search, reporter: Reporter) -> Tool:
     """Return vendir, built where it is not there yet: only packages that have a vendir.yml need it."""
     return _find_seldom(VENDIR, search, reporter)
+
+
+def find_govulncheck(search: Search, reporter: Reporter) -> Tool:
+    """Return govulncheck, built where it is not there yet."""
+    return _find_seldom(GOVULNCHECK, search, reporter)
 
 
 def find_classifier(search: Search, reporter: Reporter) -> Tool:
