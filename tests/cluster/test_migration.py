@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import invariants, layout, packages, packagings, pods, shell_installer, walk
+from tests.cluster import components, invariants, layout, packages, packagings, pods, shell_installer, walk
 from tests.cluster.plugin_stream import Place, Stream, wait_installed
 from tests.cluster.waiting import wait_until
 from tests.cluster.workload import Workload
@@ -79,6 +80,7 @@ def test_from_the_manifests_of_upstream(
     cluster.kubectl.apply(*packagings.upstream(crds))
     _wait_theirs(cluster, "whereabouts")
     package.grant()
+    recorded = components.AUDIT_LOG.stat().st_size
     with Workload(cluster, "from-upstream") as workload, _kept(cluster, workload, "192.168.62.0/24"):
         with Stream(workload, "192.168.63.0/24") as stream:
             stream.wait_for_calls()
@@ -87,6 +89,9 @@ def test_from_the_manifests_of_upstream(
         assert [str(call) for call in stream.failures()] == []
         package.wait()
         _check_ours(cluster, package)
+    # What the plugin does by upstream's ClusterRole it must be allowed by our RoleBinding before ours replaces that.
+    asked = _asked(recorded)
+    assert asked.index("create rolebindings whereabouts-cni") < asked.index("update clusterroles whereabouts-cni")
 
 
 @pytest.mark.parametrize("name", ["whereabouts", "net-whereabouts-chart"])
@@ -110,6 +115,18 @@ def _forget(cluster: Cluster, crds: list[Document]) -> None:
     assert invariants.allocations(cluster.api) == []
     names = [each["metadata"]["name"] for each in crds]
     cluster.kubectl("delete", "customresourcedefinitions", *names, "--ignore-not-found")
+
+
+def _asked(start: int) -> list[str]:
+    """Return what the installing account asked for, in order, as the audit log tells it from a byte on."""
+    with components.AUDIT_LOG.open() as log:
+        log.seek(start)
+        events = [json.loads(line) for line in log]
+    mine = [
+        each for each in events if each["user"]["username"].endswith(":whereabouts-installer") and "objectRef" in each
+    ]
+    mine.sort(key=lambda event: event["requestReceivedTimestamp"])
+    return [f"{each['verb']} {each['objectRef']['resource']} {each['objectRef'].get('name', '')}" for each in mine]
 
 
 def _wait_theirs(cluster: Cluster, name: str) -> None:

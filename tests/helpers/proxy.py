@@ -52,6 +52,7 @@ class Fault:
 
     `cut` takes half of an upload and resets, `truncate` sends half of an answer, `flip` changes one bit of its body,
     `delay` waits `seconds`. `skip` requests pass first, then `times` (None: all) are hit, each with this chance.
+    `code` is that of the error in an answer, where it is not the usual one.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Fault:
     chance: float = 1.0
     seconds: float = 0.1
     retry_after: int | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self._body()
         if fault and kind and kind.isdigit():
-            reply = _error(int(kind))
+            reply = _error(int(kind), fault.code)
             if fault.retry_after is not None:
                 reply.headers.append(("Retry-After", str(fault.retry_after)))
         else:

@@ -149,7 +149,10 @@ class InMemory(PackageRepository):
         self.turn("list on")
         return frozenset(first | {tag for tag in self.registry.tags if late(tag)})
 
-    def digest_of(self, tag: str) -> Digest | None:
+    def digests_of(self, *tags: str | None) -> list[Digest | None]:
+        return [self._digest_of(tag) if tag else None for tag in tags]
+
+    def _digest_of(self, tag: str) -> Digest | None:
         self.turn(f"digest {tag}")
         return self.registry.tags.get(tag)
 

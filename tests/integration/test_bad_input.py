@@ -231,6 +231,14 @@ CASES = [
         command=["check"],
     ),
     Case(
+        "typo in an annotation",
+        "values-schema.yaml",
+        "#@schema/validation",
+        "#@schema/validaton",
+        [": ytt has no annotation schema/validaton, and ignores it; did you mean validation?", "found: #@schema/val"],
+        command=["check"],
+    ),
+    Case(
         "typo in a JSON Schema keyword",
         "values-schema.yaml",
         '"pattern"',

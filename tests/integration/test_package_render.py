@@ -632,6 +632,17 @@ def test_pods_come_after_crds_and_go_before_rights(everything: list[Manifest]) -
     assert not any(kind in kinds and group != RIGHTS for kind, group in groups)
 
 
+def test_the_plugin_has_its_rights_at_each_moment_of_a_migration(everything: list[Manifest]) -> None:
+    of_the_plugin = f"{RIGHTS}-of-the-plugin"
+    groups = {
+        m["kind"] for m in everything if annotations_of(m).get("kapp.k14s.io/change-group.plugin") == of_the_plugin
+    }
+    assert groups == {"Role", "RoleBinding"}
+    # Upstream's manifests give the rights of the Role by a ClusterRole of the name of ours, which grants less.
+    (wide,) = (m for m in everything if (m["kind"], m["metadata"]["name"]) == ("ClusterRole", "whereabouts-cni"))
+    assert annotations_of(wide)["kapp.k14s.io/change-rule.plugin"] == f"upsert after upserting {of_the_plugin}"
+
+
 def test_nothing_is_versioned_by_kapp(everything: list[Manifest]) -> None:
     assert not any("kapp.k14s.io/versioned" in annotations_of(manifest) for manifest in everything)
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,10 +29,10 @@ from tests.helpers.builds import (
     snapshot,
     wrap,
 )
+from tests.helpers.proxy import Manners, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.conftest import PackageProject
 
@@ -102,6 +103,61 @@ def test_a_second_run_changes_nothing_and_says_so(built: PackageProject, registr
     assert f"{NAME} {FIRST}: already there" in dry
     assert f"unchanged: {to}/package-repository:" in dry
     assert content_of(crane, registry) == held
+
+
+def test_a_registry_that_shows_late_what_was_pushed_is_waited_for(
+    built: PackageProject, registry: str, crane: Path
+) -> None:
+    with Proxy(registry, manners=Manners(absent=1.0)) as proxy:
+        outcome = built.run("publish", f"{proxy.address}/p").ok()
+        assert "the registry does not have it yet: " in outcome.err
+    assert f"{registry}/p/{NAME}:1.0.0_build.1" in names_in(crane, registry)
+
+
+def test_a_kill_leaves_nothing_in_the_directory_of_temporary_files(
+    built: PackageProject, registry: str, tmp_path: Path
+) -> None:
+    """imgpkg leaves its temporary files where it is killed: they are below build/, and go with the next run."""
+    names = tmp_path / "names"
+    imgpkg = f'mktemp -d -t imgpkg-XXXX > {names}; case "$TMPDIR" in */build/scratch/*) ;; *) exit 9;; esac'
+    environment = {key: value for key, value in built.environment.items() if key != "TMPDIR"}
+    kill = wrap(tmp_path, built, "imgpkg", "copy", f"{imgpkg}; kill -9 $PPID; sleep 9")
+    done = subprocess.run(
+        built.command("publish", f"{registry}/p"), cwd=built.root, env={**environment, **kill}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    left = Path(names.read_text().strip())
+    assert left.is_dir()
+    assert left.is_relative_to(built.root / "build/scratch")
+    built.run("publish", f"{registry}/p").ok()
+    assert not left.exists()
+    assert scraps(built) == []
+
+
+@pytest.mark.parametrize("lost", ["bundle", "image"])
+def test_content_that_the_registry_has_lost_is_pushed_again(
+    built: PackageProject, registry: str, crane: Path, lost: str
+) -> None:
+    """As a garbage collection leaves it that takes what has no tag: the version is listed, its content is gone."""
+    to = f"{registry}/p"
+    done = json.loads(built.run("publish", to, "--format", "json").ok().out)
+    (package,) = done["packages"]
+    held = content_of(crane, registry)
+    gone = (package["bundle"] if lost == "bundle" else package["images"][0]).rpartition("@")[2]
+    call(crane, "delete", f"{to}/{NAME}@{gone}")
+    for name, digest in held.items():
+        if digest == gone and name.startswith(f"{to}/{NAME}:"):
+            call(crane, "delete", name)
+    before = content_of(crane, registry)
+    assert gone not in {digest for name, digest in before.items() if name.startswith(f"{to}/{NAME}:")}
+    words = f"{NAME} {FIRST} is published, but {to}/{NAME} lacks {gone}: it is pushed again"
+    assert words in built.run("publish", to, "--dry-run").ok().err
+    assert content_of(crane, registry) == before
+    again = built.run("publish", to).ok()
+    assert words in again.err
+    assert again.out.startswith(f"published to {to}/package-repository\n")
+    assert content_of(crane, registry) == held
+    assert built.run("publish", to).ok().out.startswith("already there: nothing was changed")
 
 
 def test_a_client_gets_the_bundle_and_its_images_from_the_place_published_to(

@@ -103,6 +103,7 @@ UPLOAD = {
     "429": Fault("429", method="POST|PATCH|PUT", times=1, retry_after=0),
     "500": Fault("500", method="PUT", path="/manifests/", times=4),
     "503": Fault("503", method="PUT", path="/manifests/", times=4),
+    "digest invalid": Fault("400", method="PUT", path="/manifests/", code="DIGEST_INVALID"),
     "reset": Fault("reset", method="PATCH", times=8),
     "cut": Fault("cut", method="PATCH|PUT", path="/blobs/", times=4),
     "401 after it was let in": Fault("401", method="PUT", path="/manifests/new"),
@@ -345,6 +346,29 @@ def test_an_immutable_tag_that_another_publisher_wrote_just_before_is_no_failure
         assert [entry for entry in proxy.requests("PUT", "/manifests/") if entry.status in (400, 412)]
 
 
+def test_a_copy_goes_on_where_another_publisher_copies_the_same_and_tags_are_immutable(
+    registry: str, quick: Toolchain, tmp_path: Path
+) -> None:
+    digest = push_bundle(quick, f"{registry}/t/p", tmp_path, "new")
+    own = f"sha256-{digest.rpartition(':')[2]}.imgpkg"
+    work = Work(quick, registry, tmp_path)
+    # By digest: imgpkg would write a tag, too.
+    work.target = Reference.parse(f"{registry}/t/p@{digest}")
+    work.copy_to_tar()
+
+    def copy(address: str) -> None:
+        target = Reference.parse(f"{address}/t/q:x").repository
+        archive, lock = tmp_path / "archive.tar", tmp_path / "copied.yml"
+        imgpkg.copy_from_tar(quick.imgpkg, archive, target, lock, step="copy", timeout=60, note=work.notes.append)
+
+    copy(registry)
+    # Asked for before the other has written it.
+    unseen = Fault("404", method="HEAD|GET", path=f"/manifests/{own}", times=1)
+    with Proxy(registry, [unseen], Manners(immutable="harbor")) as proxy:
+        copy(proxy.address)
+        assert [entry.status for entry in proxy.requests("PUT", f"/manifests/{own}")] == [412]
+
+
 def test_a_build_is_repeated_where_tags_are_immutable(
     registry: str, toolset: Toolchain, tool_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -378,6 +402,37 @@ def test_a_flipped_bit_is_never_taken_for_the_content(registry: str, toolset: To
                     work.pull()
                 refused += 1
     assert refused == 24
+
+
+@pytest.mark.parametrize("path", ["/manifests/", "/blobs/"])
+@pytest.mark.parametrize("read", [Work.pull, Work.copy_to_tar], ids=["crane", "imgpkg"])
+def test_what_is_damaged_on_the_way_is_read_again_and_what_stays_so_is_told(
+    registry: str, toolset: Toolchain, tmp_path: Path, read: Callable[[Work], object], path: str
+) -> None:
+    digest = push_bundle(toolset, f"{registry}/t/p", tmp_path, "new")
+
+    def work(proxy: Proxy) -> Work:
+        found = Work(impatient(toolset, 5), proxy.address, tmp_path)
+        found.target = Reference.parse(f"{proxy.address}/t/p@{digest}")
+        return found
+
+    with Proxy(registry, [Fault("flip", method="GET", path=path, times=2)]) as proxy:
+        once = work(proxy)
+        done = read(once)
+        assert len(proxy.hits()) == 2
+    assert done is None or isinstance(done, crane.PulledBundle)
+    # crane is told to read configuration and layer side by side.
+    assert [note.rpartition(" ")[2] for note in once.notes] == ["3)", "3)"]
+    assert "(attempt 2 of 3)" in once.notes[0]
+    assert all("what was read is damaged: " in note and "sha256" in note for note in once.notes)
+    with Proxy(registry, [Fault("flip", method="GET", path=path, times=None)]) as proxy:
+        always = work(proxy)
+        with pytest.raises(RegistryError) as caught:
+            read(always)
+    assert {note.rpartition("(")[2] for note in always.notes} == {"attempt 2 of 3)", "attempt 3 of 3)"}
+    hint = caught.value.hint or ""
+    assert hint.startswith(f"run the same command again; if it fails again, what {proxy.address}/t/p holds is damaged")
+    assert "attempts: 3; the one before ended with: what was read is damaged" in str(caught.value.details)
 
 
 @pytest.mark.parametrize("part", ["config", "layer"])

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from tests.helpers.proxy import Proxy
     from tests.torture.projects import Build, Key
 
-_REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 120, 420, 0.005
+_REGISTRY_SECONDS, _ROUND_SECONDS, _LOOK_SECONDS = 300, 900, 0.005
+# By then the registry has what a killed publisher had sent, however late the proxy lets it through.
+_UNDER_WAY_SECONDS = 1.5
 _REFUSED = re.compile(r"(\S+) (\S+) (?:is|was) ")
+_LONGEST = 900
 KILLED = -signal.SIGKILL
 
 
@@ -48,15 +51,16 @@ class Publisher:
     at_list: bool = False
     seconds: float = 0.0
     again: bool = False
+    single: bool = False
     codes: list[int] = field(default_factory=list)
     written: list[tuple[str, str]] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _wakes: float | None = None
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> set[Key]:
         """The versions that it publishes."""
-        return [self.build.key(name) for name in self.names]
+        return {self.build.key(name) for name in self.names}
 
     @property
     def code(self) -> int:
@@ -72,12 +76,21 @@ class Publisher:
         """Return why a registry ended its runs."""
         pairs = zip(self.codes, self.written, strict=True)
         documents = [json.loads(out)["error"] for code, (out, _) in pairs if code == 6]
-        return [f"{each['message']}: {each['details'].strip().splitlines()[-1:]}" for each in documents]
+        told = [
+            [each["message"], *(line for line in each["details"].splitlines() if not line.startswith("command: "))]
+            for each in documents
+        ]
+        return [" ".join(" ".join(lines).split())[:_LONGEST] for lines in told]
 
     @property
     def contested(self) -> bool:
         """Tell whether it was refused since others had pushed other content at the same time."""
         return self.code == 7 and "by several publishers at once" in self.written[-1][0]
+
+    @property
+    def latest_stayed(self) -> bool:
+        """Tell whether it failed since the registry does not move `latest`."""
+        return "/manifests/latest: " in self.written[-1][0]
 
     def refused(self) -> Key | None:
         """Return the version that it was refused; None where it was not, or does not say which."""
@@ -90,6 +103,7 @@ class Publisher:
         names = [name.partition(".")[0] for name in self.names]
         argv = [sys.executable, "-m", "carvelwright", "publish", to, *names, "--format", "json"]
         argv += ["--registry-timeout", str(_REGISTRY_SECONDS)]
+        argv += ["--single"] if self.single else []
         number = len(self.codes)
         with self._log("out", number).open("wb") as out, self._log("err", number).open("wb") as err:
             self._process = subprocess.Popen(argv, cwd=self.root, env=environment, stdout=out, stderr=err)
@@ -151,3 +165,11 @@ def run_together(publishers: Sequence[Publisher], to: str, proxy: Proxy, environ
     finally:
         for publisher in publishers:
             publisher.kill()
+
+
+def run_alone(publishers: Sequence[Publisher], to: str, proxy: Proxy, environment: Mapping[str, str]) -> None:
+    """Run publishers one after the other."""
+    for publisher in publishers:
+        run_together([publisher], to, proxy, environment)
+        if KILLED in publisher.codes:
+            time.sleep(_UNDER_WAY_SECONDS)

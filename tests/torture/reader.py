@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tests.torture.projects import Key
 
+LATEST = "latest"
 _REVISION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _RECORD = re.compile(r"r\.([0-9a-f]{16})\.[0-9a-f]{64}")
 _PACKAGE = re.compile(r"packages/([^/]+)/(.+)\.yml")
@@ -71,11 +72,15 @@ class Reader:
     def digest(self, repository: str, tag: str) -> str:
         return self._call(self.crane, "digest", f"{self.address}/{repository}:{tag}").stdout.strip()
 
-    def holding(self, repository: str) -> Holding:
-        """Read every revision of a package repository."""
+    def holding(self, repository: str, *, listed: bool) -> Holding:
+        """Read every revision of a package repository; where clients get no list, `latest` as the only one."""
         tags = self.tags(repository)
+        if not listed:
+            latest = self.digest(repository, LATEST) if LATEST in tags else None
+            held = {LATEST: latest} if latest else {}
+            return Holding(held, latest, {digest: self._pull(repository, digest) for digest in held.values()}, {})
         digests = {tag: self.digest(repository, tag) for tag in tags if _REVISION.fullmatch(tag)}
-        latest = self.digest(repository, "latest") if "latest" in tags else None
+        latest = self.digest(repository, LATEST) if LATEST in tags else None
         files = {digest: self._pull(repository, digest) for digest in {*digests.values(), *filter(None, [latest])}}
         records: dict[str, set[str]] = {}
         for match in filter(None, map(_RECORD.fullmatch, tags)):
@@ -106,5 +111,5 @@ class Reader:
 
 def _numbers(tag: str) -> tuple[int, ...]:
     match = _REVISION.fullmatch(tag)
-    assert match
-    return tuple(int(number) for number in match.groups())
+    assert match or tag == LATEST
+    return tuple(int(number) for number in match.groups()) if match else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tests.torture.projects import without_address
@@ -22,6 +23,18 @@ _CODES = {0, 6, 7, KILLED}
 REFUSED = "which was refused"
 
 
+class Place(StrEnum):
+    """How a package repository lies in its registry.
+
+    With paths of its own for packages and images, or all in a single OCI repository; or where no tags are listed, so
+    that publishers work one at a time, and clients follow `latest`.
+    """
+
+    PATHS = "paths"
+    SINGLE = "single"
+    UNLISTED = "unlisted"
+
+
 @dataclass
 class Ledger:
     """What has happened in one package repository so far, over all of its rounds.
@@ -33,10 +46,20 @@ class Ledger:
     """
 
     path: str
+    place: Place = Place.PATHS
     finished: dict[Key, set[str]] = field(default_factory=dict)
     tried: dict[Key, set[str]] = field(default_factory=dict)
     refused: dict[Key, set[str]] = field(default_factory=dict)
     open: dict[Key, set[str]] = field(default_factory=dict)
+
+    @property
+    def packages(self) -> str:
+        """The OCI repository of the package repository."""
+        return self.path if self.place is Place.SINGLE else f"{self.path}/package-repository"
+
+    def content(self, ref_name: str) -> str:
+        """Return the OCI repository of a package's content."""
+        return self.path if self.place is Place.SINGLE else f"{self.path}/{ref_name}"
 
     def note(self, publisher: Publisher) -> None:
         """Remember how a publisher ended. What is neither finished nor refused may have become visible, or not."""
@@ -61,6 +84,10 @@ class Judge:
     ledger: Ledger
     address: str
 
+    def holding(self) -> Holding:
+        """Read the package repository as its clients can."""
+        return self.reader.holding(self.ledger.packages, listed=self.ledger.place is not Place.UNLISTED)
+
     def outcomes(self, publishers: Sequence[Publisher]) -> Iterator[str]:
         """Look at how publishers ended."""
         for each in publishers:
@@ -68,6 +95,14 @@ class Judge:
                 yield f"{each.root.name} ended with {each.code}: {each.written[-1]}"
             if each.code == 7 and each.refused() is None:
                 yield f"{each.root.name} does not say which version was refused: {each.written[-1]}"
+
+    def visible(self, publishers: Sequence[Publisher], holding: Holding) -> Iterator[str]:
+        """Look at those who failed since `latest` stayed where it was: what they published is in the revision."""
+        for each in publishers:
+            if each.code == 6 and each.latest_stayed:
+                yield from (
+                    f"{key} is recorded, and not in {holding.highest}" for key in each.keys - holding.followed().keys()
+                )
 
     def state(self, holding: Holding) -> Iterator[str]:
         """Look at all revisions: what they hold is right to the byte, and nothing that was refused was ever visible."""
@@ -115,11 +150,11 @@ class Judge:
         tags: dict[str, set[str]] = {}
         for (name, version), package in holding.followed().items():
             digest = without_address(package)[1].partition("@")[2]
-            known = tags.setdefault(name, set(self.reader.tags(f"{self.ledger.path}/{name}")))
+            known = tags.setdefault(name, set(self.reader.tags(self.ledger.content(name))))
             if f"{digest.replace(':', '-')}.imgpkg" not in known:
                 yield f"the bundle {digest} of {name} {version} has no tag of its own"
         try:
-            self.reader.copy_all(f"{self.ledger.path}/package-repository", holding.digests[holding.highest])
+            self.reader.copy_all(self.ledger.packages, holding.digests[holding.highest])
         except AssertionError as error:
             yield f"imgpkg copies not all of {holding.highest}: {error}"
 
@@ -129,7 +164,7 @@ class Judge:
         if content is None or content not in self.ledger.tried.get(key, ()):
             yield f"{where} holds a {key} that nobody published"
             return
-        if reference.partition("@")[0] != f"{self.address}/{self.ledger.path}/{key[0]}":
+        if reference.partition("@")[0] != f"{self.address}/{self.ledger.content(key[0])}":
             yield f"{where} fetches {key} from {reference}"
         others = self.ledger.open.get(key, set()) | self.ledger.finished.get(key, set())
         if content in self.ledger.refused.get(key, set()) - others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.helpers.proxy import Fault, Manners
@@ -26,6 +26,11 @@ class Weather:
     def lists_late(self) -> bool:
         """Tell whether a tag that was written may be missing from the list of tags for a while."""
         return self.manners.hidden > 0
+
+    @property
+    def afterwards(self) -> Manners:
+        """How the registry is when the weather is over: it lists no tags then, either."""
+        return Manners(listing=self.manners.listing, listing_code=self.manners.listing_code)
 
 
 def _some(kind: str, chance: float, *, method: str = "", path: str = "", seconds: float = 0.1) -> Fault:
@@ -59,6 +64,7 @@ _KINDS: tuple[Callable[[random.Random], Weather], ...] = (
         "slow writes", (_some("delay", 0.4, method="PUT", path="/manifests/", seconds=r.uniform(0.1, 1)),)
     ),
     lambda r: Weather("immutable", (), Manners(immutable=r.choice(["harbor", "ecr"]), exempt=_LASTING)),
+    lambda r: Weather("immutable latest", (), Manners(immutable=r.choice(["harbor", "ecr"]))),
     lambda r: Weather("paged lists", (), Manners(page=r.choice([1, 2, 3]), link=r.random() < 0.5)),
     lambda r: Weather("late reads", (), Manners(absent=r.uniform(0.1, 1))),
     lambda r: Weather("late lists", (), Manners(hidden=r.uniform(0.3, 2))),
@@ -67,6 +73,25 @@ _KINDS: tuple[Callable[[random.Random], Weather], ...] = (
 )
 
 
+# How registries refuse to list.
+_NO_LISTS = ((403, "DENIED"), (405, "UNSUPPORTED"), (404, ""))
+
+
 def of_round(random: random.Random) -> Weather:
     """Choose the weather of a round."""
     return random.choice(_KINDS)(random)
+
+
+def without_lists(random: random.Random) -> Weather:
+    """Choose the weather of a round in which the registry lists no tags.
+
+    All then depends on `latest`: it has to be moved, and to be read as it was written last.
+    """
+    status, code = random.choice(_NO_LISTS)
+    while True:
+        wind = of_round(random)
+        manners = wind.manners
+        if not (manners.hidden or manners.absent or manners.page) and (not manners.immutable or manners.exempt):
+            return replace(
+                wind, name=f"{wind.name}, no lists", manners=replace(manners, listing=status, listing_code=code)
+            )

@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from carvelwright import values
+from carvelwright import bounds, files, values
 from carvelwright.client import schema_traps
 from carvelwright.errors import CarvelwrightError, Location, Problem, Severity
 from carvelwright.project import config
 from carvelwright.project.validation import dotted
+from carvelwright.rules.annotations import annotation_problems
 from carvelwright.rules.keywords import keyword_problems
 from carvelwright.rules.refusals import refusal
 from carvelwright.steps.render import export_schema
@@ -44,7 +45,8 @@ def schema_problems(root: Path, store: Path, tools: Toolchain) -> list[Problem]:
         schema = export_schema(root, store, tools)
     except CarvelwrightError as error:
         return refusal(error, Location(path))
-    document = values.load_schema(path)
+    content = files.read_bytes(path, bounds.FILE.size)
+    document = values.parse_schema(content, path)
     traps = [
         replace(
             document.problem(_ITEM.sub("", trap.path).split("."), trap.message, key=True, hint=trap.hint),
@@ -53,7 +55,8 @@ def schema_problems(root: Path, store: Path, tools: Toolchain) -> list[Problem]:
         for trap in schema_traps(schema.openapi)
         if trap.kind not in _HARMLESS_TRAPS
     ]
-    return [*keyword_problems(schema, document), *traps, *_required(schema, document)]
+    unknown = annotation_problems(path, content.decode(errors="replace"))
+    return [*unknown, *keyword_problems(schema, document), *traps, *_required(schema, document)]
 
 
 def _required(schema: ValuesSchema, document: Document) -> list[Problem]:

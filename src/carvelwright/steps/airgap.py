@@ -109,6 +109,15 @@ def root_of(entries: Iterable[Mapping[str, Any]]) -> str | None:
     return next((image["Manifest"]["Digest"] for image in images if _ROOT in (image["Labels"] or {})), None)
 
 
+def copied_as(archive: Path) -> list[Digest]:
+    """Return what an archive gives a repository that it is copied to: its bundles, images and indexes by digest."""
+    with files.reporting_file_errors("read", archive), tarfile.open(archive, mode="r:") as tar:
+        document = tar.extractfile(MANIFEST)
+        entries = json.loads(document.read()) if document else []
+    images = [entry["Image"]["Manifest"] if entry["Image"] else entry["ImageIndex"] for entry in entries]
+    return [Digest.parse(image["Digest"]) for image in images]
+
+
 def read_member(tar: tarfile.TarFile, name: str, limit: int) -> bytes:
     """Return a file of an archive; KeyError where it is not there, ValueError where it is none or above the limit."""
     member = tar.getmember(name)

@@ -14,7 +14,7 @@ from carvelwright.catalog.records import Record
 from carvelwright.catalog.tags import LATEST, RecordTag, Revision
 from carvelwright.errors import RegistryError
 from carvelwright.oci.bundle import write_bundle
-from carvelwright.process import pause, stopwatch
+from carvelwright.process import in_parallel, pause, stopwatch
 from carvelwright.tools import crane, tags
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class PackageRepository(ABC):
         """Return every tag; None where the registry does not list them."""
 
     @abstractmethod
-    def digest_of(self, tag: str) -> Digest | None:
-        """Return what a tag names; None where there is none."""
+    def digests_of(self, *tags: str | None) -> list[Digest | None]:
+        """Return what each tag names; None where there is none, and for no tag."""
 
     @abstractmethod
     def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
@@ -95,7 +95,7 @@ class PackageRepository(ABC):
 
     @abstractmethod
     def move_latest(self, digest: Digest) -> None:
-        """Let `latest` name a bundle."""
+        """Let `latest` name a bundle, which it was just seen not to do."""
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
@@ -110,8 +110,9 @@ class PackageRepository(ABC):
             listed = self.list_tags() if own is None else self._list_at_one_moment()
             known = listed or frozenset()
             highest = Revision.highest(known)
-            latest = self.digest_of(LATEST) if listed is None or LATEST in known else None
-            digest = self.digest_of(highest.tag) if highest else latest if listed is None else None
+            asked = LATEST if listed is None or LATEST in known else None
+            latest, followed = self.digests_of(asked, highest.tag if highest else None)
+            digest = latest if listed is None else followed
             base = self._base(digest, latest)
             records, broken = self._unknown(known, base)
             records |= {tag: record for tag, record in (own or {}).items() if str(tag) not in base.accounted}
@@ -205,8 +206,7 @@ class PackageRepository(ABC):
     def _with_first(self, catalog: Catalog, missing: Mapping[RecordTag, Record], listed: frozenset[str]) -> Catalog:
         """Add of each version that several claim the release that any revision holds: it was seen, and so it stands."""
         revisions = sorted(filter(None, map(Revision.parse, listed)), reverse=True)[:_LOOK_BACK]
-        for revision in revisions:
-            digest = self.digest_of(revision.tag)
+        for digest in self.digests_of(*[revision.tag for revision in revisions]):
             held = self.catalog_at(digest).records if digest else frozenset()
             first = {tag: record for tag, record in missing.items() if str(tag) in held}
             catalog = merged(catalog, first)
@@ -252,9 +252,13 @@ class Remote(PackageRepository):
         """Return every tag, as the base class says."""
         return tags.list_tags(self.crane, self.repository, **self.how())
 
-    def digest_of(self, tag: str) -> Digest | None:
-        """Return what a tag names, as the base class says."""
-        return crane.digest(self.crane, self.repository.tagged(tag), **self.how())
+    def digests_of(self, *tags: str | None) -> list[Digest | None]:
+        """Return what tags name, as the base class says."""
+
+        def ask(tag: str | None) -> Digest | None:
+            return crane.digest(self.crane, self.repository.tagged(tag), **self.how()) if tag else None
+
+        return in_parallel(*[lambda tag=tag: ask(tag) for tag in tags])
 
     def pull(self, digest: Digest) -> Mapping[str, bytes] | None:
         """Return the files of a bundle, verified."""
@@ -268,7 +272,7 @@ class Remote(PackageRepository):
 
     def move_latest(self, digest: Digest) -> None:
         """Let `latest` name a bundle."""
-        crane.put_tag(self.crane, self.repository.at(digest), LATEST, **self.how())
+        crane.put_tag(self.crane, self.repository.at(digest), LATEST, differs=True, **self.how())
 
     def wait(self, seconds: float) -> None:
         """Wait."""

@@ -106,29 +106,30 @@ def pull_verified_bundle(
     """Return a bundle, of which nothing is written to disk; None where it is not there.
 
     Its manifest is that of the digest that was asked for, its configuration and its layer those that the manifest
-    names, and the layer's content that of the configuration. ValueError where it is not, where it is no bundle, which
-    has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked. `expected`: see Exchange.
+    names: RegistryError where they are not. ValueError where the layer's content is not that of the configuration,
+    where it is no bundle, which has exactly one layer, or where that is larger than `limit` bytes, packed or unpacked.
+    `expected`: see Exchange.
     """
+    exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
     found = manifest(tool, reference, step=step, timeout=timeout, note=note, expected=expected)
     if found is None:
         return None
     digest = Digest.of_bytes(found)
     if reference.digest not in (None, digest):
-        raise ValueError(f"the registry returned something other than {reference.digest}: its digest is {digest}")
+        raise registry.damaged(f"returned something other than {reference.digest}: its digest is {digest}", exchange)
     config, layer = _parts(found)
     if layer.size > limit:
         raise ValueError(f"its layer is larger than {limit} bytes")
 
     def blob(part: _Part) -> bytes:
         place = Reference(reference.repository, digest=part.digest)
-        exchange = Exchange(reference.repository, "pull from", step, timeout, note, expected=expected)
         content = registry.run(tool, ["blob", "--", str(place)], exchange).stdout
         if (len(content), Digest.of_bytes(content)) != (part.size, part.digest):
-            raise ValueError(f"the registry returned something other than its {part.name} {part.digest}")
+            raise registry.damaged(f"returned something other than the {part.name} {part.digest}", exchange)
         return content
 
-    diff_id = _diff_id(blob(config))
-    return PulledBundle(digest, found, unpack.files_of(blob(layer), limit, diff_id=diff_id))
+    configuration, packed = process.in_parallel(lambda: blob(config), lambda: blob(layer))
+    return PulledBundle(digest, found, unpack.files_of(packed, limit, diff_id=_diff_id(configuration)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +194,23 @@ def validate(tool: Tool, reference: Reference, *, step: str, timeout: float, not
 
 
 def put_tag(
-    tool: Tool, reference: Reference, name: str, *, step: str, timeout: float, note: Callable[[str], None]
+    tool: Tool,
+    reference: Reference,
+    name: str,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    differs: bool = False,
 ) -> bool:
     """Give an image that is in a registry, by digest, one more tag; False where it has it already.
 
-    What is equal is not written again: registries with immutable tags refuse even that. RegistryError, with the hint
-    that tags there are immutable, where the registry refuses to move a tag.
+    What is equal is not written again: registries with immutable tags refuse even that. The caller that has just seen
+    that the tag `differs`, or is not there, saves the question. RegistryError, with the hint that tags there are
+    immutable, where the registry refuses to move a tag.
     """
     target = reference.repository.tagged(name)
-    found = digest(tool, target, step=step, timeout=timeout, note=note)
-    if found is not None and found == reference.digest:
+    if not differs and digest(tool, target, step=step, timeout=timeout, note=note) == reference.digest:
         return False
     # It was just pushed, or the caller has seen it.
     exchange = Exchange(reference.repository, "push to", step, timeout, note, expected=True)
@@ -277,6 +285,6 @@ def _refuse_taken(address: str, step: str) -> None:
 def copy(
     tool: Tool, source: Reference, target: Reference, *, step: str, timeout: float, note: Callable[[str], None]
 ) -> None:
-    """Copy an image, all platforms, from one repository to another."""
-    exchange = Exchange(target.repository, "push to", step, timeout, note)
+    """Copy an image that is there, or was just pushed, all platforms, from one repository to another."""
+    exchange = Exchange(target.repository, "push to", step, timeout, note, expected=True)
     registry.run(tool, ["copy", "--", str(source), str(target)], exchange, slowly=("--jobs", "1"))

@@ -43,12 +43,23 @@ _FAULTS = {
     "UNKNOWN": Fault.UNAVAILABLE,
     "BLOB_UPLOAD_UNKNOWN": Fault.UNAVAILABLE,
     "BLOB_UPLOAD_INVALID": Fault.UNAVAILABLE,
+    # docker-registry 2.8.2 says so of a manifest whose blobs another publisher is writing at the same moment.
+    "DIGEST_INVALID": Fault.UNAVAILABLE,
     # The tool has just pushed the blob, or made sure that it is there.
     "MANIFEST_BLOB_UNKNOWN": Fault.ABSENT,
 }
 _CUT = re.compile(
     r"connection reset|\bEOF\b|broken pipe|use of closed network connection|server closed idle connection"
     r"|stream error|GOAWAY|TLS handshake timeout|i/o timeout|timeout awaiting response headers"
+)
+# What was read is not what its digest says, in the words of crane and imgpkg, or is not even what it was packed as.
+_DAMAGED = re.compile(
+    r"error verifying \w+(?: checksum)?|does not match requested digest"
+    r"|gzip: invalid \w+|flate: corrupt input|archive/tar: invalid tar header"
+)
+_DAMAGED_HINT = (
+    "run the same command again; if it fails again, what {repository} holds is damaged, or a proxy before it damages "
+    "what is read: restore it there, or read past the proxy"
 )
 _UNTRUSTED = re.compile(r"x509:|tls: .*certificate|CERTIFICATE_VERIFY_FAILED")
 # Harbor, ECR, Quay and Artifactory each have their own words for a tag that is not overwritten.
@@ -172,14 +183,22 @@ def _failure(error: Exception, exchange: Exchange) -> Failure | None:
     first = first.partition(" (HEAD responses")[0].strip()
     if _UNTRUSTED.search(rest):
         return None
-    if cut := _CUT.search(rest):
-        return Failure(Fault.CUT, _end_of(rest[: cut.end()].rpartition("\n")[2].strip()))
+    if told := _told(rest):
+        return told
     if not answers:
         return None
     if exchange.expected and _is_absent(error.stderr):
         return Failure(Fault.ABSENT, first)
     code = answers[-1]["code"] or _STATUS_CODES.get(answers[-1]["status"], "")
     return Failure(_FAULTS[code], first) if code in _FAULTS else None
+
+
+def _told(text: str) -> Failure | None:
+    """Return what the tool itself saw: a connection that was cut, or content that is not what its digest says."""
+    for fault, pattern, what in ((Fault.CUT, _CUT, ""), (Fault.DAMAGED, _DAMAGED, "what was read is damaged: ")):
+        if match := pattern.search(text):
+            return Failure(fault, what + _end_of(text[: match.end()].rpartition("\n")[2].strip()))
+    return None
 
 
 def _end_of(line: str) -> str:
@@ -257,6 +276,18 @@ def _explained(
     )
 
 
+def damaged(words: str, exchange: Exchange) -> RegistryError:
+    """Return the error for what was read and is not what its digest says."""
+    repository = exchange.repository
+    return RegistryError(
+        f"step {exchange.step}: registry {repository.registry} {words}",
+        registry=repository.registry,
+        reference=str(repository),
+        hint=filled(_DAMAGED_HINT, exchange),
+        step=exchange.step,
+    )
+
+
 def refused_tag(error: RegistryError) -> str | None:
     """Return the tag that a registry refused to write because it exists and is immutable; None for other errors."""
     return _refused_tag(error.__cause__.stderr) if isinstance(error.__cause__, ToolFailedError) else None
@@ -282,6 +313,8 @@ def _hint(error: ToolFailedError) -> str | None:
             return _ANSWER_HINTS[code]
     if hint := word_hint(error.stderr):
         return hint
+    if _DAMAGED.search(error.stderr):
+        return _DAMAGED_HINT
     return _OTHER_HINT if answers or _NETWORK.search(error.stderr) else None
 
 

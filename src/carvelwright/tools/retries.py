@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 _LONGEST_REASON = 320
 _THROTTLED = 4
+# What the way garbles is right the next time; what the registry itself holds so stays wrong.
+_READS_OF_DAMAGED = 3
 
 
 class Fault(Enum):
@@ -28,6 +30,7 @@ class Fault(Enum):
     CUT = auto()
     UNAUTHORIZED = auto()
     ABSENT = auto()
+    DAMAGED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,16 @@ def _wait(failure: Failure, number: int, seconds: float, exchange: Exchange, pol
         policy.known.let_in.discard(known)
     if failure.fault is Fault.THROTTLED:
         policy.known.throttled.add(exchange.repository.registry)
-    return wait if number < policy.attempts and seconds + wait < exchange.timeout else None
+    return wait if number < _attempts(failure, policy) and seconds + wait < exchange.timeout else None
+
+
+def _attempts(failure: Failure, policy: Policy) -> int:
+    return min(policy.attempts, _READS_OF_DAMAGED) if failure.fault is Fault.DAMAGED else policy.attempts
 
 
 def _tell(failure: Failure, wait: float, number: int, exchange: Exchange, policy: Policy) -> None:
     absent = failure.fault is Fault.ABSENT
-    bound = f"for up to {policy.after_push:g} s" if absent else f"attempt {number + 1} of {policy.attempts}"
+    bound = f"for up to {policy.after_push:g} s" if absent else f"attempt {number + 1} of {_attempts(failure, policy)}"
     what = "the registry does not have it yet: " if absent else ""
     exchange.note(
         f"step {exchange.step}: registry {exchange.repository.registry}: {what}{failure.reason[:_LONGEST_REASON]}; "

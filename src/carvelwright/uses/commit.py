@@ -167,12 +167,12 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
         step.describe(settled.repository.tag or "")
     with remote.reporter.step(TAG):
         names = [
-            (job.version.content, reference)
+            (job, reference)
             for job in jobs
             for reference in (job.version.bundle, *job.version.images)
             if reference is not None
         ]
-        in_parallel(*[lambda source=source, name=name: _name(remote, tools, source, name) for source, name in names])
+        in_parallel(*[lambda job=job, name=name: _name(remote, tools, job, name) for job, name in names])
     return Published(tuple(job.result() for job in jobs), settled.repository, tuple(map(str, records)), settled.changed)
 
 
@@ -186,14 +186,15 @@ def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
             raise converge.contested(record)
 
 
-def _name(remote: Remote, tools: Toolchain, source: Repository, name: Reference) -> None:
+def _name(remote: Remote, tools: Toolchain, job: Job, name: Reference) -> None:
     """Give content its name for people, now that it is certain whose the name is."""
     how = remote.how(TAG)
     if name.digest is None or name.tag is None:
         raise AssertionError(f"a name without tag or digest: {name}")
-    if source != name.repository:
-        crane.copy(tools.crane, source.at(name.digest), name.repository.at(name.digest), **how)
-    crane.put_tag(tools.crane, name.repository.at(name.digest), name.tag, **how)
+    if job.version.content != name.repository:
+        crane.copy(tools.crane, job.version.content.at(name.digest), name.repository.at(name.digest), **how)
+    # A new version has no name yet. Where another publisher of it has just written the name, it is the same.
+    crane.put_tag(tools.crane, name.repository.at(name.digest), name.tag, differs=not job.present, **how)
 
 
 def would_be(jobs: Sequence[Job], seen: Seen, remote: Remote) -> Published:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carvelwright import session as sessions
@@ -12,12 +12,13 @@ from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import Action, Record, metadata_file
 from carvelwright.errors import FilesystemError
 from carvelwright.files import read_bytes
+from carvelwright.process import in_parallel
 from carvelwright.project import paths
 from carvelwright.report import readable_size
 from carvelwright.stepnames import READ_PUBLISHED, publish_step
-from carvelwright.steps import published
+from carvelwright.steps import airgap, published
 from carvelwright.store import Store
-from carvelwright.tools import imgpkg, toolchain
+from carvelwright.tools import crane, imgpkg, toolchain
 from carvelwright.uses import commit, finished
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def publish(
     """Publish what dist/ holds, or the named packages of it, as it was built: digests are kept.
 
     A version that is published stays as it is: ReleasedError, before anything is visible, where the registry has
-    another content for it. Publishing again changes nothing. Any number of publishers may work at once.
+    another content for it. Publishing again changes nothing, but for content that the registry has lost, which is
+    pushed again. Any number of publishers may work at once.
     """
     paths.require_project(root)
     store = Store(paths.workspace_root(root))
@@ -82,14 +84,36 @@ def publish(
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
         versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
         jobs = dict(zip(versions, commit.jobs([*versions.values()], seen, scratch), strict=True))
+        lost = [
+            archive
+            for archive, job in jobs.items()
+            if job.present and _is_lost(job, scratch / "dist" / archive, remote)
+        ]
         if dry_run:
-            return commit.would_be([*jobs.values()], seen, remote)
-        for archive, job in jobs.items():
-            if not job.present:
-                push_content(
-                    scratch / "dist" / archive, job.version.content, job.version.record.ref_name, remote, tools
-                )
-        return commit.commit([*jobs.values()], remote, tools)
+            done = commit.would_be([*jobs.values()], seen, remote)
+        else:
+            for archive, job in jobs.items():
+                if not job.present or archive in lost:
+                    name = job.version.record.ref_name
+                    push_content(scratch / "dist" / archive, job.version.content, name, remote, tools)
+            done = commit.commit([*jobs.values()], remote, tools)
+    return replace(done, changed=True) if lost else done
+
+
+def _is_lost(job: commit.Job, archive: Path, remote: Remote) -> bool:
+    """Tell whether content of a published version is not there: a registry's garbage collection may have removed it."""
+    version, place = job.version, job.version.content
+    # What others published elsewhere is not ours to push.
+    wanted = airgap.copied_as(archive) if version.bundle else []
+    found = in_parallel(
+        *[lambda digest=digest: crane.digest(remote.crane, place.at(digest), **remote.how()) for digest in wanted]
+    )
+    if lost := [str(digest) for digest, there in zip(wanted, found, strict=True) if there is None]:
+        record = version.record
+        remote.reporter.note(
+            f"{record.ref_name} {record.version} is published, but {place} lacks {', '.join(lost)}: it is pushed again"
+        )
+    return bool(lost)
 
 
 def push_content(archive: Path, target: Repository, name: str, remote: Remote, tools: Toolchain) -> None:
