@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify supply-chain torture bench bench-growth bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify scan supply-chain torture bench bench-growth bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -65,10 +65,6 @@ verify: setup ## what only a finished build can show: Whereabouts' roles, every 
 	@for module in payload/v*/; do (cd $$module && $(GO) test ./...) || exit 1; done
 	@$(RUN) pytest tests/release $(ARGS)
 
-# Not in `make test`: building cosign takes about 6 min of CPU, once for each checkout.
-supply-chain: tools ## cosign itself verifies what is signed, where it is published, after imgpkg copy and after relocation
-	@nice -n 10 $(RUN) pytest tests/supply_chain $(ARGS)
-
 # Option of these: KUBERNETES=VERSION, read from the environment, where make puts it.
 e2e: root tools ## the package on a real two-node cluster; needs root
 	@$(RUN) pytest tests/cluster $(ARGS)
@@ -82,6 +78,9 @@ cluster-down: root setup ## take it down
 demo: root tools ## raise the cluster, install and walk the documented steps, each command before its output; needs root
 	@$(RUN) tests.cluster demo
 
+scan: tools ## known vulnerabilities that the payload reaches: exit code 11
+	@$(BIN)/carvelwright scan
+
 root:
 	@test "$$(id -u)" = 0 || { echo "error: the cluster needs root: it makes namespaces, mounts and cgroups; run this with sudo"; exit 1; }
 
@@ -90,6 +89,10 @@ bench: build ## the packaging part and a no-change run against a plain shell scr
 
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
 	@$(RUN) tests.cluster.bench_reconcile
+
+# Not in `make test`: the judges are built first, once for each checkout; cosign takes about 6 min of CPU.
+supply-chain: tools ## outside judges of what is made: cosign verifies what is signed, cyclonedx-gomod finds the same modules in the binaries
+	@nice -n 10 $(RUN) pytest tests/supply_chain $(ARGS)
 
 # Not in CI: hours. Options: SEED=…, ROUNDS=… on each registry, ARGS="--registry KIND".
 torture: tools ## concurrent publishers, killed and stalled at random, before three real registries that fail at random

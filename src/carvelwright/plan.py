@@ -25,6 +25,7 @@ from carvelwright.stepnames import (
     archive_step,
     assemble_step,
     compile_step,
+    licences_step,
     publish_step,
     push_image_step,
 )
@@ -125,7 +126,9 @@ class BuildPlan:
                 for module in plan.config.modules:
                     where = self.release.fill(module.directory)
                     yield PlannedStep(compile_step(module.binaries, platform), f"go build in {where}")
-            yield PlannedStep(assemble_step(plan.config.name), "pack the binaries of each platform into layers")
+            name = plan.config.name
+            yield PlannedStep(licences_step(name), "take the texts of every module from the module cache")
+            yield PlannedStep(assemble_step(name), "pack the binaries of each platform into layers")
 
     def render_steps(self) -> Iterator[PlannedStep]:
         """Yield the steps that make the bundle's content."""

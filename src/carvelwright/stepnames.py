@@ -27,6 +27,11 @@ def compile_step(binaries: Iterable[str], platform: Platform) -> str:
     return f"compile {', '.join(binaries)} for {platform}"
 
 
+def licences_step(image: str) -> str:
+    """Return the name of the step that collects the licenses of what is linked into an image."""
+    return f"collect licenses of {image}"
+
+
 def assemble_step(image: str) -> str:
     """Return the name of the step that assembles an image."""
     return f"assemble image {image}"
@@ -35,6 +40,11 @@ def assemble_step(image: str) -> str:
 def push_image_step(image: str) -> str:
     """Return the name of the step that pushes an image."""
     return f"push image {image}"
+
+
+def scan_step(image: str) -> str:
+    """Return the name of the step that looks for known vulnerabilities in an image."""
+    return f"scan {image}"
 
 
 def archive_step(package: str) -> str:

@@ -122,6 +122,8 @@ TOOL_SETS = (
     ToolSet("registry", "an OCI registry; cold about 1 min"),
     ToolSet("yq", "yq, which the documentation uses; cold about 30 s", targets=("tool",)),
 )
+# The judge of SBOMs; nothing else needs it.
+CYCLONEDX_GOMOD = ToolSet("cyclonedx-gomod", "cyclonedx-gomod; cold about 30 s", targets=("tool",))
 WHEREABOUTS = "github.com/k8snetworkplumbingwg/whereabouts"
 # Not a part of the cluster: built by the test that runs it.
 UPSTREAM_SUITE = ToolSet(

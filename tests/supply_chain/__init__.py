@@ -1,1 +1,1 @@
-"""The judge of signatures and attestations: cosign itself, built once from its module."""
+"""Outside judges of signatures, attestations and SBOMs: `make supply-chain`, not `make test`."""

@@ -70,8 +70,9 @@ def test_a_replaced_module_is_what_replaces_it() -> None:
     found = BuildInfo.parse(json.dumps(document(Deps=[{**named, "Replace": fork}])))
     assert found.modules == (Module("example.com/fork", "v2.0.0", "h1:x"),)
     # A directory's path is of the machine that built.
-    directory = {**named, "Replace": {"Path": "../local/yaml"}}
-    assert BuildInfo.parse(json.dumps(document(Deps=[directory]))).modules == (Module(YAML.path, YAML.version),)
+    for version in ({}, {"Version": "(devel)"}):
+        directory = {**named, "Replace": {"Path": "../local/yaml", **version}}
+        assert BuildInfo.parse(json.dumps(document(Deps=[directory]))).modules == (Module(YAML.path, YAML.version),)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ _COMMANDS = {
     "serve": "Serve dist/ from a registry on loopback.",
     "bump": "Raise the packaged Go module's version, and report what changed upstream.",
     "images": "List the package's images, or update the lock of the existing ones.",
+    "licenses": "List the licenses of the Go modules in each image.",
+    "scan": "Look for known vulnerabilities in the Go modules of each image.",
     "vendor": "Fetch what vendir.yml names, and record every file of it.",
     "values": "Print default values, annotated values, a JSON Schema or the table of the data values.",
     "ci": "Write a CI configuration for GitHub or GitLab.",

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 
-def of_binary(root: Path, binary: PayloadBinary, *, find_go: Callable[[], Tool], step: str) -> BuildInfo:
+_STEP = "read build information"
+
+
+def of_binary(root: Path, binary: PayloadBinary, *, find_go: Callable[[], Tool]) -> BuildInfo:
     """Return a binary's build information, read once for each content. `root` is the workspace's."""
 
     def read() -> str:
-        return buildinfo.build_info(find_go(), binary.path, step=step)
+        return buildinfo.build_info(find_go(), binary.path, step=_STEP)
 
     key = content_key(str(binary.digest), recipe.of("buildinfo"))
     return BuildInfo.parse(Store(root).remember("buildinfo", key, read))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carvelwright import __version__, files
-from carvelwright.stepnames import SBOM
 from carvelwright.steps import buildinfo, layer
 from carvelwright.supply import carried, inventory, sbom
 from carvelwright.supply.modules import Module
@@ -35,14 +34,16 @@ def of_image(session: Session, plan: BuildPlan, image: BuiltImage) -> Inventory:
             f"{layer.DIRECTORY}/{binary.name}",
             module.platform,
             binary.digest,
-            buildinfo.of_binary(plan.project.workspace.root, binary, find_go=session.find_go, step=SBOM),
+            buildinfo.of_binary(plan.project.workspace.root, binary, find_go=session.find_go),
         )
         for module in image.modules
         for binary in module.binaries
     ]
     what = inventory.Described(config.name, str(plan.release.version), config.description, config.licenses)
     made_by = {"carvelwright": __version__, "go": plan.project.workspace.go}
-    return inventory.of_image(what, image.layout.digest, binaries, {}, created=plan.created, tools=made_by)
+    return inventory.of_image(
+        what, image.layout.digest, binaries, image.licences.index.expressions(), created=plan.created, tools=made_by
+    )
 
 
 def of_package(

@@ -76,11 +76,11 @@ def of_image(
     modules = {str(module): module for binary in binaries for module in _modules(binary.info)}
     parts = [_binary(what, binary) for binary in binaries]
     subject = Part(
-        ref=_image_purl(what.name, digest),
+        ref=image_purl(what.name, digest),
         kind=Kind.CONTAINER,
         name=what.name,
         version=what.version,
-        purl=_image_purl(what.name, digest),
+        purl=image_purl(what.name, digest),
         licence=what.licence,
         description=what.description,
         digest=digest,
@@ -101,7 +101,7 @@ def of_package(
     tools: Mapping[str, str],
 ) -> Inventory:
     """Return what a package consists of: its bundle, images and CRDs. What its own images hold, their documents say."""
-    purl = _image_purl(what.name, bundle)
+    purl = image_purl(what.name, bundle)
     parts = [
         Part(purl, Kind.DATA, what.name, what.version, purl, what.licence, "imgpkg bundle", bundle),
         *(_described_image(image) for image in images),
@@ -126,11 +126,11 @@ def _binary(what: Described, binary: Binary) -> Part:
         kind=Kind.APPLICATION,
         name=binary.path.rpartition("/")[2],
         version=what.version,
-        purl=_go_purl(binary.info.main, what.version),
+        purl=go_purl(binary.info.main, what.version),
         licence=what.licence,
         digest=binary.digest,
         notes={PATH: binary.path, PLATFORM: str(binary.platform), PACKAGE: binary.info.package},
-        uses=tuple(_go_purl(module.path, module.version) for module in _modules(binary.info)),
+        uses=tuple(go_purl(module.path, module.version) for module in _modules(binary.info)),
     )
 
 
@@ -139,7 +139,7 @@ def _modules(info: BuildInfo) -> Iterator[Module]:
 
 
 def _library(module: Module, licence: str | None) -> Part:
-    purl = _go_purl(module.path, module.version)
+    purl = go_purl(module.path, module.version)
     notes = {SUM: module.sum} if module.sum else {}
     return Part(purl, Kind.LIBRARY, module.path, module.version, purl, licence, notes=notes)
 
@@ -161,7 +161,7 @@ def _described_image(image: Inventory) -> Part:
 
 
 def _existing(image: Existing) -> Part:
-    purl = _image_purl(image.name.partition("@")[0].rpartition("/")[2].partition(":")[0], image.digest)
+    purl = image_purl(image.name.partition("@")[0].rpartition("/")[2].partition(":")[0], image.digest)
     carries = "; ".join(image.carries) or "nothing in the image's index describes its content"
     notes = {"platforms": ", ".join(image.platforms), "content": f"not looked into; {carries}"}
     return Part(
@@ -183,16 +183,23 @@ def _files(each: Files) -> Part:
         kind=Kind.DATA,
         name=module.path,
         version=module.version,
-        purl=_go_purl(module.path, module.version),
+        purl=go_purl(module.path, module.version),
         description="CustomResourceDefinitions",
         notes={"files": ", ".join(each.names), **({SUM: module.sum} if module.sum else {})},
     )
 
 
-def _image_purl(name: str, digest: Digest) -> str:
+def image_purl(name: str, digest: Digest) -> str:
+    """Return the package URL of an image, wherever it is published."""
     return PackageURL(type="oci", name=name, version=str(digest)).to_string()
 
 
-def _go_purl(path: str, version: str) -> str:
+def tagged_purl(name: str, version: str) -> str:
+    """Return the package URL of an image whose digest is not known."""
+    return PackageURL(type="oci", name=name, qualifiers={"tag": version.replace("+", "_")}).to_string()
+
+
+def go_purl(path: str, version: str) -> str:
+    """Return the package URL of a Go module."""
     namespace, _, name = path.rpartition("/")
     return PackageURL(type="golang", namespace=namespace or None, name=name, version=version or None).to_string()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # The Go project's own code in every binary. No module of it exists; this is the name that Go's vulnerability database
 # and package URLs have for it.
 STANDARD_LIBRARY = "stdlib"
+# What Go writes as the version of a directory.
+_DIRECTORY = "(devel)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,7 +67,7 @@ class BuildInfo:
 def _built(dependency: Mapping[str, Any]) -> Module:
     replaced = dependency.get("Replace") or dependency
     path, version, checksum = replaced["Path"], replaced.get("Version", ""), replaced.get("Sum", "")
-    if not version:
+    if version in ("", _DIRECTORY):
         # A directory: its own name says nothing to anyone else.
         path, version = dependency["Path"], dependency["Version"]
     if not all(isinstance(each, str) for each in (path, version, checksum)) or not path:

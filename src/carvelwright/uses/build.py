@@ -16,28 +16,45 @@ from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
 from carvelwright.report import readable_size
+from carvelwright.rules.licences import problems as problems_of_licences
 from carvelwright.session import open_sessions
 from carvelwright.stepnames import ARCHIVE, CHECK, SBOM, archive_step, push_image_step
-from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository, sbom
+from carvelwright.steps import (
+    airgap,
+    buildinfo,
+    bundle,
+    dist,
+    image,
+    licences,
+    linked,
+    package,
+    payload,
+    repository,
+    sbom,
+)
 from carvelwright.steps.render import export_schema
 from carvelwright.store import Store, content_key
+from carvelwright.supply.modules import union
 from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.carvel.locks import BundleLock
     from carvelwright.errors import Problem
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
+    from carvelwright.project.images import GoModule
     from carvelwright.record import FileRecord
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.session import Session
     from carvelwright.steps.image import BuiltImage
     from carvelwright.steps.package import PackageDocuments
+    from carvelwright.steps.payload import PayloadModule
+    from carvelwright.supply.modules import Module
     from carvelwright.supply.sbom import Inventory
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.values import ValuesSchema
@@ -160,7 +177,7 @@ class _Ready:
 
     def documents(self, lock: BundleLock) -> PackageDocuments:
         """Return the package's documents, now that its bundle is known by digest."""
-        return package.make_documents(self.work.plan, lock, self.schema.openapi)
+        return package.make_documents(self.work.plan, lock, self.schema.openapi, self.staged.existing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +204,27 @@ def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> BuiltI
         for platform in plan.platforms
         for module in planned.config.modules
     ]
-    return image.assemble(plan, planned, modules, reporter=session.reporter)
+    sources = [
+        linked.Linked(module, plan.project.root / plan.release.fill(module.directory), _linked(session, made))
+        for module, made in _by_module(planned, modules)
+    ]
+    found = licences.collect(session, planned.config, sources, plan.platforms)
+    if wrong := problems_of_licences(plan.project, found, sources):
+        raise ConfigError(wrong)
+    return image.assemble(plan, planned, modules, found, reporter=session.reporter)
+
+
+def _by_module(planned: ImagePlan, made: Sequence[PayloadModule]) -> Iterator[tuple[GoModule, Sequence[PayloadModule]]]:
+    """Yield each Go module of an image with its binaries for every platform."""
+    for number, module in enumerate(planned.config.modules):
+        yield module, made[number :: len(planned.config.modules)]
+
+
+def _linked(session: Session, made: Iterable[PayloadModule]) -> tuple[Module, ...]:
+    """Return what binaries say that they are linked from."""
+    root = session.project.workspace.root
+    binaries = [binary for module in made for binary in module.binaries]
+    return union(buildinfo.of_binary(root, binary, find_go=session.find_go) for binary in binaries)
 
 
 def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, tools: Toolchain) -> _Made:
