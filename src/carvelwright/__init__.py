@@ -52,6 +52,7 @@ __all__ = [
     "PackageRecord",
     "Platform",
     "PlatformRecord",
+    "PrivateKey",
     "Problem",
     "ProgramError",
     "PublishOptions",
@@ -76,6 +77,7 @@ __all__ = [
     "check",
     "open_workspace",
     "publish",
+    "read_sign_key",
 ]
 
 # Where each name is defined; the block below says the same to type checkers and editors.
@@ -86,6 +88,7 @@ _HOMES = {
         "check",
         "open_workspace",
         "publish",
+        "read_sign_key",
     ),
     "digest": ("Digest",),
     "errors": (
@@ -129,6 +132,7 @@ _HOMES = {
         "StepRecord",
         "StreamReporter",
     ),
+    "supply.keys": ("PrivateKey",),
     "uses.commit": (
         "Published",
         "PublishedPackage",
@@ -141,7 +145,7 @@ _HOMES = {
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from carvelwright.api import OpenWorkspace, build, check, open_workspace, publish
+    from carvelwright.api import OpenWorkspace, build, check, open_workspace, publish, read_sign_key
     from carvelwright.digest import Digest
     from carvelwright.errors import (
         CarvelwrightError,
@@ -175,6 +179,7 @@ if TYPE_CHECKING:
     )
     from carvelwright.reference import Reference, Repository
     from carvelwright.report import Recorder, Reporter, Step, StepRecord, StreamReporter
+    from carvelwright.supply.keys import PrivateKey
     from carvelwright.uses.commit import Published, PublishedPackage
     from carvelwright.uses.incremental import BuildResult
     from carvelwright.uses.publish import PublishOptions

@@ -1,4 +1,4 @@
-"""The library's functions, as `carvelwright` exports them: open a workspace, check it, build it, publish it."""
+"""The library's functions, as `carvelwright` exports them: open a workspace, check it, build it, publish it, signed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildOptions
     from carvelwright.project.config import Package
     from carvelwright.report import Reporter
+    from carvelwright.supply.keys import PrivateKey
     from carvelwright.uses.commit import Published
     from carvelwright.uses.incremental import BuildResult
     from carvelwright.uses.publish import PublishOptions
@@ -81,6 +82,16 @@ def build(
         names=packages,
         wait=wait,
     )
+
+
+def read_sign_key(path: Path | str, passphrase: str | None = None) -> PrivateKey:
+    """Read a private key, with which PublishOptions sign: PEM, for ECDSA on P-256, encrypted or not.
+
+    Raises UsageError where the file is no such key, or the passphrase is missing or wrong, and FilesystemError.
+    """
+    from carvelwright.supply import keys  # noqa: PLC0415 - the others need none of it
+
+    return keys.read_private(Path(path), passphrase.encode() if passphrase else None)
 
 
 def publish(

@@ -48,6 +48,8 @@ class ExitCode(IntEnum):
     FILESYSTEM = 8, "a file or a standard stream could not be read or written: no space, no permission, or missing"
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
     DIFFERENT = 10, "`diff --fail-on` found a change that it was told to fail on"
+    VULNERABLE = 11, "`scan` found a vulnerability that is reached and not accepted, or its database is too old"
+    UNVERIFIED = 12, "`verify` found what is not signed, not attested, incomplete, or not what its attestations say"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 
     meaning: str
@@ -258,6 +260,12 @@ class DifferenceError(CarvelwrightError):
     """Two versions differ, and the caller asked for a failure where they do."""
 
     exit_code = ExitCode.DIFFERENT
+
+
+class VulnerableError(CarvelwrightError):
+    """A program reaches a known vulnerability that nobody accepted, or what is known is too old to tell."""
+
+    exit_code = ExitCode.VULNERABLE
 
 
 class ProgramError(CarvelwrightError):

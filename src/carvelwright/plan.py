@@ -20,10 +20,12 @@ from carvelwright.stepnames import (
     READ_PUBLISHED,
     RECORD,
     RENDER,
+    SBOM,
     TAG,
     archive_step,
     assemble_step,
     compile_step,
+    licences_step,
     publish_step,
     push_image_step,
 )
@@ -124,12 +126,15 @@ class BuildPlan:
                 for module in plan.config.modules:
                     where = self.release.fill(module.directory)
                     yield PlannedStep(compile_step(module.binaries, platform), f"go build in {where}")
-            yield PlannedStep(assemble_step(plan.config.name), "pack the binaries of each platform into layers")
+            name = plan.config.name
+            yield PlannedStep(licences_step(name), "take the texts of every module from the module cache")
+            yield PlannedStep(assemble_step(name), "pack the binaries of each platform into layers")
 
     def render_steps(self) -> Iterator[PlannedStep]:
         """Yield the steps that make the bundle's content."""
         if self.project.crds:
             yield PlannedStep(CRDS, "copy the CRDs of the pinned Go module")
+        yield PlannedStep(SBOM, "write what images and package consist of, as CycloneDX and SPDX, into dist/")
         yield PlannedStep(RENDER, "stage the bundle, render it with ytt, find its images with kbld and lock them")
 
     def push_steps(self) -> Iterator[PlannedStep]:

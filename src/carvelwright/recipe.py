@@ -21,6 +21,17 @@ _PACKAGE = Path(__file__).parent
 PARTS = {
     "payload": ("steps/payload.py", "tools/go.py", "tools/compiler.py"),
     "tools": ("tools/compiler.py",),
+    "buildinfo": ("steps/buildinfo.py", "supply/modules.py", "tools/buildinfo.py"),
+    "licences": (
+        "steps/licences.py",
+        "steps/linked.py",
+        "supply/licences.py",
+        "supply/modules.py",
+        "tools/classifier.py",
+        "tools/golist.py",
+    ),
+    "scanned": ("steps/scan.py", "supply/modules.py", "supply/vulnerabilities.py", "tools/govulncheck.py"),
+    "linked": ("steps/linked.py", "supply/modules.py", "tools/golist.py"),
     "layer": ("steps/layer.py", "oci/layer.py"),
     "image": ("steps/image.py", "steps/layer.py", "oci/image.py", "oci/layout.py", "oci/layer.py"),
     "crds": ("steps/crds.py", "tools/go.py", "tools/compiler.py"),
@@ -37,6 +48,7 @@ PARTS = {
     "schema": ("steps/exported.py", "probe.py", "tools/ytt.py", "yamldoc.py"),
     "package": (
         "steps/package.py",
+        "steps/included.py",
         "steps/template.py",
         "carvel/app.py",
         "carvel/locks.py",
@@ -67,6 +79,7 @@ NEUTRAL = (
     "project/workspace.py",
     "carvel/accepted.py",
     "carvel/constraints.py",
+    "project/licences.py",
     "project/loads.py",
     "project/images.py",
     "carvel/version.py",

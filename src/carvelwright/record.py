@@ -213,20 +213,27 @@ def _file(document: Mapping[str, Any]) -> FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """build/state.json: the key of what dist/ was made from, and its packages, Go modules and vendored directories."""
+    """build/state.json: the key of what dist/ was made from, and its packages, Go modules and vendored directories.
+
+    `sources` is the key of the files alone, and `epoch` SOURCE_DATE_EPOCH, empty where it was not set.
+    """
 
     key: str
     packages: tuple[str, ...]
     modules: tuple[str, ...]
     vendored: tuple[str, ...]
+    sources: str = ""
+    epoch: str = ""
 
     @classmethod
     def parse(cls, data: bytes) -> BuildState:
         """Read one; ValueError says what is wrong in it."""
         document = jsondoc.parse(data)
-        _check(document, {"key": str, "packages": [str], "modules": [str], "vendored": [str]}, "state")
-        lists = (tuple(document[name]) for name in ("packages", "modules", "vendored"))
-        return cls(document["key"], *lists)
+        texts, lists = ("key", "sources", "epoch"), ("packages", "modules", "vendored")
+        _check(document, {**dict.fromkeys(texts[:1], str), **{name: [str] for name in lists}}, "state")
+        _check(document, dict.fromkeys(texts, str), "state")
+        packages, modules, vendored = (tuple(document[name]) for name in lists)
+        return cls(document["key"], packages, modules, vendored, document["sources"], document["epoch"])
 
     def text(self) -> str:
         """Return it as it is kept."""

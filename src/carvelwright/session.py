@@ -49,6 +49,14 @@ class Session:
         """Find vendir, built first where it is missing, only to vendor what a vendir.yml names."""
         return toolchain.find_vendir(self.search, self.reporter)
 
+    def find_classifier(self) -> Tool:
+        """Find identify_license, built first where it is missing, only to recognise licenses of Go modules."""
+        return toolchain.find_classifier(self.search, self.reporter)
+
+    def find_govulncheck(self) -> Tool:
+        """Find govulncheck, built first where it is missing, only to look for known vulnerabilities."""
+        return toolchain.find_govulncheck(self.search, self.reporter)
+
     def tools(self) -> Toolchain:
         """Build the pinned tools that are not there yet, then find and check all."""
         toolchain.install(self.search, self.reporter)

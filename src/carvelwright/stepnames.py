@@ -18,11 +18,18 @@ ARCHIVE = "archive"
 READ_PUBLISHED = "read published repository"
 RECORD = "record versions"
 TAG = "tag versions"
+SIGN = "sign"
+SBOM = "write SBOMs"
 
 
 def compile_step(binaries: Iterable[str], platform: Platform) -> str:
     """Return the name of the step that compiles a module's binaries."""
     return f"compile {', '.join(binaries)} for {platform}"
+
+
+def licences_step(image: str) -> str:
+    """Return the name of the step that collects the licenses of what is linked into an image."""
+    return f"collect licenses of {image}"
 
 
 def assemble_step(image: str) -> str:
@@ -33,6 +40,11 @@ def assemble_step(image: str) -> str:
 def push_image_step(image: str) -> str:
     """Return the name of the step that pushes an image."""
     return f"push image {image}"
+
+
+def scan_step(image: str) -> str:
+    """Return the name of the step that looks for known vulnerabilities in an image."""
+    return f"scan {image}"
 
 
 def archive_step(package: str) -> str:

@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from carvelwright.report import Step
 
 # What `product` and `remember` keep, by the names of their directories in build/, and what vouches for the products.
-PRODUCTS = ("crds", "image", "layer", "payload")
-REMEMBERED = ("checked", "history", "images", "manifests", "package", "schema", "validated")
+PRODUCTS = ("crds", "image", "layer", "licences", "payload")
+REMEMBERED = (
+    "buildinfo",
+    "checked",
+    "history",
+    "images",
+    "linked",
+    "manifests",
+    "package",
+    "scanned",
+    "schema",
+    "validated",
+)
 SEALS = "seals"
 _KEY_DIGITS = 24
 _LOOK_SECONDS = 0.1

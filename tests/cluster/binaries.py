@@ -111,6 +111,8 @@ TOOL_SETS = (
     ToolSet("registry", "an OCI registry; cold about 1 min"),
     ToolSet("yq", "yq, which the documentation uses; cold about 30 s", targets=("tool",)),
 )
+# The judge of SBOMs; nothing else needs it.
+CYCLONEDX_GOMOD = ToolSet("cyclonedx-gomod", "cyclonedx-gomod; cold about 30 s", targets=("tool",))
 WHEREABOUTS = "github.com/k8snetworkplumbingwg/whereabouts"
 # Not parts of the cluster: built by the tests that run them.
 UPSTREAM_MULTUS = ToolSet(
@@ -132,6 +134,8 @@ UPSTREAM_SUITE = ToolSet(
     targets=(f"{WHEREABOUTS}/e2e",),
     files=(("generators.go", WHEREABOUTS, "e2e/entities/generators.go"),),
 )
+# The judge of signatures; nothing else needs it.
+COSIGN = ToolSet("cosign", "cosign; cold about 6 min", targets=("tool",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from carvelwright.oci.layer import Layer
+
 BOTH = ("linux/amd64", "linux/arm64")
 _USER, _PASSWORD = "reader", "secret"
 
 
 def push_image(
-    crane: Path, scratch: Path, reference: str, platforms: Sequence[str] = BOTH, *, text: str = "", single: bool = False
+    crane: Path,
+    scratch: Path,
+    reference: str,
+    platforms: Sequence[str] = BOTH,
+    *,
+    text: str = "",
+    single: bool = False,
+    stated: str = "",
 ) -> str:
-    """Push an image that holds one file, as an index or as a single manifest; returns its digest."""
+    """Push an image that holds one file, as an index or as a single manifest; returns its digest.
+
+    `stated` is what an attestation in the index states of the first manifest, in BuildKit's way.
+    """
     directory = scratch / f"image-{len(list(scratch.glob('image-*')))}"
     directory.mkdir(parents=True)
     (directory / "content").write_text(text or reference)
@@ -48,9 +60,33 @@ def push_image(
             layouts.add_blob(layout, document)
         manifests.append((platform, manifest))
     top = manifests[0][1] if single else oci.index_blob(spec, manifests)
+    top = _attested(layout, top, layer, stated) if stated else top
     layouts.add_blob(layout, top)
     layouts.end_layout(layout, top)
     return call(crane, "push", layout, reference).decode().strip().rpartition("@")[2]
+
+
+def _attested(layout: Path, index: oci.Blob, layer: Layer, stated: str) -> oci.Blob:
+    """Return an index with one attestation more, about its first manifest."""
+    config = oci.Blob("application/vnd.oci.image.config.v1+json", b'{"architecture":"unknown","os":"unknown"}')
+    described = {"mediaType": "application/vnd.in-toto+json", "digest": str(layer.digest), "size": layer.size}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": oci.MANIFEST_TYPE,
+        "config": config.descriptor(),
+        "layers": [{**described, "annotations": {"in-toto.io/predicate-type": stated}}],
+    }
+    attestation = oci.Blob(oci.MANIFEST_TYPE, json.dumps(manifest).encode())
+    for document in (config, attestation):
+        layouts.add_blob(layout, document)
+    whole = json.loads(index.data)
+    about = {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": whole["manifests"][0]["digest"],
+    }
+    platform = {"architecture": "unknown", "os": "unknown"}
+    whole["manifests"].append({**attestation.descriptor(), "platform": platform, "annotations": about})
+    return oci.Blob(oci.INDEX_TYPE, json.dumps(whole).encode())
 
 
 def deployment(name: str, image: str) -> str:

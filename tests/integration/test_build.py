@@ -69,11 +69,23 @@ def test_dist_holds_what_it_should_and_nothing_else(built: PackageProject) -> No
         "hello-data-values.yaml",
         "hello-data-values.annotated.yaml",
         "values.schema.json",
+        *(f"sbom/{stem}.{form}.json" for stem in ("hello", NAME) for form in ("cdx", "spdx")),
         ARCHIVE,
         "release.json",
         "SHA256SUMS",
     }
     assert scraps(built) == []
+
+
+def test_a_package_whose_template_does_not_say_it_lists_its_parts(built: PackageProject) -> None:
+    said = "includedSoftware:\n  - displayName: Hello\n    version: {{ upstream }}\n"
+    built.replace("package/package.yaml.j2", said, "")
+    assert built.run("check").ok().out == "ok: no problems found\n"
+    built.run("build").ok()
+    assert package_of(built)["spec"]["includedSoftware"] == [
+        {"displayName": "Hello", "version": "1.0.0"},
+        {"displayName": "Go", "version": "1.27.3", "description": "Compiler and standard library of every binary"},
+    ]
 
 
 def test_the_package_says_what_the_project_says(built: PackageProject) -> None:
@@ -243,11 +255,13 @@ def test_the_bundle_renders_as_on_the_server_with_images_of_that_registry(
 
 def test_the_images_binary_says_its_version(built: PackageProject, tmp_path: Path) -> None:
     (image,) = (built.root / "build/image").iterdir()
-    layers = []
+    layers, others = [], set()
     for path in (image / "blobs/sha256").iterdir():
         if path.read_bytes()[:2] == b"\x1f\x8b":
             with tarfile.open(path) as tar:
-                assert tar.getnames() == ["usr", "usr/local", "usr/local/bin", "usr/local/bin/hello"]
+                if tar.getnames() != ["usr", "usr/local", "usr/local/bin", "usr/local/bin/hello"]:
+                    others |= {"/".join(name.split("/")[:4]) for name in tar.getnames() if name.count("/") > 2}
+                    continue
                 layers.append(tar.extractfile("usr/local/bin/hello").read())  # type: ignore[union-attr]
     machine = {"x86_64": 62, "aarch64": 183}[os.uname().machine]
     (native,) = [content for content in layers if int.from_bytes(content[18:20], "little") == machine]
@@ -255,6 +269,7 @@ def test_the_images_binary_says_its_version(built: PackageProject, tmp_path: Pat
     (tmp_path / "native").chmod(0o755)
     assert call(tmp_path / "native") == f"hello {VERSION}\n".encode()
     assert len(layers) == 2
+    assert others == {"usr/share/licenses/hello"}
 
 
 def test_the_archive_stands_alone_in_another_registry(

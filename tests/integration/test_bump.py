@@ -50,7 +50,8 @@ def project(hello: PackageProject, proxy: Proxy) -> PackageProject:
         f'package main\n\nimport "{LIB}"\n\nvar version = ""\n\nfunc main() {{ println(*lib.Level, lib.V, version) }}\n'
     )
     (hello.root / "payload/main.go").write_text(code)
-    hello.replace(BUILD, "tools: []", f"tools: []\nupstream: {{goModule: {LIB}, pinnedBy: payload}}")
+    terms = f"licenses: {{overrides: [{{module: {LIB}, licenses: LicenseRef-Test, reason: made for a test}}]}}"
+    hello.replace(BUILD, "tools: []", f"tools: []\n{terms}\nupstream: {{goModule: {LIB}, pinnedBy: payload}}")
     names = {name: proxy.environment[name] for name in ("GOPROXY", "GOMODCACHE")}
     # No database knows the checksums of a module that only this test has; those of any other are verified.
     return replace(hello, environment={**hello.environment, **names, "GONOSUMDB": "example.com", "GOENV": "off"})

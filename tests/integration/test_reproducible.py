@@ -77,7 +77,7 @@ def test_two_builds_give_equal_digests(hello: PackageProject, tmp_path: Path) ->
     for name in ("images", "bundle", "repository", "tools", "files"):
         assert releases[0][name] == releases[1][name], name
     assert images_of(one) == images_of(two)
-    assert len(images_of(one)) == 7
+    assert len(images_of(one)) == 8
     dists = [snapshot(project.root / "dist") for project in (one, two)]
     assert dists[0] == dists[1]
     no_time_of_the_build_shows(one, dists[0], days)

@@ -77,6 +77,7 @@ def test_exit_codes_are_a_promise_to_scripts() -> None:
         "FILESYSTEM": 8,
         "CLIENT": 9,
         "DIFFERENT": 10,
+        "VULNERABLE": 11,
         "INTERRUPTED": 130,
     }
 

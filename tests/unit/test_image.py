@@ -12,7 +12,8 @@ from carvelwright.plan import BuildOptions, make_plan
 from carvelwright.platform import Platform
 from carvelwright.project.config import load_package
 from carvelwright.report import StreamReporter
-from carvelwright.steps import image, payload
+from carvelwright.steps import image, licences, payload
+from carvelwright.supply.licences import Index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +35,15 @@ def test_the_order_of_modules_gives_each_platform_one_manifest(repository_root: 
     package = load_package(repository_root / "examples/hello-package")
     shared = replace(package.workspace, root=tmp_path)
     (plan,) = make_plan([replace(package, root=tmp_path, workspace=shared)], BuildOptions(), {}).packages
-    layout = image.assemble(plan, plan.images[0], modules, reporter=reporter)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/index.json").write_text("{}")
+    terms = licences.Licences(Index(()), tmp_path / "texts", "key")
+    layout = image.assemble(plan, plan.images[0], modules, terms, reporter=reporter).layout
     index = json.loads((layout.directory / "blobs/sha256" / layout.digest.hex).read_bytes())
     assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
     for entry in index["manifests"]:
         manifest = json.loads(
             (layout.directory / "blobs/sha256" / entry["digest"].removeprefix("sha256:")).read_bytes()
         )
-        assert len(manifest["layers"]) == 2
+        # The last is that of the licenses.
+        assert len(manifest["layers"]) == 3

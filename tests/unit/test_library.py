@@ -14,7 +14,14 @@ import carvelwright
 from carvelwright import CarvelwrightError, ExitCode, InputError, open_workspace
 
 # What no caller of the library ever gets.
-OF_THE_COMMAND_LINE = {ExitCode.DIFFERENT, ExitCode.OK, ExitCode.INTERNAL, ExitCode.INTERRUPTED}
+OF_THE_COMMAND_LINE = {
+    ExitCode.DIFFERENT,
+    ExitCode.VULNERABLE,
+    ExitCode.UNVERIFIED,
+    ExitCode.OK,
+    ExitCode.INTERNAL,
+    ExitCode.INTERRUPTED,
+}
 
 
 def imported(statement: str) -> set[str]:

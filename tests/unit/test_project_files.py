@@ -33,10 +33,12 @@ METADATA, TEMPLATE = "package/metadata.yaml", "package/package.yaml.j2"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 
 WRONG = {
+    "day": ["2026-02-29", "2026-13-01", "0000-01-01"],
     "image": ["Nginx", "", "a b"],
     "linux-platform": ["windows/amd64", "linux/foo", "darwin/arm64", "linux/x86", "js/wasm"],
     "loopback-registry": ["127.0.0.1:99999/a", "localhost:65536/a"],
     "spdx-expression": ["Apache 2.0", "Foo", "MIT AND", "(MIT", "MIT/Apache-2.0", "", "MIT WITH Foo", "LicenseRef-"],
+    "spdx-license": ["MIT OR ISC", "MIT AND ISC", "(MIT)", "Foo", "", "MIT WITH Foo"],
     "svg-base64": ["abc", "not base64!", base64.b64encode(b"PNG").decode(), ""],
     "utc-moment": ["2026-13-45T00:00:00Z", "2026-02-29T00:00:00Z", "2026-12-31T24:00:00Z", "1969-12-31T23:59:59Z"],
     "bundle-path": ["", "..", "a/../../b"],
@@ -58,6 +60,7 @@ WRONG = {
     ],
 }
 RIGHT = {
+    "day": ["2028-02-29", "2026-11-26"],
     "image": ["nginx", "quay.io/team/app:1"],
     "linux-platform": ["linux/amd64", "linux/arm64", "linux/riscv64", "linux/386"],
     "loopback-registry": ["127.0.0.1:5055/packages", "localhost:65535/a"],
@@ -65,6 +68,7 @@ RIGHT = {
         *("Apache-2.0", "MIT OR Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0+"),
         *("LicenseRef-Example-EULA", "(MIT AND LicenseRef-a) OR BSD-3-Clause", "DocumentRef-x:LicenseRef-y"),
     ],
+    "spdx-license": ["MIT", "GPL-2.0-only WITH Classpath-exception-2.0", "LicenseRef-Acme"],
     "svg-base64": [base64.b64encode(SVG).decode()],
     "utc-moment": ["1970-01-01T00:00:00Z", "2028-02-29T23:59:59Z"],
     "bundle-path": ["config/", "/config", "a/../b", "."],
@@ -219,7 +223,6 @@ ODD = [
         "{}",
         [
             "1: missing key 'licenses': clients show no license",
-            "1: missing key 'includedSoftware': clients do not show what is installed in which version",
             "1: missing key 'kubernetesVersionSelection': the server installs the package on any Kubernetes",
         ],
     ),

@@ -67,7 +67,7 @@ def test_records_are_read() -> None:
     assert record.document() == RELEASE
     assert str(record.packages[0].bundle) == PACKAGE["bundle"]
     assert record.packages[0].file == "packages/x.example.com/1.0.0.yml"
-    state = BuildState("k", ("a", "b"), ("c",), ("d",))
+    state = BuildState("k", ("a", "b"), ("c",), ("d",), "s", "1")
     assert BuildState.parse(state.text().encode()) == state
 
 

@@ -72,6 +72,8 @@ def test_the_projects_pins_come_first_tool_by_tool(search: Search) -> None:
         "crane": "crane",
         "helm": "helm",
         "vendir": "vendir",
+        "identify_license": "licenses",
+        "govulncheck": "govulncheck",
     }
     assert {name: pin for name, pin in pinned(search).items() if name != "ytt"} == {
         name: pin for name, pin in defaults.items() if name != "ytt"

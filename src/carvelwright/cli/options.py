@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +21,35 @@ from carvelwright.reference import Repository
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from carvelwright.supply.keys import PrivateKey
+
 _PREFIX = "CARVELWRIGHT_"
+_PASSPHRASE = "CARVELWRIGHT_SIGN_KEY_PASSPHRASE"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every command gets: the project's directory, the environment, and how much it reports."""
+    """What every command gets: the project's directory, the environment, and how much it reports.
+
+    `sign_key` signs what is published, and `passphrase` is that of such a key, each where one is set. The passphrase is
+    not in the environment: no program gets it.
+    """
 
     root: Path
     environment: Mapping[str, str]
     quiet: bool = False
     verbose: bool = False
+    passphrase: bytes | None = field(default=None, repr=False)
+    sign_key: PrivateKey | None = field(default=None, repr=False)
 
 
 def current(ctx: click.Context) -> Context:
     """Return what has been read so far of the options that every command takes."""
-    return ctx.find_object(Context) or Context(Path(), with_home(os.environ))
+    if found := ctx.find_object(Context):
+        return found
+    environment = with_home(os.environ)
+    passphrase = os.fsencode(environment.pop(_PASSPHRASE, ""))
+    return Context(Path(), environment, passphrase=passphrase or None)
 
 
 class Option(click.Option):

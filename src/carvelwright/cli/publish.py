@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright.catalog.tags import LATEST
-from carvelwright.cli import options, progress, publishing
+from carvelwright.cli import options, progress, publishing, signing
 from carvelwright.uses.publish import PublishOptions, publish
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.target
 @options.packages
 @options.single
+@signing.key
 @options.registry_timeout
 @options.registry_ca_cert
 @options.option("--dry-run", is_flag=True, help="Print every name and tag that would be pushed, without pushing.")
@@ -42,10 +43,11 @@ def command(
 
     REGISTRY/PATH is where the bundles, the images and the package repository go. PACKAGE names packages of dist/;
     without any, all are published. A version that is published is never changed: publishing it again with the same
-    content changes nothing, with other content is refused. Several publishers may work at once.
+    content changes nothing, with other content is refused. Several publishers may work at once. With --sign-key
+    bundles, images and the package repository are signed, in the form that cosign verifies.
     """
     reporter = progress.reporter(context)
-    asked = PublishOptions(target, single, registry_timeout)
+    asked = PublishOptions(target, single, registry_timeout, context.sign_key)
     result = publish(context.root, asked, context.environment, reporter, names=names, dry_run=dry_run)
     if form == "json":
         click.echo(json.dumps(result.document(), indent=2))
@@ -65,6 +67,7 @@ def _dry_run(result: Published) -> str:
             for number, reference in enumerate([package.bundle, *package.images])
         ]
     lines += [f"record {result.repository.repository}:{tag}" for tag in result.records]
+    lines += [f"signature {reference}" for reference in result.signed]
     if result.changed:
         lines += [f"revision {result.repository}", f"tag {result.repository.repository}:{LATEST}"]
     else:

@@ -19,6 +19,8 @@ def summary(published: Published, width: int | None) -> list[str]:
     rows = [row for package in published.packages for row in _rows(package)]
     names = dict.fromkeys(package.ref_name for package in published.packages)
     rows.append(("repository", str(repository), ""))
+    if published.signed:
+        rows.append(("signed", f"{len(published.signed)} digests", ""))
     return [
         head,
         *tables.lay_out(rows, width),

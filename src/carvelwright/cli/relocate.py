@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carvelwright.catalog.places import Places
-from carvelwright.cli import options, progress, publishing
+from carvelwright.cli import options, progress, publishing, signing
 from carvelwright.errors import ExitCode
 from carvelwright.uses import relocate, remote
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="ARCHIVE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @options.target
 @options.single
+@signing.key
 @options.registry_timeout
 @options.registry_ca_cert
 @options.output_format
@@ -37,7 +38,7 @@ def command(
     again: repeat the command when it was interrupted.
     """
     around = remote.Surroundings(context.root, context.environment, progress.reporter(context))
-    with remote.opened(around, Places(target, single), registry_timeout, "relocate") as opened:
+    with remote.opened(around, Places(target, single), registry_timeout, "relocate", context.sign_key) as opened:
         published, verified = relocate.relocate(opened, source)
     if form == "json":
         click.echo(json.dumps({**published.document(), "verified": verified.document()}, indent=2))

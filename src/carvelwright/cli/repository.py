@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carvelwright.catalog.places import Places
-from carvelwright.cli import options, progress, tables
+from carvelwright.cli import options, progress, signing, tables
 from carvelwright.errors import ExitCode, UsageError
 from carvelwright.names import DNS_SUBDOMAIN, is_dns_subdomain
 from carvelwright.uses import marks, remote, repository, verify
@@ -52,7 +52,7 @@ def _about(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _open(context: Context, target: Repository, timeout: float, *, single: bool) -> AbstractContextManager[Opened]:
     around = remote.Surroundings(context.root, context.environment, progress.reporter(context))
-    return remote.opened(around, Places(target, single), timeout, "package repository")
+    return remote.opened(around, Places(target, single), timeout, "package repository", context.sign_key)
 
 
 @command.command("list")
@@ -173,6 +173,7 @@ def verification(
 
 @command.command("repair")
 @_about
+@signing.key
 @options.option("--keep", metavar="RECORD", help="Of records that contest one version, the one that is to stand.")
 def repair(
     context: Context, target: Repository, keep: str | None, registry_timeout: float, *, single: bool, form: str
@@ -188,6 +189,7 @@ def repair(
 
 @command.command("deprecate")
 @_about
+@signing.key
 @_named
 @_reason
 @_undo
@@ -211,6 +213,7 @@ def deprecate(
 
 @command.command("withdraw")
 @_about
+@signing.key
 @_named
 @_reason
 @_undo

@@ -343,14 +343,14 @@ def _not_a_file(path: Path) -> Problem:
 
 def _unread_files(root: Path) -> list[Problem]:
     """Find what lies among the project's files and is never read: a misspelt name would pass unseen."""
-    locks = (images.LOCK_FILE, paths.VENDORED_LOCK)
-    known = (BUILD_FILE, METADATA_FILE, PACKAGE_TEMPLATE, *locks, RELEASES_DIRECTORY, RENDERS_DIRECTORY)
+    others = (images.LOCK_FILE, paths.VENDORED_LOCK, paths.VULNERABILITIES)
+    known = (BUILD_FILE, METADATA_FILE, PACKAGE_TEMPLATE, *others, RELEASES_DIRECTORY, RENDERS_DIRECTORY)
     read = {root / name for name in known}
     read |= {path for path in _entries(root / RELEASES_DIRECTORY) if _is_plain_yaml(path)}
     read |= set(_renders(root))
     expected = {
         root / "package": "build.yaml, metadata.yaml, package.yaml.j2, images.lock.yaml, "
-        "vendored.lock.yaml, releases/ and renders/",
+        "vendored.lock.yaml, vulnerabilities.yaml, releases/ and renders/",
         root / RELEASES_DIRECTORY: "VERSION.yaml files",
         root / RENDERS_DIRECTORY: "values files NAME.yaml",
     }

@@ -44,6 +44,10 @@ def _moment(text: str) -> None:
     dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
 
 
+def _day(text: str) -> None:
+    dt.date.fromisoformat(text)
+
+
 def _licence(text: str) -> None:
     # Half a second to import, only needed when the project's files have changed.
     from license_expression import ExpressionError, get_spdx_licensing  # noqa: PLC0415
@@ -60,6 +64,12 @@ def _licence(text: str) -> None:
             f"not in SPDX's list of licenses: {', '.join(unknown)} (expected identifiers such as Apache-2.0, or "
             "LicenseRef-NAME for a license that is not in the list)"
         )
+
+
+def _one_licence(text: str) -> None:
+    _licence(text)
+    if re.search(r"\s(AND|OR)\s|[()]", text, re.IGNORECASE):
+        raise ValueError("not one license (expected an identifier, or ID WITH EXCEPTION)")
 
 
 def _svg(text: str) -> None:
@@ -80,6 +90,7 @@ FORMATS: Mapping[str, Callable[[str], None]] = {
     "bundle-path": accepted.check_path,
     "bundle-path-or-stdin": accepted.check_path_or_stdin,
     "constraints-as-read": _as_read,
+    "day": _day,
     "image": _image,
     "kapp-delete-option": functools.partial(accepted.check_option, "delete"),
     "kapp-deploy-option": functools.partial(accepted.check_option, "deploy"),
@@ -89,6 +100,7 @@ FORMATS: Mapping[str, Callable[[str], None]] = {
     "namespace": accepted.check_namespace,
     "namespace-mapping": accepted.check_mapping,
     "spdx-expression": _licence,
+    "spdx-license": _one_licence,
     "svg-base64": _svg,
     "utc-moment": _moment,
     "version-constraints": constraints.check,

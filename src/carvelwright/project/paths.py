@@ -26,6 +26,8 @@ VENDIR_LOCK = "vendir.lock.yml"
 # What `carvelwright vendor` fetched, file by file.
 VENDORED_LOCK = "package/vendored.lock.yaml"
 BUNDLE_CONFIG = "bundle/config"
+# What was decided about known vulnerabilities.
+VULNERABILITIES = "package/vulnerabilities.yaml"
 
 
 def find_root(directory: Path) -> Path | None:

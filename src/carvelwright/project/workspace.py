@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
 from carvelwright.errors import ConfigError
-from carvelwright.project import validation
+from carvelwright.project import licences, validation
 from carvelwright.project.paths import BUILD_FILE, WORKSPACE_FILE
 from carvelwright.reference import Repository
 
@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 
     from carvelwright.errors import Problem
     from carvelwright.project.config import Package
+    from carvelwright.project.licences import LicencePolicy
 
 # The Go of a workspace that names none: the version that `carvelwright[go]` installs.
 DEFAULT_GO = "1.27.3"
 # The directories of dist/ that belong to the repository.
 _IN_DIST = ("packages",)
 # What a package without a workspace file says in its build.yaml, and a workspace once for all.
-SHARED_KEYS = ("registry", "go", "tools")
+SHARED_KEYS = ("registry", "go", "tools", licences.KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What packages share: build/ and dist/, the embedded registry, Go, tools; `members` are their directories."""
+    """What packages share: build/ and dist/, embedded registry, Go, tools, licenses; `members`: their directories."""
 
     root: Path
     registry: Repository
     go: str
     tools: tuple[str, ...] | None
     members: tuple[Path, ...]
+    licences: LicencePolicy
 
     @property
     def file(self) -> str:
@@ -82,6 +84,7 @@ def _workspace(root: Path, data: Mapping[str, Any], members: tuple[Path, ...]) -
         go=data.get("go", DEFAULT_GO),
         tools=tuple(data["tools"]) if "tools" in data else None,
         members=members,
+        licences=licences.policy_of(data),
     )
 
 

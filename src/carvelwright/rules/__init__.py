@@ -40,7 +40,7 @@ def of_history(session: Session, tools: Toolchain) -> list[Problem]:
 def of_project(session: Session, tools: Toolchain) -> list[Problem]:
     """Return what is wrong beside the manifests: with package/, the Go modules, the values schema and what it loads."""
     # Imported here: a build with other manifests needs none of them, and imports are most of its own time.
-    from carvelwright.rules import images, modules, pins, project, values_schema, vendored  # noqa: PLC0415
+    from carvelwright.rules import images, licences, modules, pins, project, values_schema, vendored  # noqa: PLC0415
 
     # The cheap ones first; the last runs ytt.
     rules: tuple[Rule, ...] = (
@@ -56,6 +56,7 @@ def of_project(session: Session, tools: Toolchain) -> list[Problem]:
         images.entrypoints,
         images.links,
         images.go_packages,
+        licences.licences_of_modules,
         values_schema.values_schema,
     )
     return [problem for rule in rules for problem in rule(session, tools)]

@@ -41,19 +41,30 @@ _NONSENSE = (
 MANIFEST = "manifest.json"
 # Labels: on a bundle, and on the one that imgpkg was told to copy.
 _BUNDLE, _ROOT = "dev.carvel.imgpkg.bundle", "dev.carvel.imgpkg.copy.root-bundle"
+_SIGNATURE_TAG = re.compile(r"sha256-[0-9a-f]{64}\.sig")
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})\.tar\.gz")
 # Layers of these types stay where their owner publishes them; imgpkg leaves them out.
 _NOT_CARRIED = re.compile(r"\.foreign\.|\.nondistributable\.")
 
 
-def archive(tool: Tool, bundle: Reference, target: Path, name: str, *, timeout: float, reporter: Reporter) -> None:
-    """Copy a bundle into one tar, with every bundle and every image that it locks; `name` is the step's.
+def archive(
+    tool: Tool,
+    bundle: Reference,
+    target: Path,
+    name: str,
+    *,
+    timeout: float,
+    reporter: Reporter,
+    signatures: bool = False,
+) -> None:
+    """Copy a bundle into one tar, with every bundle and every image that it locks, on demand with their signatures.
 
-    `tool` is imgpkg, `timeout` in seconds.
+    `tool` is imgpkg, `timeout` in seconds, `name` that of the step.
     """
     with reporter.step(name) as step:
         target.parent.mkdir(parents=True, exist_ok=True)
-        imgpkg.copy_to_tar(tool, bundle, target, step=name, timeout=timeout, note=reporter.note)
+        note = reporter.note
+        imgpkg.copy_to_tar(tool, bundle, target, step=name, timeout=timeout, note=note, signatures=signatures)
         step.describe(readable_size(target.stat().st_size))
 
 
@@ -133,6 +144,19 @@ def read_layer(tar: tarfile.TarFile, wanted: Digest, limit: int) -> bytes:
     if Digest.of_bytes(content) != wanted:
         raise ValueError(f"its layer {wanted} is damaged")
     return content
+
+
+def signatures_in(archive: Path) -> dict[str, Digest]:
+    """Return the signatures that an archive carries, by the tags that they have beside what they sign.
+
+    The archive is one that `verify` has passed.
+    """
+    with files.reporting_file_errors("read", archive), tarfile.open(archive, mode="r:") as tar:
+        document = tar.extractfile(MANIFEST)
+        entries = json.loads(document.read()) if document else []
+    images = [entry["Image"] for entry in entries if entry["Image"]]
+    tags = ((str(image.get("Tag")), image["Manifest"]["Digest"]) for image in images)
+    return {tag: Digest.parse(digest) for tag, digest in tags if _SIGNATURE_TAG.fullmatch(tag)}
 
 
 def without_tags(archive: Path, target: Path) -> Path:

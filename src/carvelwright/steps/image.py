@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carvelwright import recipe
@@ -21,34 +22,51 @@ if TYPE_CHECKING:
     from carvelwright.plan import BuildPlan, ImagePlan
     from carvelwright.platform import Platform
     from carvelwright.report import Reporter
+    from carvelwright.steps.licences import Licences
     from carvelwright.steps.payload import PayloadModule
 
 
-def assemble(plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule], *, reporter: Reporter) -> ImageLayout:
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that was made: its layout, the binaries in it, and their licenses."""
+
+    plan: ImagePlan
+    layout: ImageLayout
+    modules: tuple[PayloadModule, ...]
+    licences: Licences
+
+
+def assemble(
+    plan: BuildPlan, image: ImagePlan, modules: Sequence[PayloadModule], licences: Licences, *, reporter: Reporter
+) -> BuiltImage:
     """Make the image's layout, or reuse it where binaries and texts are the same.
 
     Each Go module is a layer of its own: a new installer leaves the layer with the upstream binaries as it is, for
-    registries and nodes to keep.
+    registries and nodes to keep. The licenses are one layer, of every platform.
     """
     spec = _spec(plan, image)
     contents = [(str(module.platform), layers.key(module)) for module in modules]
-    key = content_key(contents, spec.entrypoint, spec.created, spec.annotations, recipe.of("image"))
+    texts = layers.licences_key(licences)
+    key = content_key(contents, texts, spec.entrypoint, spec.created, spec.annotations, recipe.of("image"))
+    root = plan.project.workspace.root
 
     def make(target: Path) -> None:
-        packed = in_parallel(
-            *[lambda module=module: layers.pack(plan.project.workspace.root, module) for module in modules]
+        last, *packed = in_parallel(
+            lambda: layers.pack_licences(root, image.config.name, licences),
+            *[lambda module=module: layers.pack(root, module) for module in modules],
         )
         by_platform: dict[Platform, list[tuple[Layer, Path]]] = {}
         for module, layer in zip(modules, packed, strict=True):
             by_platform.setdefault(module.platform, []).append(layer)
         layouts.begin_layout(target)
-        manifests = [_manifest(target, spec, platform, made) for platform, made in by_platform.items()]
+        manifests = [_manifest(target, spec, platform, [*made, last]) for platform, made in by_platform.items()]
         index = oci.index_blob(spec, manifests)
         layouts.add_blob(target, index)
         layouts.end_layout(target, index)
 
     with reporter.step(assemble_step(image.config.name)) as step:
-        return layouts.open_layout(Store(plan.project.workspace.root).product("image", key, step, make))
+        made = Store(root).product("image", key, step, make)
+    return BuiltImage(image, layouts.open_layout(made), tuple(modules), licences)
 
 
 def _spec(plan: BuildPlan, image: ImagePlan) -> oci.ImageSpec:

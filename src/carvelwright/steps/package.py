@@ -11,16 +11,17 @@ from carvelwright import bounds, process, recipe, yamldoc
 from carvelwright.carvel import app, resources
 from carvelwright.errors import ConfigError, Location, Problem, ToolFailedError
 from carvelwright.project import config, validation
-from carvelwright.steps import template
+from carvelwright.steps import included, template
 from carvelwright.store import Store, content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from carvelwright.carvel.locks import BundleLock
     from carvelwright.plan import BuildPlan
     from carvelwright.project.config import Package, Release
+    from carvelwright.project.images import LockedImage
 
 
 # A template of a package takes a fraction of a second.
@@ -35,15 +36,20 @@ class PackageDocuments:
     metadata: resources.Document
 
 
-def make_documents(plan: BuildPlan, bundle: BundleLock, values_schema: Mapping[str, Any]) -> PackageDocuments:
-    """Make the documents of one version."""
+def make_documents(
+    plan: BuildPlan, bundle: BundleLock, values_schema: Mapping[str, Any], existing: Iterable[LockedImage]
+) -> PackageDocuments:
+    """Make the documents of one version; `existing` are the images that it uses and that are not built here."""
+    static = static_part(plan.project, plan.release)
+    if included.KEY not in static:
+        static[included.KEY] = included.software(plan, existing)
     return PackageDocuments(
         package=resources.package(
             plan.project.ref_name,
             plan.release.version,
             released_at=plan.release.released_at,
             release_notes=plan.release.notes,
-            static=static_part(plan.project, plan.release),
+            static=static,
             values_schema=values_schema,
             bundle=bundle.image,
         ),

@@ -18,12 +18,12 @@ from carvelwright.process import in_parallel, pause, stopwatch
 from carvelwright.tools import crane, tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from carvelwright.digest import Digest
     from carvelwright.oci.layout import ImageLayout
-    from carvelwright.reference import Repository
+    from carvelwright.reference import Reference, Repository
     from carvelwright.report import Reporter
     from carvelwright.store import Store
     from carvelwright.tools.tool import Tool
@@ -73,6 +73,8 @@ class PackageRepository(ABC):
     timeout: float
     reporter: Reporter
     step: str
+    # Signs a revision, by reference; None where the publisher has no key.
+    sign: Callable[[Reference], object] | None = None
     _read: dict[Digest, Mapping[str, bytes]]
     _parsed: dict[Digest, Catalog]
     _records: dict[RecordTag, Record | None]
@@ -151,8 +153,15 @@ class PackageRepository(ABC):
         """Push what the repository is to hold, above what was seen; returns the digest of its bundle."""
         with self.store.scratch("revision") as scratch:
             revision, layout = self.would_be(catalog, seen, scratch / "layout")
+            # Before clients see it.
+            self.sign_revision(layout.digest)
             self.push(layout, revision.tag)
         return layout.digest
+
+    def sign_revision(self, digest: Digest) -> None:
+        """Sign a revision, where there is a key; what is signed with it already stays as it is."""
+        if self.sign is not None:
+            self.sign(self.repository.at(digest))
 
     def would_be(self, catalog: Catalog, seen: Seen, directory: Path) -> tuple[Revision, ImageLayout]:
         """Write the bundle of a repository into a directory; returns the revision that it is, and the layout."""
@@ -244,6 +253,7 @@ class Remote(PackageRepository):
     timeout: float
     reporter: Reporter
     step: str = "read published repository"
+    sign: Callable[[Reference], object] | None = None
     _read: dict[Digest, Mapping[str, bytes]] = field(default_factory=dict)
     _parsed: dict[Digest, Catalog] = field(default_factory=dict)
     _records: dict[RecordTag, Record | None] = field(default_factory=dict)

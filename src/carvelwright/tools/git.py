@@ -111,6 +111,19 @@ class Repository:
         """Tell whether a revision is a part of the history of a commit."""
         return self._tells("merge-base", "--is-ancestor", revision, head.name)
 
+    def is_clean(self) -> bool:
+        """Tell whether the directory holds what the commit that is checked out has there, and nothing else."""
+        return not self._run("status", "--porcelain", "--untracked-files=normal", "--", ".").strip()
+
+    def origin(self) -> str | None:
+        """Return the address of the remote repository called origin; None where there is none."""
+        try:
+            return self._run("config", "--get", "remote.origin.url").decode(errors="replace").strip() or None
+        except ToolFailedError as error:
+            if error.code == 1:
+                return None
+            raise
+
     def now(self) -> int:
         """Return the date that a commit made now would have, in seconds since 1970."""
         nobody = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")

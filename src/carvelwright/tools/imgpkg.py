@@ -71,10 +71,18 @@ def push_bundle(
 
 
 def copy_to_tar(
-    tool: Tool, source: Reference, archive: Path, *, step: str, timeout: float, note: Callable[[str], None]
+    tool: Tool,
+    source: Reference,
+    archive: Path,
+    *,
+    step: str,
+    timeout: float,
+    note: Callable[[str], None],
+    signatures: bool = False,
 ) -> None:
-    """Copy a bundle, the bundles within and all their images into one tar file."""
+    """Copy a bundle, the bundles within and all their images into one tar file, on demand with their signatures."""
     arguments = ["copy", "-b", str(source), "--to-tar", str(archive), *_QUIET]
+    arguments += ["--cosign-signatures"] if signatures else []
     exchange = Exchange(source.repository, "pull from", step, timeout, note)
     with _with_temporary_files_in(tool, archive.parent) as own:
         registry.run(own, arguments, exchange, slowly=_SLOWLY)

@@ -38,7 +38,7 @@ class ToolSpec:
     """A tool of the pipeline: where its Go code lives, which linker variable holds its version, since when it will do.
 
     `minimum` counts where the project does not pin the tool: older ones lack a flag that an adapter uses. `linked` are
-    more linker variables, as the tool's own releases set them.
+    more linker variables, as the tool's own releases set them. A tool without `version_variable` reports no version.
     """
 
     name: str
@@ -51,7 +51,8 @@ class ToolSpec:
 
     def variables(self, version: str) -> dict[str, str]:
         """Return the linker variables with which a version is built."""
-        named = {self.version_variable: f"{self.version_prefix}{version}", **dict(self.linked)}
+        own = {self.version_variable: f"{self.version_prefix}{version}"} if self.version_variable else {}
+        named = {**own, **dict(self.linked)}
         return {f"{self.module}/{name}": value for name, value in named.items()}
 
 
@@ -74,12 +75,16 @@ HELM = ToolSpec(
 )
 # Only for packages that have a vendir.yml.
 VENDIR = ToolSpec("vendir", "carvel.dev/vendir", "cmd/vendir", "pkg/vendir/version.Version", "0.40.0")
+# Only for images that Go modules of others are linked into. It reports no version: on PATH any will do.
+CLASSIFIER = ToolSpec("identify_license", "github.com/google/licenseclassifier/v2", "tools/identify_license", "", "")
+# Only to look for known vulnerabilities. It reports its version in other words than the others.
+GOVULNCHECK = ToolSpec("govulncheck", "golang.org/x/vuln", "cmd/govulncheck", "", "")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def _seldom() -> tuple[ToolSpec, ...]:
     """Return the tools that only some packages need: each is built by itself, when it is asked for."""
-    return (HELM, VENDIR)
+    return (HELM, VENDIR, CLASSIFIER, GOVULNCHECK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,15 @@ class Pin:
     module: Path
     version: str
     builds: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """A Go module that is needed for its files: the go.mod and the line that require it, and the version."""
+
+    go_mod: Path
+    line: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,16 @@ class Search:
                 builds = parent / self._key(path, group)
                 found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
         return found
+
+    def requirement(self, module: str) -> Required:
+        """Return which version of a Go module the project requires beside its tools, or else carvelwright itself."""
+        own = [self.root / name for name in self.modules or ()]
+        for path in (*own, *sorted(_DEFAULT_PINS.iterdir())):
+            required = gomod.load(path / "go.mod").requirements.get(module) if path.is_dir() else None
+            if required is not None:
+                _require_sums(path)
+                return Required(path / "go.mod", required.line, required.version)
+        raise AssertionError(f"nothing pins {module}")
 
     def _key(self, module: Path, specs: Iterable[ToolSpec]) -> str:
         """Return the name of a module's builds: by content and recipe, so that a new pin or flag is a new place."""
@@ -238,6 +262,16 @@ def find_vendir(search: Search, reporter: Reporter) -> Tool:
     return _find_seldom(VENDIR, search, reporter)
 
 
+def find_govulncheck(search: Search, reporter: Reporter) -> Tool:
+    """Return govulncheck, built where it is not there yet."""
+    return _find_seldom(GOVULNCHECK, search, reporter)
+
+
+def find_classifier(search: Search, reporter: Reporter) -> Tool:
+    """Return identify_license, built where it is not there yet."""
+    return _find_seldom(CLASSIFIER, search, reporter)
+
+
 def _find_seldom(spec: ToolSpec, search: Search, reporter: Reporter) -> Tool:
     (finding,) = look(search, (spec,))
     if finding.tool is None:
@@ -317,12 +351,14 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
         built = pin.builds / spec.name
         if built.is_file():
             return Finding(spec.name, Tool(built, pin.version, search.environment, search.retries), pin.version, None)
-    wanted = pin.version if pin else f"{spec.minimum} or newer"
+    wanted = pin.version if pin else f"{spec.minimum} or newer" if spec.minimum else "any version"
     on_path = shutil.which(spec.name, path=search.environment.get("PATH"))
     if on_path is None:
         problem = "not built yet and not on PATH" if pin else "not on PATH"
         return Finding(spec.name, None, wanted, problem)
-    found = _version_of(Path(on_path), search.environment)
+    if not spec.version_variable and pin is None:
+        return Finding(spec.name, Tool(Path(on_path), "", search.environment, search.retries), wanted, None)
+    found = _version_of(Path(on_path), search.environment) if spec.version_variable else None
     if found is None or (found != pin.version if pin else _numbers(found) < _numbers(spec.minimum)):
         problem = f"{on_path} is {found}" if found else f"{on_path} reports no version"
         return Finding(spec.name, None, wanted, problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,15 +19,17 @@ from carvelwright.oci.bundle import write_bundle
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference, Repository
 from carvelwright.stepnames import ARCHIVE, READ_PUBLISHED
-from carvelwright.steps import airgap
+from carvelwright.steps import airgap, attachments
 from carvelwright.tools import crane
 from carvelwright.uses import repository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.catalog.content import Catalog, Held
+    from carvelwright.digest import Digest
+    from carvelwright.tools.tool import Tool
     from carvelwright.uses.remote import Opened
 
 _ATTEMPTS = 3
@@ -66,10 +69,15 @@ def archive(opened: Opened, wanted: Sequence[str], target: Path) -> Archived:
         there = [held for held in catalog.versions.values() if held.file]
         chosen = _choose(there, wanted) if wanted else there
         half = staging / target.name
-        if wanted:
-            _copy_some(opened, catalog, chosen, half)
-        else:
+        if not wanted:
             _note_others(opened, chosen)
+        bundles = in_parallel(*[lambda held=held: _bundle(opened, held) for held in chosen if held.bundle])
+        attested = _attested(opened, bundles)
+        if wanted:
+            _copy_new(opened, _some(catalog, chosen), bundles, attested, half)
+        elif attested:
+            _copy_new(opened, _whole(opened, digest), _locked(opened, digest), attested, half)
+        else:
             _copy(opened, opened.remote.repository.at(digest), half)
         with opened.reporter.step("verify the archive"):
             verified(half, target, "run the command again; if it fails again, verify the repository")
@@ -131,19 +139,65 @@ def _find(there: Sequence[Held], ref_name: str, version: str, name: str) -> Held
     )
 
 
-def _copy_some(opened: Opened, catalog: Catalog, chosen: Sequence[Held], target: Path) -> None:
-    """Copy by way of a repository of only these versions, in a registry of our own."""
+def _some(catalog: Catalog, chosen: Sequence[Held]) -> dict[str, bytes]:
+    """Return the files of a repository of only these versions."""
     content: dict[str, bytes] = {}
     for held in chosen:
         content[package_file(held.ref_name, held.version)] = survey.package_text(catalog.files, held)
         if metadata := catalog.files.get(metadata_file(held.ref_name)):
             content[metadata_file(held.ref_name)] = metadata
-    bundles = in_parallel(*[lambda held=held: _bundle(opened, held) for held in chosen])
-    content[locks.IMAGES_LOCK] = yamldoc.dump(locks.extended_lock((), bundles)).encode()
-    layout = write_bundle(content, opened.scratch / "chosen")
-    with _own_registry(opened) as address:
-        reference = Repository(address, "package-repository").tagged("chosen")
-        crane.push_layout(opened.tools.crane, layout, reference, **opened.remote.how(ARCHIVE))
+    return content
+
+
+def _whole(opened: Opened, digest: Digest) -> dict[str, bytes]:
+    """Return the files of a revision, but for its lock."""
+    content = dict(opened.remote.pull(digest) or {})
+    content.pop(locks.IMAGES_LOCK, None)
+    return content
+
+
+def _locked(opened: Opened, digest: Digest) -> list[Reference]:
+    """Return what a revision locks, where it lies."""
+    content = opened.remote.pull(digest) or {}
+    entries = foreign.lock_of(content[locks.IMAGES_LOCK])
+    return [repository.place_of(opened, Reference.of_image(entry["image"])) for entry in entries]
+
+
+def _attested(opened: Opened, bundles: Sequence[Reference]) -> dict[str, Reference]:
+    """Return what is attested of some bundles and of their images, by tag."""
+    attested = attachments.Attested(opened.attaching)
+    known = [bundle for bundle in bundles if attested.may_be_in(bundle.repository)]
+    images = in_parallel(*[lambda bundle=bundle: _images(opened, bundle) for bundle in known])
+    return attested.find(dict.fromkeys([*known, *itertools.chain.from_iterable(images)]))
+
+
+def _images(opened: Opened, bundle: Reference) -> list[Reference]:
+    """Return the images that a bundle locks, where its repository has them."""
+    found = crane.pull_verified_bundle(opened.tools.crane, bundle, SIZE, **opened.remote.how(ARCHIVE))
+    entries = foreign.lock_of(found.files.get(locks.IMAGES_LOCK, b"")) if found else ()
+    digests = [Reference.of_image(entry["image"]).digest for entry in entries]
+    return [bundle.repository.at(digest) for digest in digests if digest]
+
+
+def _copy_new(
+    opened: Opened,
+    content: dict[str, bytes],
+    bundles: Sequence[Reference],
+    attested: Mapping[str, Reference],
+    target: Path,
+) -> None:
+    """Copy by way of a repository of these files and bundles, in a registry of our own, with what is attested."""
+    with own_registry(opened.tools.crane, opened.scratch) as address:
+        place, how = Repository(address, "package-repository"), opened.remote.how(ARCHIVE)
+        carried = []
+        if attested:
+            layout = write_bundle(attachments.bundle(attested), opened.scratch / "attachments")
+            crane.push_layout(opened.tools.crane, layout, place.tagged("attachments"), **how)
+            carried.append(place.at(layout.digest))
+        lock = yamldoc.dump(locks.extended_lock((), [*bundles, *carried])).encode()
+        layout = write_bundle({**content, locks.IMAGES_LOCK: lock}, opened.scratch / "chosen")
+        reference = place.tagged("chosen")
+        crane.push_layout(opened.tools.crane, layout, reference, **how)
         try:
             _copy(opened, reference.repository.at(layout.digest), target)
         except RegistryError as error:
@@ -167,7 +221,7 @@ def _bundle(opened: Opened, held: Held) -> Reference:
 
 
 @contextlib.contextmanager
-def _own_registry(opened: Opened) -> Iterator[str]:
+def own_registry(tool: Tool, scratch: Path) -> Iterator[str]:
     """Serve an empty registry at a free address of this machine, which the block gets."""
     with contextlib.ExitStack() as running:
         address = ""
@@ -175,9 +229,7 @@ def _own_registry(opened: Opened) -> Iterator[str]:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 address = f"127.0.0.1:{probe.getsockname()[1]}"
             try:
-                running.enter_context(
-                    crane.serve(opened.tools.crane, address, opened.scratch / "registry", step=ARCHIVE)
-                )
+                running.enter_context(crane.serve(tool, address, scratch / "registry", step=ARCHIVE))
                 break
             except RegistryError:
                 # Somebody else took the address meanwhile.
@@ -188,7 +240,7 @@ def _own_registry(opened: Opened) -> Iterator[str]:
 
 def _copy(opened: Opened, bundle: Reference, target: Path) -> None:
     timeout, reporter = opened.remote.timeout, opened.reporter
-    airgap.archive(opened.tools.imgpkg, bundle, target, ARCHIVE, timeout=timeout, reporter=reporter)
+    airgap.archive(opened.tools.imgpkg, bundle, target, ARCHIVE, timeout=timeout, reporter=reporter, signatures=True)
 
 
 def verified(path: Path, name: Path, hint: str) -> airgap.Root:

@@ -16,27 +16,46 @@ from carvelwright.platform import Platform
 from carvelwright.process import in_parallel, stopwatch
 from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord, PlatformRecord, ReleaseRecord
 from carvelwright.report import readable_size
+from carvelwright.rules.licences import problems as problems_of_licences
 from carvelwright.session import open_sessions
-from carvelwright.stepnames import ARCHIVE, CHECK, archive_step, push_image_step
-from carvelwright.steps import airgap, bundle, dist, image, package, payload, repository
+from carvelwright.stepnames import ARCHIVE, CHECK, SBOM, archive_step, push_image_step
+from carvelwright.steps import (
+    airgap,
+    buildinfo,
+    bundle,
+    dist,
+    image,
+    licences,
+    linked,
+    package,
+    payload,
+    repository,
+    sbom,
+)
 from carvelwright.steps.render import export_schema
 from carvelwright.store import Store, content_key
+from carvelwright.supply.modules import union
 from carvelwright.tools import crane
 from carvelwright.uses import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.carvel.locks import BundleLock
     from carvelwright.errors import Problem
     from carvelwright.oci.layout import ImageLayout
     from carvelwright.plan import BuildPlan, ImagePlan, WorkspacePlan
+    from carvelwright.project.images import GoModule
     from carvelwright.record import FileRecord
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.session import Session
+    from carvelwright.steps.image import BuiltImage
     from carvelwright.steps.package import PackageDocuments
+    from carvelwright.steps.payload import PayloadModule
+    from carvelwright.supply.modules import Module
+    from carvelwright.supply.sbom import Inventory
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.values import ValuesSchema
 
@@ -50,7 +69,12 @@ def make(store: Store, asked: freshness.Asked, reporter: Reporter) -> ReleaseRec
     store.remove_leftovers()
     inputs = freshness.inputs_of(plan)
     project_key = freshness.project_key(store.root, inputs)
-    state = replace(inputs, key=freshness.key(store.root, inputs, asked, project_key))
+    state = replace(
+        inputs,
+        key=freshness.key(store.root, inputs, asked, project_key),
+        sources=freshness.sources_key(store.root, inputs, project_key),
+        epoch=freshness.epoch_of(asked.environment),
+    )
     tools = sessions[0].tools()
     rules_of = [_Rules(session, tools, state.key, project_key) for session in sessions]
     late = [each for each in rules_of if each.of_project_kept()]
@@ -132,24 +156,28 @@ class _Work:
 
     session: Session
     plan: BuildPlan
-    images: tuple[tuple[ImagePlan, ImageLayout], ...]
+    images: tuple[BuiltImage, ...]
 
     def references(self) -> dict[str, Reference]:
         """Return the images by the names that manifests have for them, by digest."""
-        return {planned.config.name: planned.target.repository.at(layout.digest) for planned, layout in self.images}
+        return {each.plan.config.name: each.plan.target.repository.at(each.layout.digest) for each in self.images}
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A package of which nothing is pushed yet, and of which nothing is left that could be refused."""
+    """A package of which nothing is pushed yet, and of which nothing is left that could be refused.
+
+    `images` says of each image that the project builds what it consists of.
+    """
 
     work: _Work
     staged: bundle.StagedBundle
     schema: ValuesSchema
+    images: tuple[Inventory, ...]
 
     def documents(self, lock: BundleLock) -> PackageDocuments:
         """Return the package's documents, now that its bundle is known by digest."""
-        return package.make_documents(self.work.plan, lock, self.schema.openapi)
+        return package.make_documents(self.work.plan, lock, self.schema.openapi, self.staged.existing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +193,10 @@ class _Made:
 
 
 def _make_images(session: Session, plan: BuildPlan) -> _Work:
-    return _Work(session, plan, tuple((planned, _make_image(session, plan, planned)) for planned in plan.images))
+    return _Work(session, plan, tuple(_make_image(session, plan, planned) for planned in plan.images))
 
 
-def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageLayout:
+def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> BuiltImage:
     modules = [
         payload.compile_module(
             session.project, plan.release, module, platform, find_go=session.find_go, reporter=session.reporter
@@ -176,7 +204,27 @@ def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> ImageL
         for platform in plan.platforms
         for module in planned.config.modules
     ]
-    return image.assemble(plan, planned, modules, reporter=session.reporter)
+    sources = [
+        linked.Linked(module, plan.project.root / plan.release.fill(module.directory), _linked(session, made))
+        for module, made in _by_module(planned, modules)
+    ]
+    found = licences.collect(session, planned.config, sources, plan.platforms)
+    if wrong := problems_of_licences(plan.project, found, sources):
+        raise ConfigError(wrong)
+    return image.assemble(plan, planned, modules, found, reporter=session.reporter)
+
+
+def _by_module(planned: ImagePlan, made: Sequence[PayloadModule]) -> Iterator[tuple[GoModule, Sequence[PayloadModule]]]:
+    """Yield each Go module of an image with its binaries for every platform."""
+    for number, module in enumerate(planned.config.modules):
+        yield module, made[number :: len(planned.config.modules)]
+
+
+def _linked(session: Session, made: Iterable[PayloadModule]) -> tuple[Module, ...]:
+    """Return what binaries say that they are linked from."""
+    root = session.project.workspace.root
+    binaries = [binary for module in made for binary in module.binaries]
+    return union(buildinfo.of_binary(root, binary, find_go=session.find_go) for binary in binaries)
 
 
 def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, tools: Toolchain) -> _Made:
@@ -199,12 +247,13 @@ def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, too
             lambda: _archive(plan, made, target, tools=tools, reporter=reporter),
             lambda: dist.write_repository(plan, pushed, packages, target),
         )
+        _describe_packages(plan, made, target, tools)
     return made
 
 
 def _prepare(work: _Work, scratch: Path, target: Path, *, tools: Toolchain) -> _Ready:
     session, plan = work.session, work.plan
-    staged, schema, _ = in_parallel(
+    staged, schema, images, _ = in_parallel(
         lambda: bundle.stage(
             plan,
             work.references(),
@@ -215,10 +264,12 @@ def _prepare(work: _Work, scratch: Path, target: Path, *, tools: Toolchain) -> _
             reporter=session.reporter,
         ),
         lambda: export_schema(session.project.root, session.project.workspace.root, tools),
+        # Written while the tools work: nothing waits for it.
+        lambda: _describe_images(work, target),
         lambda: package.static_part(plan.project, plan.release),
     )
     dist.write_values(plan, schema, target)
-    return _Ready(work, staged, schema)
+    return _Ready(work, staged, schema, images)
 
 
 def _push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
@@ -233,12 +284,14 @@ def _push(ready: _Ready, *, tools: Toolchain) -> BundleLock:
 
 def _push_images(work: _Work, *, tools: Toolchain) -> None:
     reporter = work.session.reporter
-    for planned, layout in work.images:
-        name = push_image_step(planned.config.name)
+    for each in work.images:
+        name = push_image_step(each.plan.config.name)
         with reporter.step(name) as step:
-            step.describe(readable_size(sum(entry.compressed_bytes for entry in _platforms(layout))))
+            step.describe(readable_size(sum(entry.compressed_bytes for entry in _platforms(each.layout))))
             timeout = work.plan.registry_timeout
-            crane.push_layout(tools.crane, layout, planned.target, step=name, timeout=timeout, note=reporter.note)
+            crane.push_layout(
+                tools.crane, each.layout, each.plan.target, step=name, timeout=timeout, note=reporter.note
+            )
 
 
 def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain, reporter: Reporter) -> None:
@@ -252,12 +305,36 @@ def _archive(plan: WorkspacePlan, made: _Made, target: Path, *, tools: Toolchain
         airgap.archive(tools.imgpkg, reference, target / name, step, timeout=plan.registry_timeout, reporter=reporter)
 
 
+def _describe_images(work: _Work, target: Path) -> tuple[Inventory, ...]:
+    """Write what each image consists of, and return it."""
+    with work.session.reporter.step(SBOM):
+        made = tuple(sbom.of_image(work.session, work.plan, each) for each in work.images)
+        sbom.write(made, work.plan, target)
+    return made
+
+
+def _describe_packages(plan: WorkspacePlan, made: _Made, target: Path, tools: Toolchain) -> None:
+    """Write what each package consists of."""
+    versions = _versions(plan, made, tools)
+    for ready, reference in made.bundles:
+        package = ready.work.plan
+        whole = sbom.of_package(
+            package,
+            _digest(reference),
+            ready.images,
+            ready.staged.existing,
+            target / plan.archive_name,
+            versions,
+        )
+        sbom.write([whole], package, target)
+
+
 def _verifications(plan: WorkspacePlan, made: _Made, target: Path) -> list[Callable[[], None]]:
     """Return the checks that each archive holds what it is for."""
     expected = {plan.archive_name: [_digest(made.repository)]}
     for ready, reference in made.bundles:
         existing = [_digest(image.reference) for image in ready.staged.existing]
-        digests = [_digest(reference), *(layout.digest for _, layout in ready.work.images), *existing]
+        digests = [_digest(reference), *(each.layout.digest for each in ready.work.images), *existing]
         expected[plan.archive_name] += digests
         package = ready.work.plan
         if own := made.own.get(package.project.ref_name):
@@ -272,9 +349,13 @@ def _record(plan: WorkspacePlan, made: _Made, tools: Toolchain, listed: tuple[Fi
         repository=tuple(reference.with_digest(digest) for reference in plan.repository),
         archive=plan.archive_name,
         packages=tuple(_package_record(ready, reference) for ready, reference in made.bundles),
-        tools={**_go_of(plan), **tools.versions(), **_helm_of(made), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        tools={**_versions(plan, made, tools), "zlib": zlib.ZLIB_RUNTIME_VERSION},
         files=listed,
     )
+
+
+def _versions(plan: WorkspacePlan, made: _Made, tools: Toolchain) -> dict[str, str]:
+    return {**_go_of(plan), **tools.versions(), **_helm_of(made)}
 
 
 def _helm_of(made: _Made) -> dict[str, str]:
@@ -289,8 +370,8 @@ def _helm_of(made: _Made) -> dict[str, str]:
 def _package_record(ready: _Ready, reference: Reference) -> PackageRecord:
     plan = ready.work.plan
     images = [
-        ImageRecord(planned.config.name, planned.target.with_digest(layout.digest), _platforms(layout))
-        for planned, layout in ready.work.images
+        ImageRecord(each.plan.config.name, each.plan.target.with_digest(each.layout.digest), _platforms(each.layout))
+        for each in ready.work.images
     ]
     existing = [ExistingImageRecord(image.name, image.reference, image.platforms) for image in ready.staged.existing]
     return PackageRecord(

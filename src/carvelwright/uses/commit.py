@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carvelwright.carvel import resources
@@ -13,7 +13,7 @@ from carvelwright.errors import CarvelwrightError, ReleasedError
 from carvelwright.oci.bundle import write_bundle
 from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
-from carvelwright.stepnames import RECORD, TAG
+from carvelwright.stepnames import RECORD, SIGN, TAG
 from carvelwright.tools import crane
 from carvelwright.uses import converge
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from carvelwright.reference import Repository
     from carvelwright.steps.published import Remote, Seen
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.uses.signing import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,15 @@ class Published:
     """What a publication made, or, of a dry run, would make.
 
     `repository` is the revision of the package repository that holds the packages, by tag and digest; `changed` tells
-    whether anything was pushed that clients see; `records` are the tags of what was added there.
+    whether anything was pushed that clients see; `records` are the tags of what was added there; `signed` is what has
+    a signature of the publisher's key, by digest.
     """
 
     packages: tuple[PublishedPackage, ...]
     repository: Reference
     records: tuple[str, ...]
     changed: bool
+    signed: tuple[Reference, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
@@ -71,6 +74,7 @@ class Published:
             "repository": str(self.repository),
             "changed": self.changed,
             "records": list(self.records),
+            "signed": [str(reference) for reference in self.signed],
             "packages": [package.document() for package in self.packages],
         }
 
@@ -154,8 +158,14 @@ def _metadata(record: Record, catalogs: tuple[Catalog, Catalog], seen: Seen) -> 
     return (Record(record.ref_name, record.version, Action.METADATA, number, None, record.metadata, None),)
 
 
-def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
-    """Record the versions whose content is pushed, then name them. Killed at any point, the next run goes on."""
+def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain, signer: Signer | None = None) -> Published:
+    """Record the versions whose content is pushed, then name them. Killed at any point, the next run goes on.
+
+    With a signer everything is signed before anybody sees it.
+    """
+    if signer is not None:
+        with remote.reporter.step(SIGN):
+            in_parallel(*[lambda each=each: signer.vouch(each) for each in _content(jobs)])
     with remote.reporter.step(RECORD) as step:
         wanted = [record for job in jobs for record in job.records]
         pushed = in_parallel(*[lambda record=record: remote.push_record(record) for record in wanted])
@@ -172,8 +182,23 @@ def commit(jobs: Sequence[Job], remote: Remote, tools: Toolchain) -> Published:
             for reference in (job.version.bundle, *job.version.images)
             if reference is not None
         ]
-        in_parallel(*[lambda job=job, name=name: _name(remote, tools, job, name) for job, name in names])
-    return Published(tuple(job.result() for job in jobs), settled.repository, tuple(map(str, records)), settled.changed)
+        in_parallel(*[lambda job=job, name=name: _name(remote, tools, job, name, signer) for job, name in names])
+    results = tuple(job.result() for job in jobs)
+    signed = _signed(jobs, settled.repository) if signer is not None else ()
+    return Published(results, settled.repository, tuple(map(str, records)), settled.changed, signed)
+
+
+def _content(jobs: Sequence[Job]) -> list[Reference]:
+    """Return the bundles and images of some versions where their content lies, each by digest."""
+    named = [(job.version.content, name) for job in jobs for name in (job.version.bundle, *job.version.images)]
+    return list(dict.fromkeys(place.at(name.digest) for place, name in named if name and name.digest))
+
+
+def _signed(jobs: Sequence[Job], repository: Reference) -> tuple[Reference, ...]:
+    """Return everything that a publication signs: content, the same where people find it, and the revision."""
+    names = [name for job in jobs for name in (job.version.bundle, *job.version.images) if name]
+    found = [*_content(jobs), *(replace(name, tag=None) for name in names), replace(repository, tag=None)]
+    return tuple(dict.fromkeys(found))
 
 
 def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
@@ -186,19 +211,26 @@ def _require_held(jobs: Sequence[Job], catalog: Catalog) -> None:
             raise converge.contested(record)
 
 
-def _name(remote: Remote, tools: Toolchain, job: Job, name: Reference) -> None:
+def _name(remote: Remote, tools: Toolchain, job: Job, name: Reference, signer: Signer | None) -> None:
     """Give content its name for people, now that it is certain whose the name is."""
     how = remote.how(TAG)
     if name.digest is None or name.tag is None:
         raise AssertionError(f"a name without tag or digest: {name}")
     if job.version.content != name.repository:
         crane.copy(tools.crane, job.version.content.at(name.digest), name.repository.at(name.digest), **how)
+        if signer is not None:
+            signer.vouch(name)
     # A new version has no name yet. Where another publisher of it has just written the name, it is the same.
     crane.put_tag(tools.crane, name.repository.at(name.digest), name.tag, differs=not job.present, **how)
 
 
-def would_be(jobs: Sequence[Job], seen: Seen, remote: Remote) -> Published:
+def would_be(jobs: Sequence[Job], seen: Seen, remote: Remote, signer: Signer | None = None) -> Published:
     """Return what `commit` would make, without pushing anything."""
+    made = _would_be(jobs, seen, remote)
+    return made if signer is None else replace(made, signed=_signed(jobs, made.repository))
+
+
+def _would_be(jobs: Sequence[Job], seen: Seen, remote: Remote) -> Published:
     results = tuple(job.result() for job in jobs)
     with remote.store.scratch("dry-run") as scratch:
         records: dict[RecordTag, Record] = {}

@@ -91,6 +91,8 @@ def _end(remote: PackageRepository, seen: Seen) -> Reference:
     digest = seen.digest
     if digest is None:
         raise AssertionError("a repository that is current without a revision")
+    # Another publisher may have pushed it, without this key.
+    remote.sign_revision(digest)
     if seen.latest != digest:
         remote.move_latest(digest)
     tag = seen.highest.tag if seen.highest else None

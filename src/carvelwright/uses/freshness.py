@@ -80,9 +80,18 @@ def key(root: Path, state: BuildState, asked: Asked, project_key: str) -> str:
     options = asked.options
     wanted = [asked.names, options.release, [str(platform) for platform in options.platforms]]
     here = asked.root.resolve() == root.resolve()
-    epoch = asked.environment.get("SOURCE_DATE_EPOCH", "")
+    return content_key(sources_key(root, state, project_key), wanted, here, epoch_of(asked.environment))
+
+
+def epoch_of(environment: Mapping[str, str]) -> str:
+    """Return SOURCE_DATE_EPOCH as it is set, empty where it is not."""
+    return environment.get("SOURCE_DATE_EPOCH", "")
+
+
+def sources_key(root: Path, state: BuildState, project_key: str) -> str:
+    """Name every file that a build in this workspace depends on; `project_key` is that of the state."""
     manifests = paths.digests(root, [f"{package}/{paths.BUNDLE_CONFIG}" for package in state.packages])
-    return content_key(manifests, project_key, wanted, here, epoch)
+    return content_key(manifests, project_key)
 
 
 def project_key(root: Path, state: BuildState) -> str:

@@ -19,18 +19,20 @@ from carvelwright.stepnames import READ_PUBLISHED, publish_step
 from carvelwright.steps import airgap, published
 from carvelwright.store import Store
 from carvelwright.tools import crane, imgpkg, toolchain
-from carvelwright.uses import commit, finished
+from carvelwright.uses import commit, finished, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from carvelwright.digest import Digest
-    from carvelwright.record import PackageRecord
+    from carvelwright.record import PackageRecord, ReleaseRecord
     from carvelwright.reference import Reference, Repository
     from carvelwright.report import Reporter
     from carvelwright.steps.published import Remote
+    from carvelwright.supply.keys import PrivateKey
     from carvelwright.tools.toolchain import Toolchain
+    from carvelwright.uses.signing import Signer
 
 _SECONDS = 900.0
 
@@ -39,12 +41,13 @@ _SECONDS = 900.0
 class PublishOptions:
     """Where to publish: below `to`, or with `single` in that one OCI repository; `registry_timeout` is in seconds.
 
-    The timeout is the limit of each exchange with the registry.
+    The timeout is the limit of each exchange with the registry. With `sign_key` everything that is published is signed.
     """
 
     to: Repository
     single: bool = False
     registry_timeout: float = _SECONDS
+    sign_key: PrivateKey | None = None
 
     @property
     def places(self) -> Places:
@@ -70,34 +73,47 @@ def publish(
     paths.require_project(root)
     store = Store(paths.workspace_root(root))
     with store.in_use(), store.scratch("publish") as scratch:
-        release = finished.take(store, scratch / "dist", "publish")
+        dist = scratch / "dist"
+        release = finished.take(store, dist, "publish")
         packages = _select(release.packages, names)
         search = sessions.lone_search(root, environment)
         toolchain.install(search, reporter)
         tools = toolchain.find(search)
-        places = options.places
-        remote = published.Remote(
-            tools.crane, places.packages, store, options.registry_timeout, reporter, READ_PUBLISHED
-        )
+        places, timeout = options.places, options.registry_timeout
+        remote = published.Remote(tools.crane, places.packages, store, timeout, reporter, READ_PUBLISHED)
+        signer = signing.signer_for(options.sign_key, remote)
+        if signer is not None:
+            signer = _with_statements(signer, packages, release, dist, remote, environment)
         with reporter.step(READ_PUBLISHED) as step:
             seen = remote.look()
             step.describe(f"{len(seen.catalog.versions)} versions" if seen.catalog.versions else "")
-        versions = {package.archive: _version(package, scratch / "dist", places) for package in packages}
+        versions = {package.archive: _version(package, dist, places) for package in packages}
         jobs = dict(zip(versions, commit.jobs([*versions.values()], seen, scratch), strict=True))
-        lost = [
-            archive
-            for archive, job in jobs.items()
-            if job.present and _is_lost(job, scratch / "dist" / archive, remote)
-        ]
+        lost = [archive for archive, job in jobs.items() if job.present and _is_lost(job, dist / archive, remote)]
         if dry_run:
-            done = commit.would_be([*jobs.values()], seen, remote)
+            done = commit.would_be([*jobs.values()], seen, remote, signer)
         else:
             for archive, job in jobs.items():
                 if not job.present or archive in lost:
                     name = job.version.record.ref_name
-                    push_content(scratch / "dist" / archive, job.version.content, name, remote, tools)
-            done = commit.commit([*jobs.values()], remote, tools)
+                    push_content(dist / archive, job.version.content, name, remote, tools)
+            done = commit.commit([*jobs.values()], remote, tools, signer)
     return replace(done, changed=True) if lost else done
+
+
+def _with_statements(
+    signer: Signer,
+    packages: Sequence[PackageRecord],
+    release: ReleaseRecord,
+    dist: Path,
+    remote: Remote,
+    environment: Mapping[str, str],
+) -> Signer:
+    """Let a signer attest from what the packages were built, and what they consist of."""
+    from carvelwright.uses import attesting  # noqa: PLC0415 - its libraries take their time, and most sign nothing
+
+    said = attesting.statements(packages, release, dist, remote.store, environment, remote.reporter)
+    return replace(signer, statements=said)
 
 
 def _is_lost(job: commit.Job, archive: Path, remote: Remote) -> bool:

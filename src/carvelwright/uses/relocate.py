@@ -12,9 +12,10 @@ from carvelwright.catalog import content, survey
 from carvelwright.catalog.places import full_tag
 from carvelwright.catalog.records import Action, Record, metadata_file, package_file
 from carvelwright.errors import InputError, RegistryError
+from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
-from carvelwright.stepnames import READ_PUBLISHED
-from carvelwright.steps import airgap
+from carvelwright.stepnames import READ_PUBLISHED, SIGN
+from carvelwright.steps import airgap, attached, attachments
 from carvelwright.uses import archive, commit, publish, verify
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from carvelwright.carvel.resources import Document
     from carvelwright.catalog.content import Held
+    from carvelwright.digest import Digest
     from carvelwright.reference import Repository
     from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
@@ -41,6 +43,7 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     with opened.reporter.step("verify the archive"):
         root = archive.verified(source, source, "copy the archive again from where it was made")
         found = _versions(root, source, opened.remote.repository)
+        carried = _attachments(source)
     with opened.reporter.step(READ_PUBLISHED):
         seen = opened.remote.look()
     found = _not_withdrawn(opened, found, seen)
@@ -49,8 +52,32 @@ def relocate(opened: Opened, source: Path) -> tuple[commit.Published, Verified]:
     plain = airgap.without_tags(source, opened.scratch / "archive.tar")
     # Also where all versions are there: something of them may be lost. What is there is not sent again.
     publish.push_content(plain, opened.remote.repository, "the archive", opened.remote, opened.tools)
-    done = commit.commit(jobs, opened.remote, opened.tools)
+    _carry(carried, opened)
+    done = commit.commit(jobs, opened.remote, opened.tools, opened.signer)
     return done, verify.verify(opened, versions=[each.key for each in found])
+
+
+def _attachments(source: Path) -> dict[str, Digest]:
+    """Return the signatures and attestations that an archive carries, by the tags that they have."""
+    _, bundles = airgap.read_bundles(source, content.SIZE)
+    try:
+        return airgap.signatures_in(source) | attachments.carried_in(bundles.values())
+    except ValueError as error:
+        raise _unfit(source, str(error)) from None
+
+
+def _carry(carried: Mapping[str, Digest], opened: Opened) -> None:
+    """Give attachments the tags by which they are found, beside those that are there."""
+    if not carried:
+        return
+    place = opened.remote.repository
+    with opened.reporter.step(SIGN):
+        in_parallel(
+            *[
+                lambda tag=tag, digest=digest: attached.carry(opened.attaching, place.at(digest), tag)
+                for tag, digest in sorted(carried.items())
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from carvelwright import files, jsondoc
 from carvelwright.carvel import locks
 from carvelwright.catalog import foreign, survey
-from carvelwright.catalog.content import SIZE
+from carvelwright.catalog.content import SIZE, Catalog
+from carvelwright.catalog.records import PACKAGES
 from carvelwright.catalog.tags import LATEST, RecordTag
 from carvelwright.errors import CarvelwrightError, RegistryError
 from carvelwright.oci.bundle import BUNDLE_LABEL
@@ -17,16 +18,16 @@ from carvelwright.process import in_parallel
 from carvelwright.reference import Reference
 from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.steps import render
+from carvelwright.steps.published import Seen
 from carvelwright.tools import crane, tags
 from carvelwright.uses import repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from carvelwright.catalog.content import Catalog, Held
+    from carvelwright.catalog.content import Held
     from carvelwright.digest import Digest
     from carvelwright.reference import Repository
-    from carvelwright.steps.published import Seen
     from carvelwright.uses.remote import Opened
 
 # At once: an image is read while others are waited for.
@@ -92,6 +93,23 @@ def verify(
     return Verified(len(held), len(work.read), tuple(sorted(work.findings, key=str)))
 
 
+def verify_content(opened: Opened, reference: Reference) -> tuple[Verified, Mapping[str, bytes] | None]:
+    """Verify one bundle, with all that it locks, or one image, by digest; returns the files of a bundle, too.
+
+    Of a package repository only its own content is verified: what it locks lies elsewhere.
+    """
+    nothing = Catalog()
+    work = _Work(opened, Seen(None, None, None, {}, nothing, nothing, None), nothing)
+    content, about = None, str(reference)
+    with opened.reporter.step("verify"):
+        manifest = crane.manifest(opened.tools.crane, reference, **opened.remote.how())
+        if manifest is not None and work.is_bundle(reference, manifest):
+            content = work.bundle(about, reference, others=False)
+        else:
+            work.image(about, reference.repository, reference)
+    return Verified(0, len(work.read), tuple(sorted(work.findings, key=str))), content
+
+
 @dataclass(slots=True)
 class _Work:
     """What has been read so far, and what was found."""
@@ -111,7 +129,7 @@ class _Work:
             return
         with self._finding(about):
             bundle = repository.place_of(self.opened, Reference.parse(held.bundle))
-            content = self._bundle(about, bundle)
+            content = self.bundle(about, bundle)
             if content is not None and held.release is not None:
                 self._schema(about, held, content)
 
@@ -155,14 +173,19 @@ class _Work:
             if remote.record(tag) is None:
                 self.find(about, "is no record")
 
-    def _bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes] | None:
-        """Verify a bundle and all that it locks, bundles within included; returns its files."""
+    def bundle(self, about: str, bundle: Reference, *, others: bool = True) -> Mapping[str, bytes] | None:
+        """Verify a bundle and all that it locks, bundles within included; returns its files.
+
+        What a package repository locks is left out unless `others` says otherwise.
+        """
         self.read.add(bundle)
         content = None
         with self._finding(f"{about}: bundle {bundle}"):
             content = self._read_bundle(about, bundle)
+        if content and not others and any(name.startswith(f"{PACKAGES}/") for name in content):
+            return content
         for entry in foreign.lock_of(content[locks.IMAGES_LOCK]) if content else ():
-            self._image(about, bundle.repository, Reference.of_image(entry["image"]))
+            self.image(about, bundle.repository, Reference.of_image(entry["image"]))
         return content
 
     def _read_bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes]:
@@ -174,7 +197,7 @@ class _Work:
             raise ValueError(f"it has no {locks.IMAGES_LOCK}")
         return found.files
 
-    def _image(self, about: str, home: Repository, image: Reference) -> None:
+    def image(self, about: str, home: Repository, image: Reference) -> None:
         """Read an image from the bundle's repository, where clients look first, or from where it came from."""
         if image.digest is None:
             self.find(about, f"image {image} is not locked by digest")
@@ -190,13 +213,13 @@ class _Work:
                 self.find(about, f"image {image} is not beside the bundle: sites that copy only this registry miss it")
                 place = image
                 manifest = crane.manifest(self.opened.tools.crane, place, **self.opened.remote.how())
-            if manifest is not None and self._is_bundle(place, manifest):
-                self._bundle(about, place)
+            if manifest is not None and self.is_bundle(place, manifest):
+                self.bundle(about, place)
                 return
             self.read.add(place)
             crane.validate(self.opened.tools.crane, place, **self.opened.remote.how())
 
-    def _is_bundle(self, image: Reference, manifest: bytes) -> bool:
+    def is_bundle(self, image: Reference, manifest: bytes) -> bool:
         """Tell whether an image is a bundle within a bundle, as imgpkg does: by a label."""
         if "layers" not in jsondoc.parse(manifest):
             return False
@@ -234,7 +257,7 @@ class _Work:
         try:
             yield
         except (ValueError, CarvelwrightError) as error:
-            self.find(about, _words(error))
+            self.find(about, words(error))
 
 
 @dataclass(slots=True)
@@ -261,7 +284,7 @@ class _Lasting:
         return digest in self._kept
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     """Return what went wrong in one line."""
     if not isinstance(error, CarvelwrightError):
         return " ".join(str(error).split())

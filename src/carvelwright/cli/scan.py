@@ -1,0 +1,136 @@
+"""carvelwright scan."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from carvelwright import __version__
+from carvelwright.cli import failures, options, progress
+from carvelwright.errors import ExitCode, InputError, VulnerableError
+from carvelwright.supply.vulnerabilities import Reach
+from carvelwright.uses.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carvelwright.cli.options import Context
+    from carvelwright.supply.vulnerabilities import Judged
+    from carvelwright.uses.scan import Scan, ScannedImage
+
+_WORDS = {Reach.CALLED: "called", Reach.IMPORTED: "imported, not called", Reach.REQUIRED: "not imported"}
+
+
+@options.command("scan")
+@options.packages
+@options.release
+@options.option(
+    "--max-age",
+    metavar="DAYS",
+    type=click.IntRange(min=0),
+    default=90,
+    show_default=True,
+    help="Fail if the vulnerability database is older.",
+)
+@options.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "openvex"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for scripts, openvex for other scanners.",
+)
+@click.pass_obj
+def command(context: Context, names: tuple[str, ...], release: str | None, max_age: int, form: str) -> int:
+    """Look for known vulnerabilities in the Go modules of each image.
+
+    PACKAGE names packages of a workspace; without any, all are scanned. The sources are analyzed for calls that reach
+    vulnerable code, for the first platform of the package. The database is the pinned module golang.org/x/vulndb;
+    no service is asked. What was decided about a finding stands in package/vulnerabilities.yaml. A vulnerability that
+    is reached and not accepted ends in exit code 11.
+    """
+    now = dt.datetime.now(dt.UTC)
+    reporter = progress.reporter(context)
+    found = scan(context.root, context.environment, reporter, names, version=release, now=now, max_age=max_age)
+    if form == "json":
+        click.echo(json.dumps(_document(found), indent=2))
+    elif form == "openvex":
+        click.echo(_openvex(found), nl=False)
+    else:
+        click.echo("\n".join(_lines(found)))
+    if reached := found.open_findings():
+        return failures.report(failures.explain(_failure(reached)))
+    return ExitCode.OK
+
+
+def _openvex(found: Scan) -> bytes:
+    from carvelwright.supply.vex import openvex  # noqa: PLC0415 - slow to import
+
+    database = found.database
+    if database is None:
+        raise InputError("no image is built from Go: there is nothing to state", hint="use --format text or json")
+    products = [image.product() for image in found.images if image.findings is not None]
+    tool = f"carvelwright {__version__}, govulncheck with golang.org/x/vulndb {database.version}"
+    # Not the time of the run: equal data gives an equal document.
+    made = database.made.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return openvex(products, author="carvelwright", created=made, tool=tool)
+
+
+def _failure(reached: list[Judged]) -> VulnerableError:
+    count = f"{len(reached)} known vulnerabilit{'y is' if len(reached) == 1 else 'ies are'} reached and not accepted"
+    mends = {f"{each.finding.module.path}@{each.finding.mended}" for each in reached if each.finding.mended}
+    hint = f"update the modules: go get {' '.join(sorted(mends))}; or " if mends else ""
+    return VulnerableError(count, hint=f"{hint}record what you decide in package/vulnerabilities.yaml")
+
+
+def _document(found: Scan) -> dict[str, object]:
+    return {
+        "database": {"version": found.database.version, "ageDays": found.age} if found.database else None,
+        "images": [
+            {
+                "package": image.package,
+                "version": image.version,
+                "image": image.image,
+                "platform": image.platform or None,
+                "findings": None if image.findings is None else [_finding(judged) for judged in image.findings],
+            }
+            for image in found.images
+        ],
+    }
+
+
+def _finding(judged: Judged) -> dict[str, object]:
+    accepted = judged.acceptance
+    said = {"reason": accepted.reason, "date": str(accepted.accepted)} if accepted else None
+    return {**judged.finding.document(), "open": judged.is_open, "accepted": said}
+
+
+def _lines(found: Scan) -> Iterator[str]:
+    for image in found.images:
+        yield from _of_image(image)
+    if found.database is None:
+        yield "no image is built from Go: nothing to scan"
+        return
+    days = "1 day" if found.age == 1 else f"{found.age} days"
+    yield f"database: golang.org/x/vulndb {found.database.version}, {days} old"
+
+
+def _of_image(image: ScannedImage) -> Iterator[str]:
+    if image.findings is None:
+        yield f"{image.image}, an existing image of {image.package}: not scanned"
+        return
+    summary = "" if image.findings else ": nothing known"
+    yield f"{image.image} of {image.package} {image.version}, {image.platform}{summary}"
+    for judged in image.findings:
+        finding, known = judged.finding, judged.finding.vulnerability
+        names = f"{known.identifier} ({', '.join(known.aliases)})" if known.aliases else known.identifier
+        mend = f"mended in {finding.mended}" if finding.mended else "no version mends it"
+        yield f"  {names}  {finding.module}, {mend}: {_WORDS[finding.reach]}"
+        yield f"    {known.summary}"
+        if finding.trace:
+            yield f"    {' > '.join(finding.trace)}"
+        if judged.acceptance:
+            yield f"    accepted on {judged.acceptance.accepted}: {judged.acceptance.reason}"

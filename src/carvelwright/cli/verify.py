@@ -1,0 +1,99 @@
+"""carvelwright verify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carvelwright.catalog.places import Places
+from carvelwright.cli import options, progress
+from carvelwright.errors import ExitCode, UsageError
+from carvelwright.reference import Reference
+from carvelwright.uses import remote, verification
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carvelwright.cli.options import Context
+    from carvelwright.uses.verification import Asked, Checked
+
+
+@options.command("verify")
+@click.argument("subject", metavar="REFERENCE|ARCHIVE")
+@click.argument("wanted", metavar="[REFNAME[/VERSION]]...", nargs=-1)
+@options.option(
+    "--key",
+    "key_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A public key (PEM, ECDSA P-256) that may have signed; may be repeated. Without one no signature is verified.",
+)
+@options.single
+@options.registry_timeout
+@options.registry_ca_cert
+@options.output_format
+@click.pass_obj
+def command(
+    context: Context,
+    subject: str,
+    wanted: tuple[str, ...],
+    key_files: tuple[Path, ...],
+    registry_timeout: float,
+    *,
+    single: bool,
+    form: str,
+) -> int:
+    """Verify what is published, or what an archive holds: digests, signatures, and what is attested.
+
+    REFERENCE is REGISTRY/PATH, to which packages were published, or one bundle or image as REGISTRY/PATH:TAG or
+    REGISTRY/PATH@DIGEST. ARCHIVE is a file that `carvelwright archive` made. REFNAME and VERSION name packages of it.
+    Every digest is read down to the layers. Each bundle, and each image that the package's build made, has to be signed
+    and attested, its SBOMs have to name what its binaries hold, and each Package has to be the one that was attested.
+
+    One line for each thing that is wrong; the exit code is 12 then.
+    """
+    from carvelwright.supply import keys  # noqa: PLC0415 - nothing else of the command line needs it
+
+    reporter = progress.reporter(context)
+    around = remote.Surroundings(context.root, context.environment, reporter)
+    asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout)
+    found = _verify(asked, subject, wanted, single=single)
+    if form == "json":
+        document = {**found.document(), "keys": [key.key_id for key in asked.keys]}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for finding in found.findings:
+            click.echo(str(finding))
+        if not context.quiet:
+            click.echo(_summary(found, asked))
+    return int(ExitCode.UNVERIFIED if found.findings else ExitCode.OK)
+
+
+def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) -> Checked:
+    path = Path(subject)
+    if path.is_file():
+        return verification.of_archive(asked, path, wanted)
+    try:
+        reference = Reference.parse(subject)
+    except ValueError as error:
+        raise UsageError(
+            f"nothing to verify: there is no file {subject}, and it is {error}",
+            hint="name REGISTRY/PATH, REGISTRY/PATH:TAG, REGISTRY/PATH@DIGEST or an archive",
+        ) from None
+    if reference.tag is None and reference.digest is None:
+        return verification.of_repository(asked, Places(reference.repository, single), wanted)
+    if wanted:
+        raise UsageError(
+            f"{reference} is one bundle or image, which has no versions in it", hint="name REGISTRY/PATH without a tag"
+        )
+    return verification.of_reference(asked, reference)
+
+
+def _summary(found: Checked, asked: Asked) -> str:
+    by = f"keys {', '.join(key.key_id for key in asked.keys)}" if asked.keys else "no key: no signature was verified"
+    wrong = len(found.findings)
+    return f"{found.versions} versions, {found.images} bundles and images read, {by}: {wrong or 'nothing'} wrong"

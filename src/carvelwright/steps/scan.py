@@ -1,0 +1,56 @@
+"""Looks for known vulnerabilities in what the programs of an image are linked from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carvelwright import files, recipe
+from carvelwright.errors import ToolError
+from carvelwright.project import paths
+from carvelwright.stepnames import scan_step
+from carvelwright.store import content_key
+from carvelwright.supply import vulnerabilities
+from carvelwright.supply.vulnerabilities import Finding
+from carvelwright.tools import govulncheck
+
+if TYPE_CHECKING:
+    from carvelwright.platform import Platform
+    from carvelwright.project.config import Release
+    from carvelwright.project.images import GoImage, GoModule
+    from carvelwright.session import Session
+    from carvelwright.tools.govulncheck import Database
+
+
+def of_image(
+    session: Session, release: Release, image: GoImage, platform: Platform, known: Database
+) -> tuple[Finding, ...]:
+    """Return what is known against an image's programs, from their sources: looked up once for each state of them.
+
+    Of a vulnerability in several programs the farthest reach.
+    """
+    name = scan_step(image.name)
+    found: list[Finding] = []
+    with session.reporter.step(name) as step:
+        here = [_of_module(session, release, module, platform, known, name) for module in image.modules]
+        found = [finding for each in here for finding in each]
+        step.describe(f"{len(found)} known" if found else "none known")
+    return vulnerabilities.farthest(found)
+
+
+def _of_module(
+    session: Session, release: Release, module: GoModule, platform: Platform, known: Database, step: str
+) -> list[Finding]:
+    directory = session.project.root / release.fill(module.directory)
+    sources = files.tree_digest(directory, paths.source_files(directory))
+    go = session.project.workspace.go
+    key = content_key(sources, go, str(platform), module.binaries, known.version, recipe.of("scanned"))
+
+    def look() -> list[dict[str, object]]:
+        tool, packages = session.find_govulncheck(), dict.fromkeys(module.binaries.values())
+        text = govulncheck.report(tool, session.find_go(), directory, packages, platform, known, step=step)
+        try:
+            return [finding.document() for finding in vulnerabilities.findings(text)]
+        except ValueError as error:
+            raise ToolError(f"step {step}: {error}", hint="run `carvelwright doctor`", step=step) from None
+
+    return [Finding.parse(each) for each in session.store.remember("scanned", key, look)]

@@ -1,0 +1,1 @@
+"""What a package is made of, and under which terms: pure documents from what binaries say of themselves."""

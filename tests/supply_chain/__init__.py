@@ -1,0 +1,1 @@
+"""Outside judges of signatures, attestations and SBOMs: `make supply-chain`, not `make test`."""
