@@ -47,7 +47,7 @@ CASES = [
         BUILD,
         "tools: []",
         "tols: []\ntools: []",
-        ["build.yaml:6:1: unknown key 'tols'", "expected: crds, go, images, platforms,"],
+        ["build.yaml:6:1: unknown key 'tols'", "expected: crds, go, images, licenses, platforms,"],
     ),
     Case("missing key", RELEASE, "upstream: 1.0.0\n", "", ["1.yaml:1:1: missing key 'upstream'"]),
     Case(

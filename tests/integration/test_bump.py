@@ -325,6 +325,8 @@ def test_a_copy_keeps_its_relative_paths_and_leaves_out_what_editors_left(projec
     other.mkdir()
     (other / "go.mod").write_text("module example.com/other\n\ngo 1.25\n")
     (other / "other.go").write_text("package other\n")
+    ours = "{module: example.com/other, licenses: LicenseRef-Test, reason: made for a test}"
+    project.replace(BUILD, "overrides: [", f"overrides: [{ours}, ")
     project.replace("payload/v1.0.0/main.go", "import", 'import _ "example.com/other"\nimport')
     (project.root / "payload/v1.0.0/main.go~").write_text("junk")
     with (project.root / "payload/v1.0.0/go.mod").open("a") as file:
@@ -346,9 +348,10 @@ def test_the_stub_keeps_the_comments_of_the_last_release(project: PackageProject
 def test_a_package_of_a_workspace_is_named(project: PackageProject, tmp_path: Path) -> None:
     lines = (project.root / BUILD).read_text().splitlines()
     registry = next(line for line in lines if line.startswith("registry:"))
-    kept = [line for line in lines if not line.startswith(("registry:", "go:", "tools:"))]
+    terms = next(line for line in lines if line.startswith("licenses:"))
+    kept = [line for line in lines if not line.startswith(("registry:", "go:", "tools:", "licenses:"))]
     (project.root / BUILD).write_text("\n".join(kept) + "\n")
-    (tmp_path / "carvelwright.yaml").write_text(f"{registry}\ntools: []\nmembers: [hello]\n")
+    (tmp_path / "carvelwright.yaml").write_text(f"{registry}\ntools: []\n{terms}\nmembers: [hello]\n")
     workspace = replace(project, root=tmp_path)
     refused = workspace.run("bump", "--package", "helo")
     assert (refused.code, "did you mean hello?" in refused.err) == (2, True)

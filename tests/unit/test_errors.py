@@ -78,6 +78,7 @@ def test_exit_codes_are_a_promise_to_scripts() -> None:
         "CLIENT": 9,
         "DIFFERENT": 10,
         "VULNERABLE": 11,
+        "UNVERIFIED": 12,
         "INTERRUPTED": 130,
     }
 

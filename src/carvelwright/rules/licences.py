@@ -31,6 +31,9 @@ def licences_of_modules(session: Session, _tools: Toolchain) -> list[Problem]:
         return []
     found: list[Problem] = []
     for image in project.go_images:
+        # One that is not there, such as one that is still to be vendored, is another rule's.
+        if not all((project.root / release.fill(module.directory)).is_dir() for module in image.modules):
+            continue
         try:
             sources = [linked.of_sources(session, release, module, project.platforms) for module in image.modules]
         except ToolError as error:

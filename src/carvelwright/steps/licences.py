@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from carvelwright.platform import Platform
     from carvelwright.project.images import GoImage
+    from carvelwright.report import Step
     from carvelwright.session import Session
     from carvelwright.steps.linked import Linked
 
@@ -43,8 +44,18 @@ class Licences:
     key: str
 
 
-def collect(session: Session, image: GoImage, sources: Sequence[Linked], platforms: Sequence[Platform]) -> Licences:
-    """Collect the licenses of an image, or reuse them where modules, Go and overrides are the same."""
+def collect(
+    session: Session,
+    image: GoImage,
+    sources: Sequence[Linked],
+    platforms: Sequence[Platform],
+    *,
+    step: Step | None = None,
+) -> Licences:
+    """Collect the licenses of an image, or reuse them where modules, Go and overrides are the same.
+
+    `step` is told when they are reused.
+    """
     project, name = session.project, licences_step(image.name)
     maker = _Maker(session, image, tuple(sources), tuple(platforms), name)
     own = maker.own_texts()
@@ -59,8 +70,7 @@ def collect(session: Session, image: GoImage, sources: Sequence[Linked], platfor
         project.workspace.go,
         recipe.of("licences"),
     )
-    with session.reporter.step(name) as step:
-        made = session.store.product("licences", key, step, lambda target: maker.make(target, own, modules))
+    made = session.store.product("licences", key, step, lambda target: maker.make(target, own, modules))
     return Licences(Index.parse((made / licences.INDEX).read_bytes()), made, key)
 
 

@@ -18,7 +18,7 @@ from carvelwright.record import ExistingImageRecord, ImageRecord, PackageRecord,
 from carvelwright.report import readable_size
 from carvelwright.rules.licences import problems as problems_of_licences
 from carvelwright.session import open_sessions
-from carvelwright.stepnames import ARCHIVE, CHECK, SBOM, archive_step, push_image_step
+from carvelwright.stepnames import ARCHIVE, CHECK, SBOM, archive_step, licences_step, push_image_step
 from carvelwright.steps import (
     airgap,
     buildinfo,
@@ -208,7 +208,8 @@ def _make_image(session: Session, plan: BuildPlan, planned: ImagePlan) -> BuiltI
         linked.Linked(module, plan.project.root / plan.release.fill(module.directory), _linked(session, made))
         for module, made in _by_module(planned, modules)
     ]
-    found = licences.collect(session, planned.config, sources, plan.platforms)
+    with session.reporter.step(licences_step(planned.config.name)) as step:
+        found = licences.collect(session, planned.config, sources, plan.platforms, step=step)
     if wrong := problems_of_licences(plan.project, found, sources):
         raise ConfigError(wrong)
     return image.assemble(plan, planned, modules, found, reporter=session.reporter)
