@@ -157,6 +157,7 @@ def test_dist_and_the_repository_hold_what_is_promised(release: dict[str, Any], 
             f"{name.partition('.')[0]}-data-values.annotated.yaml",
             "values.schema.json",
             f"{name}-{version}.tar",
+            *(f"sbom/{of}.{form}.json" for of in (name, name.partition(".")[0]) for form in ("cdx", "spdx")),
         )
     }
     shared = {"package-repository.yml", "package-repository.tar", "release.json", "SHA256SUMS"}
@@ -215,7 +216,13 @@ def emulator(platform: str, called: str) -> list[str]:
 
 def test_image_holds_the_binaries_and_nothing_else(binaries: tuple[str, Path], built: dict[str, Any]) -> None:
     platform, directory = binaries
-    files = [path for path in directory.parents[2].rglob("*") if path.is_file() and path.name != "image.tar"]
+    root = directory.parents[2]
+    texts = root / "usr/share/licenses" / built["refName"].partition(".")[0]
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != "image.tar"]
+    held = [path for path in files if path.is_relative_to(texts)]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in held} == {0o644}
+    assert {path.suffix for path in held} == {".json", ".txt"}
+    files = [path for path in files if path not in held]
     assert {path.relative_to(directory).as_posix() for path in files} == set(BINARIES[built["refName"]])
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o755}
     links = {path.name: str(path.readlink()) for path in files if path.is_symlink()}
