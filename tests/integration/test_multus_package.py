@@ -64,8 +64,10 @@ PLUGIN = (
 )
 FAREWELL = rights(HERE, "apps", "daemonsets", "get", "multus-cni")
 CRD = "network-attachment-definitions.k8s.cni.cncf.io"
-PREFLIGHT = rights(CLUSTER, "apiextensions.k8s.io", "customresourcedefinitions", "get", CRD) | rights(
-    HERE, "apps", "daemonsets", "list"
+PREFLIGHT = (
+    rights(CLUSTER, "apiextensions.k8s.io", "customresourcedefinitions", "get", CRD)
+    | rights(HERE, "apps", "daemonsets", "list")
+    | rights(HERE, "", "events", "create")
 )
 
 
