@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carvelwright.cli.options import Context
-    from carvelwright.uses.verification import Asked, Checked
+    from carvelwright.uses.verification import Asked
+    from carvelwright.uses.verify import Verified
 
 
 @options.command("verify")
@@ -73,7 +74,7 @@ def command(
     return int(ExitCode.UNVERIFIED if found.findings else ExitCode.OK)
 
 
-def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) -> Checked:
+def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) -> Verified:
     path = Path(subject)
     if path.is_file():
         return verification.of_archive(asked, path, wanted)
@@ -93,7 +94,7 @@ def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) 
     return verification.of_reference(asked, reference)
 
 
-def _summary(found: Checked, asked: Asked) -> str:
+def _summary(found: Verified, asked: Asked) -> str:
     by = f"keys {', '.join(key.key_id for key in asked.keys)}" if asked.keys else "no key: no signature was verified"
     wrong = len(found.findings)
     return f"{found.versions} versions, {found.images} bundles and images read, {by}: {wrong or 'nothing'} wrong"

@@ -15,7 +15,7 @@ from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.tools import crane, toolchain
 from carvelwright.uses import archive, relocate, remote, repository, verify
 from carvelwright.uses.evidence import Evidence
-from carvelwright.uses.verify import Finding
+from carvelwright.uses.verify import Finding, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,23 +26,8 @@ if TYPE_CHECKING:
     from carvelwright.supply.keys import PublicKey
     from carvelwright.tools.tool import Tool
     from carvelwright.uses.remote import Opened, Surroundings
-    from carvelwright.uses.verify import Verified
 
 _STEP = "verify what is attested"
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What was verified: versions, bundles and images that were read to the last byte, and what is wrong."""
-
-    versions: int
-    images: int
-    findings: tuple[Finding, ...]
-
-    def document(self) -> dict[str, object]:
-        """Return it as JSON has it."""
-        found = [{"about": finding.about, "message": finding.message} for finding in self.findings]
-        return {"versions": self.versions, "images": self.images, "findings": found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +43,7 @@ class Asked:
         return toolchain.find_go(sessions.lone_search(self.around.root, self.around.environment))
 
 
-def of_repository(asked: Asked, places: Places, wanted: Sequence[str] = ()) -> Checked:
+def of_repository(asked: Asked, places: Places, wanted: Sequence[str] = ()) -> Verified:
     """Verify a package repository, or of it the named packages (REFNAME) and versions (REFNAME/VERSION).
 
     Without names the revision that clients follow is verified as well. UsageError for what is not there.
@@ -68,14 +53,14 @@ def of_repository(asked: Asked, places: Places, wanted: Sequence[str] = ()) -> C
             seen = opened.remote.look()
         catalog = survey.survey(seen.base).catalog
         chosen = _choose(catalog, wanted)
-        read = verify.verify(opened, versions=chosen if wanted else None)
+        read = verify.verify_seen(opened, seen, versions=chosen if wanted else None)
         evidence = Evidence(opened, asked.keys, asked.find_go)
         if not wanted and seen.digest is not None:
             evidence.revision(opened.remote.repository.at(seen.digest))
         return _check_versions(opened, evidence, catalog, chosen, read)
 
 
-def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Checked:
+def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Verified:
     """Verify what an archive holds, or the named packages and versions of it.
 
     It is relocated into a registry of our own for that. The repository in an archive is made by `archive` and has no
@@ -95,7 +80,7 @@ def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Checke
         return replace(found, findings=tuple(_without(f"{places.packages}@", each) for each in found.findings))
 
 
-def of_reference(asked: Asked, reference: Reference) -> Checked:
+def of_reference(asked: Asked, reference: Reference) -> Verified:
     """Verify one bundle with what its build made, one image, or one revision of a package repository.
 
     UsageError where nothing is there.
@@ -126,7 +111,7 @@ def _without(place: str, finding: Finding) -> Finding:
 
 def _check_versions(
     opened: Opened, evidence: Evidence, catalog: Catalog, chosen: Iterable[tuple[str, str]], read: Verified
-) -> Checked:
+) -> Verified:
     with opened.reporter.step(_STEP) as step:
         names = list(chosen)
         for number, key in enumerate(names, 1):
@@ -135,10 +120,10 @@ def _check_versions(
     return _checked(read, evidence)
 
 
-def _checked(read: Verified, evidence: Evidence) -> Checked:
+def _checked(read: Verified, evidence: Evidence) -> Verified:
     # What cannot be read is found by both.
     findings = {str(finding): finding for finding in (*read.findings, *evidence.findings)}
-    return Checked(read.versions, read.images, tuple(findings[text] for text in sorted(findings)))
+    return Verified(read.versions, read.images, tuple(findings[text] for text in sorted(findings)))
 
 
 def _choose(catalog: Catalog, wanted: Sequence[str]) -> list[tuple[str, str]]:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 # At once: an image is read while others are waited for.
 _WORKERS = 4
-# Where `build` puts the values schema in a bundle.
 # Of what a tool writes about one image, in characters.
 _LONGEST = 400
+# Where `build` puts the values schema in a bundle.
 _CONFIG = "config/"
 _SCHEMA = f"{_CONFIG}values-schema.yaml"
 
@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was verified: versions, images that were read to the last byte, and what is wrong."""
+    """What was verified: versions, bundles and images that were read to the last byte, and what is wrong."""
 
     versions: int
     images: int
@@ -67,14 +67,21 @@ class Verified:
 def verify(
     opened: Opened, ref_names: Sequence[str] = (), versions: Sequence[tuple[str, str]] | None = None
 ) -> Verified:
-    """Verify what clients of a repository get, of all packages, of some, or of some versions (refName and version).
+    """Verify what clients of a repository get, of all packages, of some, or of some versions (refName and version)."""
+    with opened.reporter.step(READ_PUBLISHED):
+        seen = opened.remote.look()
+    return verify_seen(opened, seen, ref_names, versions)
+
+
+def verify_seen(
+    opened: Opened, seen: Seen, ref_names: Sequence[str] = (), versions: Sequence[tuple[str, str]] | None = None
+) -> Verified:
+    """Verify what clients get of a repository that was looked at, as `verify` does.
 
     Every bundle, and every image that it locks, is read and compared with its digest down to the layers; every Package
     of a recorded version has the values schema of its bundle; every digest has a tag, so that it lasts; every record
     can be read; the highest revision holds all of them, and `latest` names it.
     """
-    with opened.reporter.step(READ_PUBLISHED):
-        seen = opened.remote.look()
     surveyed = survey.survey(seen.base)
     there = {key: held for key, held in surveyed.catalog.versions.items() if held.file}
     if ref_names:
