@@ -42,16 +42,23 @@ class Attachment:
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={self.pod}",
         }
         machine, plugin = self.node.machine, f"{self.bin_directory}/whereabouts"
-        return subprocess.run(
-            ["nsenter", "--target", str(machine.pid), "--mount", "--uts", "--net", "--", plugin],
-            input=json.dumps(conf),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CALL_SECONDS,
-            check=False,
-            env=environment,
+        return execute(
+            ["nsenter", "--target", str(machine.pid), "--mount", "--uts", "--net", "--", plugin], conf, environment
         )
+
+
+def execute(argv: list[str], conf: dict[str, Any], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a plugin with a configuration, as a runtime does, and return its end, whatever it was."""
+    return subprocess.run(
+        argv,
+        input=json.dumps(conf),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=CALL_SECONDS,
+        check=False,
+        env=environment,
+    )
 
 
 def conf(pool_range: str, *, version: str = "0.3.1", conf_file: str = CONF, **ipam: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.cluster import plugin
 from tests.cluster.machine import PATH
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from tests.cluster.node import Node
 
-CALL_SECONDS = 150
-BIN_DIRECTORY = "/opt/cni/bin"
 CONF_DIRECTORY = "etc/cni/net.d"
 INTERFACE = "eth0"
 
@@ -54,20 +53,11 @@ class Sandbox:
     def call(self, command: str, conf: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
         """Call the plugin of a configuration (default: the node's) and return its end, whatever it was."""
         conf = configuration(self.node) if conf is None else conf
-        return subprocess.run(
-            self.argv(conf),
-            input=json.dumps(conf),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CALL_SECONDS,
-            check=False,
-            env=self.environment(command),
-        )
+        return plugin.execute(self.argv(conf), conf, self.environment(command))
 
     def argv(self, conf: dict[str, Any]) -> list[str]:
         """Return the command line of a configuration's plugin, which reads the configuration."""
-        return self.node.machine.inside([f"{BIN_DIRECTORY}/{conf['type']}"])
+        return self.node.machine.inside([f"{plugin.BIN_DIRECTORY}/{conf['type']}"])
 
     def environment(self, command: str) -> dict[str, str]:
         """Return what tells a plugin what to do."""
@@ -78,7 +68,7 @@ class Sandbox:
             "CNI_CONTAINERID": self.container,
             "CNI_IFNAME": INTERFACE,
             "CNI_NETNS": f"/proc/{self._pid}/ns/net",
-            "CNI_PATH": BIN_DIRECTORY,
+            "CNI_PATH": plugin.BIN_DIRECTORY,
             "CNI_ARGS": ";".join(["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in pod.items())]),
         }
 

@@ -12,7 +12,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from carvelwright.platform import Platform
-from tests.cluster.binaries import KAPP_CONTROLLER_VERSION
 from tests.cluster.versions import known, minor
 from tests.helpers.manifests import (
     CLUSTER,
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 OLDEST = minor(known()[0])
 NEWEST = kubernetes_validate.latest_version()
 GOLDEN = ROOT / "tests/golden/multus-cni"
-CASES = sorted(path.parent / "values.yaml" for path in GOLDEN.glob("*/expected.yaml"))
-EXAMPLES = sorted((ROOT / "examples/multus-cni/values").iterdir())
 RIGHTS = "multus-cni.tanzu.vmware.com/rights"
 CRDS = "multus-cni.tanzu.vmware.com/crds"
 
@@ -89,44 +86,12 @@ def daemonset(defaults: list[Manifest]) -> Manifest:
 # --- valid Kubernetes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("key", "oldest"),
-    [("kubernetesVersionSelection", OLDEST), ("kappControllerVersionSelection", minor(KAPP_CONTROLLER_VERSION))],
-)
-def test_the_package_claims_what_the_cluster_tests_can_run(key: str, oldest: str) -> None:
-    lines = (MULTUS / "package/package.yaml.j2").read_text().splitlines()
-    assert lines[lines.index(f"{key}:") + 1].strip() == f'constraints: ">={oldest}.0"'
-
-
-@pytest.mark.parametrize("values", [*CASES, *EXAMPLES], ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_manifests_are_valid(values: Path, multus: StagedPackage) -> None:
-    for manifest in multus.manifests(values):
-        for version in (OLDEST, NEWEST):
-            kubernetes_validate.validate(manifest, version, strict=True)
-
-
-@pytest.mark.parametrize("path", sorted((MULTUS / "bundle/config/base").iterdir()), ids=lambda path: path.name)
-def test_base_is_plain_kubernetes(path: Path) -> None:
-    text = path.read_text()
-    assert "#@" not in text
-    for manifest in YAML(typ="safe").load_all(text):
-        kubernetes_validate.validate(manifest, NEWEST, strict=True)
-
-
 @pytest.mark.parametrize("name", ["cleanup-job.yaml", "preflight.yaml", "package-install.yaml"])
 def test_examples_are_valid(name: str) -> None:
     for manifest in example(name, "multus-cni"):
         if manifest["kind"] != "PackageInstall":
             for version in (OLDEST, NEWEST):
                 kubernetes_validate.validate(manifest, version, strict=True)
-
-
-def test_values_of_the_example_install_render(multus: StagedPackage, tmp_path: Path) -> None:
-    documents = example("package-install.yaml", "multus-cni")
-    secret = one(documents, "Secret", "multus-cni-values")
-    install = one(documents, "PackageInstall", "multus-cni")
-    assert install["spec"]["values"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
-    assert multus.manifests(write_values(tmp_path, secret["stringData"]["values.yaml"]))
 
 
 def test_values_of_the_community_package_mean_the_same_as_none(multus: StagedPackage) -> None:
@@ -196,11 +161,6 @@ def test_values_give_more_rights_on_the_node_where_they_say_so(multus: StagedPac
     for container in containers(one(multus.manifests(write_values(tmp_path, privileged)), "DaemonSet", "multus-cni")):
         context = container["securityContext"]
         assert (context["privileged"], context["allowPrivilegeEscalation"]) == (True, True)
-
-
-def test_updates_leave_no_node_without_valid_credentials(daemonset: Manifest) -> None:
-    strategy = daemonset["spec"]["updateStrategy"]
-    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def test_the_pod_is_on_every_node_and_needs_no_pod_network(daemonset: Manifest) -> None:

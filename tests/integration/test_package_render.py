@@ -13,7 +13,6 @@ from ruamel.yaml import YAML
 
 from carvelwright.platform import Platform
 from carvelwright.project import config
-from tests.cluster.binaries import KAPP_CONTROLLER_VERSION
 from tests.cluster.versions import known, minor
 from tests.helpers.manifests import (
     CLUSTER,
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
 OLDEST = minor(known()[0])
 NEWEST = kubernetes_validate.latest_version()
 
-CASES = sorted(path.parent / "values.yaml" for path in (ROOT / "tests/golden/render").glob("*/expected.yaml"))
-EXAMPLES = sorted((ROOT / "examples/whereabouts/values").iterdir())
 
 SLICES = nested("node_slice_controller.enabled", value=True)
 POLICY = nested("network_policy.enabled", value=True)
@@ -85,35 +82,6 @@ def golden_values(case: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("key", "oldest"),
-    [
-        ("kubernetesVersionSelection", OLDEST),
-        ("kappControllerVersionSelection", minor(KAPP_CONTROLLER_VERSION)),
-    ],
-)
-def test_the_package_claims_what_the_cluster_tests_can_run(key: str, oldest: str) -> None:
-    lines = (ROOT / "package/package.yaml.j2").read_text().splitlines()
-    claim = lines[lines.index(f"{key}:") + 1]
-    assert claim.strip() == f'constraints: ">={oldest}.0"'
-
-
-@pytest.mark.parametrize("values", [*CASES, *EXAMPLES], ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_manifests_are_valid(values: Path, package: StagedPackage) -> None:
-    manifests = package.manifests(values)
-    for version in (OLDEST, NEWEST):
-        for manifest in manifests:
-            kubernetes_validate.validate(manifest, version, strict=True)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "bundle/config/base").iterdir()), ids=lambda path: path.name)
-def test_base_is_plain_kubernetes(path: Path) -> None:
-    text = path.read_text()
-    assert "#@" not in text
-    for manifest in YAML(typ="safe").load_all(text):
-        kubernetes_validate.validate(manifest, NEWEST, strict=True)
-
-
-@pytest.mark.parametrize(
     ("name", "kinds"),
     [
         ("pods.yaml", ["Pod"] * 3),
@@ -129,14 +97,6 @@ def test_examples_are_valid(name: str, kinds: list[str]) -> None:
         if manifest["kind"] != "PackageInstall":
             for version in (OLDEST, NEWEST):
                 kubernetes_validate.validate(manifest, version, strict=True)
-
-
-def test_values_of_the_example_install_render(package: StagedPackage, tmp_path: Path) -> None:
-    documents = example("package-install.yaml")
-    secret = one(documents, "Secret", "whereabouts-values")
-    install = one(documents, "PackageInstall", "whereabouts")
-    assert install["spec"]["values"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
-    assert package.manifests(write_values(tmp_path, secret["stringData"]["values.yaml"]))
 
 
 def test_names_that_others_rely_on(defaults: list[Manifest]) -> None:
@@ -335,11 +295,6 @@ def test_pods_end_quickly_and_tell_why_they_failed(everything: list[Manifest]) -
         assert pod_spec(workload)["terminationGracePeriodSeconds"] <= 5
         for container in containers(workload):
             assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
-
-
-def test_updates_leave_no_node_without_valid_credentials(defaults: list[Manifest]) -> None:
-    strategy = one(defaults, "DaemonSet", "whereabouts")["spec"]["updateStrategy"]
-    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def test_there_is_one_of_what_elects_no_leader(everything: list[Manifest]) -> None:
