@@ -128,8 +128,8 @@ PLUGIN = (
     | rights(HERE, WB, "nodeslicepools", "get")
     | rights(HERE, LEASES, "leases", "create")
 )
-OWN_LEASE = rights(HERE, LEASES, "leases", "get update", "whereabouts")
-ANY_LEASE = rights(HERE, LEASES, "leases", "get update")
+OWN_LEASE = rights(HERE, LEASES, "leases", "get update watch", "whereabouts")
+ANY_LEASE = rights(HERE, LEASES, "leases", "get update watch")
 CONTROL_LOOP = (
     rights(CLUSTER, CORE, "nodes", "get")
     | rights(CLUSTER, CORE, "pods", "get list watch")
@@ -138,7 +138,7 @@ CONTROL_LOOP = (
     | rights(CLUSTER, NAD, "network-attachment-definitions", "list watch")
 )
 RECONCILER = (
-    rights(CLUSTER, WB, "ippools", "list patch")
+    rights(CLUSTER, WB, "ippools", "delete list patch")
     | rights(CLUSTER, WB, "overlappingrangeipreservations", "list delete")
     | rights(CLUSTER, CORE, "pods", "get list")
     | rights(CLUSTER, CORE, "nodes", "list")
@@ -439,6 +439,7 @@ def conf(manifests: list[Manifest], edition: str) -> dict[str, Any]:
 
 def test_plugins_conf(everything: list[Manifest]) -> None:
     assert conf(everything, "whereabouts.conf") == {
+        "allocation": "per-node",
         "datastore": "kubernetes",
         "kubernetes": {"kubeconfig": "/etc/kubernetes/cni/net.d/whereabouts.d/whereabouts.kubeconfig"},
         "configuration_path": "/etc/kubernetes/cni/net.d/whereabouts.d",
@@ -450,9 +451,13 @@ def test_plugins_conf(everything: list[Manifest]) -> None:
     }
 
 
+def test_plugins_conf_names_the_allocation_also_by_default(defaults: list[Manifest]) -> None:
+    assert conf(defaults, "whereabouts.conf")["allocation"] == "lease"
+
+
 def test_controllers_conf_leaves_their_logging_alone(everything: list[Manifest]) -> None:
     controllers = conf(everything, "controllers.conf")
-    assert not controllers.keys() & {"log_level", "log_file", "configuration_path"}
+    assert not controllers.keys() & {"allocation", "log_level", "log_file", "configuration_path"}
     assert controllers["kubernetes"]["kubeconfig"]
     assert controllers["leader_retry_period"] == 300
 
@@ -507,6 +512,7 @@ def changed_pods(package: StagedPackage, directory: Path, values: Mapping[str, A
     [
         ("whereabouts.config.log_level", "debug", {"whereabouts"}),
         ("whereabouts.config.log_file", "/var/log/x.log", {"whereabouts"}),
+        ("whereabouts.config.allocation", "per-node", {"whereabouts"}),
         ("whereabouts.config.leader_election.retry_period", 250, {"whereabouts", "whereabouts-controller"}),
         ("ip_reconciler.config.schedule", "@hourly", set()),
         ("labels", {"example.com/a": "b"}, set()),
