@@ -102,22 +102,25 @@ type judgement struct {
 	// the mark of an orphan, or lose it: by index in claims.
 	orphans, released, relabelled []int
 	pools                         []poolReport
+	// leaders are, for each pool, the index of the one that stands for its range.
+	leaders []int
 }
 
 // judgePools tells which allocations are orphans, and which of them to release.
 func judgePools(s *snapshot, w *watch) judgement {
-	var found judgement
+	found := judgement{leaders: leadersOf(s.pools)}
 	ranges := rangesOf(s.pools)
 	for i := range s.pools {
 		pool := &s.pools[i]
 		report := newPoolReport(pool, ranges[i])
+		report.leads = found.leaders[i] == i
 		for key, allocation := range pool.Spec.Allocations {
 			each := claim{poolName(pool), key, allocation, addressOf(ranges[i], key)}
 			report.orphans += found.add(each, s.judge(each, ranges[i], w))
 		}
 		found.pools = append(found.pools, report)
 	}
-	s.countLosses(found.pools, ranges, w)
+	s.countLosses(found, ranges, w)
 	return found
 }
 
@@ -186,8 +189,8 @@ func announces(pod *podView, within netip.Prefix, key string) bool {
 }
 
 // countLosses counts the addresses that pods announce and no pool holds for them. They are seen twice before they count:
-// the pools are older than the pods.
-func (s *snapshot) countLosses(reports []poolReport, ranges []netip.Prefix, w *watch) {
+// the pools are older than the pods. The pool that stands for a range counts those of all its pools.
+func (s *snapshot) countLosses(found judgement, ranges []netip.Prefix, w *watch) {
 	// Networks with an address that a pool holds for its pod are Whereabouts', whatever is known of them.
 	witnessed, unheld := map[string]bool{}, map[string][]located{}
 	for podRef, pod := range s.pods {
@@ -209,7 +212,7 @@ func (s *snapshot) countLosses(reports []poolReport, ranges []netip.Prefix, w *w
 				ours = witnessed[each.network]
 			}
 			if ours && w.lasting(fmt.Sprintf("loss %s %s", s.pods[podRef].uid, each.address)) {
-				reports[s.narrowest(ranges, each.address)].losses++
+				found.pools[found.leaders[s.narrowest(ranges, each.address)]].losses++
 			}
 		}
 	}
@@ -228,11 +231,16 @@ func (s *snapshot) narrowest(ranges []netip.Prefix, address netip.Addr) int {
 
 // heldFor tells whether any pool holds an address for a pod.
 func (s *snapshot) heldFor(podRef string, address netip.Addr, ranges []netip.Prefix) bool {
+	// Many nodes' pools have one range.
+	known := map[netip.Prefix][]string{}
 	for i, within := range ranges {
 		if !within.Contains(address) {
 			continue
 		}
-		for _, key := range keysOf(within, address) {
+		if known[within] == nil {
+			known[within] = keysOf(within, address)
+		}
+		for _, key := range known[within] {
 			if s.pools[i].Spec.Allocations[key].PodRef == podRef {
 				return true
 			}

@@ -27,8 +27,11 @@ const objectLimit = 1.5 * 1024 * 1024
 type poolReport struct {
 	namespace, name, within string
 	// capacity is how many addresses the range has for use; of what a network leaves out of it, the pool does not know.
-	capacity  float64
-	allocated int
+	capacity float64
+	// allocated are the pool's own allocations, elsewhere those of the pools for which it stands.
+	allocated, elsewhere int
+	// leads: the pool stands for its range. It does not if it is a node's and there is a base pool.
+	leads bool
 	// orphans are allocations that no pod has, losses the addresses that pods have and the pool does not hold.
 	orphans, losses int
 	// bytes is the size of the pool as it is stored.
@@ -71,8 +74,11 @@ type metrics struct {
 }
 
 type poolMetric struct {
-	desc  *prometheus.Desc
-	value func(poolReport) float64
+	desc *prometheus.Desc
+	// ofRange: it is the range's and not the pool's, so that only the pool that stands for the range has it. Sums and minima
+	// over the pools count each range once.
+	ofRange bool
+	value   func(poolReport) float64
 }
 
 type runMetric struct {
@@ -95,18 +101,22 @@ func newMetrics() *metrics {
 func metricsOfPools() []poolMetric {
 	labels := []string{"pool_namespace", "pool", "range"}
 	ofPool := func(name, help string, value func(poolReport) float64) poolMetric {
-		return poolMetric{prometheus.NewDesc("whereabouts_ippool_"+name, help, labels, nil), value}
+		return poolMetric{prometheus.NewDesc("whereabouts_ippool_"+name, help, labels, nil), false, value}
+	}
+	ofRange := func(name, help string, value func(poolReport) float64) poolMetric {
+		help += " Of a range with pools of nodes, only the base pool has it."
+		return poolMetric{prometheus.NewDesc("whereabouts_ippool_"+name, help, labels, nil), true, value}
 	}
 	return []poolMetric{
-		ofPool("capacity_addresses", "Addresses of the pool's range, without the first and the last one. What a network excludes is not subtracted.",
+		ofRange("capacity_addresses", "Addresses of the pool's range, without the first and the last one. What a network excludes is not subtracted.",
 			func(each poolReport) float64 { return each.capacity }),
 		ofPool("allocated_addresses", "Allocations of the pool.",
 			func(each poolReport) float64 { return float64(each.allocated) }),
-		ofPool("free_addresses", "Capacity of the pool without its allocations.",
-			func(each poolReport) float64 { return max(0, each.capacity-float64(each.allocated)) }),
+		ofRange("free_addresses", "Capacity of the pool's range without the allocations of all pools of the range and its network_name.",
+			func(each poolReport) float64 { return max(0, each.capacity-float64(each.allocated+each.elsewhere)) }),
 		ofPool("orphaned_addresses", "Allocations that the last run found without a pod that has the address.",
 			func(each poolReport) float64 { return float64(each.orphans) }),
-		ofPool("lost_addresses", "Addresses of the pool's range that running pods announce in networks of Whereabouts and no pool holds for them.",
+		ofRange("lost_addresses", "Addresses of the pool's range that running pods announce in networks of Whereabouts and no pool holds for them.",
 			func(each poolReport) float64 { return float64(each.losses) }),
 		ofPool("object_bytes", "Size of the pool's object as JSON.",
 			func(each poolReport) float64 { return float64(each.bytes) }),
@@ -185,6 +195,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, pool := range m.pools {
 		for _, each := range m.perPool {
+			if each.ofRange && !pool.leads {
+				continue
+			}
 			to <- prometheus.MustNewConstMetric(each.desc, prometheus.GaugeValue, each.value(pool), pool.namespace, pool.name, pool.within)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,8 +33,8 @@ type report struct {
 	pools []poolReport
 	// orphans are allocations that no pod has, losses the addresses of pods that no pool holds.
 	orphans, losses int
-	// released and dropped are the allocations and reservations that were removed.
-	released, dropped int
+	// released and dropped are the allocations and reservations that were removed, discarded the pools of lost nodes.
+	released, dropped, discarded int
 }
 
 func newReconciler(api clients, now func() time.Time) *reconciler {
@@ -49,7 +50,7 @@ func (r *reconciler) run(ctx context.Context) (report, error) {
 	err := r.reconcile(ctx, &done)
 	done.took = r.now().Sub(done.began)
 	r.log.Info("reconciled", "seconds", done.took.Seconds(), "pools", len(done.pools), "orphans", done.orphans,
-		"released", done.released, "reservations_dropped", done.dropped, "losses", done.losses, "failed", err != nil)
+		"released", done.released, "reservations_dropped", done.dropped, "pools_deleted", done.discarded, "losses", done.losses, "failed", err != nil)
 	return done, err
 }
 
@@ -65,8 +66,9 @@ func (r *reconciler) reconcile(ctx context.Context, done *report) error {
 	relabelErr := r.relabel(ctx, taken, found, look)
 	stale := judgeReservations(taken, found.without(freed), look)
 	dropped, dropErr := r.drop(ctx, taken, stale)
+	discarded, discardErr := r.discard(ctx, taken.abandoned())
 	r.seen = look.now
-	done.pools, done.orphans, done.dropped = found.after(freed), len(found.orphans), dropped
+	done.pools, done.orphans, done.dropped, done.discarded = found.after(freed, discarded), len(found.orphans), dropped, len(discarded)
 	for _, each := range freed {
 		if each == releasedByUs {
 			done.released++
@@ -75,7 +77,7 @@ func (r *reconciler) reconcile(ctx context.Context, done *report) error {
 	for _, each := range done.pools {
 		done.losses += each.losses
 	}
-	return errors.Join(err, releaseErr, relabelErr, dropErr)
+	return errors.Join(err, releaseErr, relabelErr, dropErr, discardErr)
 }
 
 // without returns the claims that are still there.
@@ -89,8 +91,8 @@ func (j judgement) without(freed map[int]outcome) []claim {
 	return held
 }
 
-// after returns the pools' reports with what is left of their allocations.
-func (j judgement) after(freed map[int]outcome) []poolReport {
+// after returns the reports of the pools that are left, with what is left of their allocations.
+func (j judgement) after(freed map[int]outcome, discarded map[string]bool) []poolReport {
 	byName := make(map[string]*poolReport, len(j.pools))
 	for i := range j.pools {
 		byName[j.pools[i].namespace+"/"+j.pools[i].name] = &j.pools[i]
@@ -98,7 +100,12 @@ func (j judgement) after(freed map[int]outcome) []poolReport {
 	for i := range freed {
 		byName[j.claims[i].pool].allocated--
 	}
-	return j.pools
+	for i, each := range j.pools {
+		if !each.leads {
+			j.pools[j.leaders[i]].elsewhere += each.allocated
+		}
+	}
+	return slices.DeleteFunc(j.pools, func(each poolReport) bool { return discarded[each.namespace+"/"+each.name] })
 }
 
 // warn says what no run will put right by itself.

@@ -128,10 +128,14 @@ func (r *reconciler) allocationsOf(ctx context.Context, namespace, name string) 
 }
 
 type operation struct {
-	Operation string  `json:"op"`
-	Path      string  `json:"path"`
-	Value     *string `json:"value,omitempty"`
+	Operation string `json:"op"`
+	Path      string `json:"path"`
+	Value     any    `json:"value,omitempty"`
 }
+
+// forgetting removes the record of who wrote which field. It grows with each allocation, nobody uses it, and keeping it is
+// half the cost of a write of a large pool.
+var forgetting = operation{"add", "/metadata/managedFields", []struct{}{{}}}
 
 // removal is a patch that takes allocations out of a pool, or does nothing when one of them is another one by now. It
 // does not depend on the rest of the pool, which may change as often as it likes.
@@ -141,15 +145,15 @@ func removal(allocations map[string]v1alpha1.IPAllocation) []byte {
 		patch = append(patch, unchanged(key, allocations[key])...)
 		patch = append(patch, operation{Operation: "remove", Path: escaped(key)})
 	}
-	return encode(patch)
+	return encode(append(patch, forgetting))
 }
 
 // unchanged are the tests that a pool still has this very allocation.
 func unchanged(key string, each v1alpha1.IPAllocation) []operation {
 	path := escaped(key)
-	tests := []operation{{"test", path + "/id", &each.ContainerID}, {"test", path + "/podref", &each.PodRef}}
+	tests := []operation{{"test", path + "/id", each.ContainerID}, {"test", path + "/podref", each.PodRef}}
 	if each.IfName != "" {
-		tests = append(tests, operation{"test", path + "/ifname", &each.IfName})
+		tests = append(tests, operation{"test", path + "/ifname", each.IfName})
 	}
 	return tests
 }
@@ -190,7 +194,7 @@ func (r *reconciler) relabel(ctx context.Context, taken *snapshot, found judgeme
 // rename changes the container ID of an allocation that is still the same one. done is false when it is not.
 func (r *reconciler) rename(ctx context.Context, each claim, container string) (done bool, err error) {
 	namespace, bare, _ := strings.Cut(each.pool, "/")
-	patch := encode(append(unchanged(each.key, each.IPAllocation), operation{"replace", escaped(each.key) + "/id", &container}))
+	patch := encode(append(unchanged(each.key, each.IPAllocation), operation{"replace", escaped(each.key) + "/id", container}, forgetting))
 	var refused error
 	err = wait.ExponentialBackoffWithContext(ctx, attempts, func(ctx context.Context) (bool, error) {
 		_, refused = r.api.whereabouts.WhereaboutsV1alpha1().IPPools(namespace).
