@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import pods
+from tests.cluster import pods, pools
 from tests.cluster.api import ApiError
 from tests.cluster.errors import ClusterError
 from tests.cluster.pods import Address
@@ -139,7 +139,10 @@ def _address(pool: Document, offset: int) -> str:
 
 
 def _network_name(pool: Document) -> str:
-    suffix = pool["spec"]["range"].replace(":", "-").replace("/", "-")
+    suffix = pools.name(pool["spec"]["range"])
+    # A node's own pool is NODE-RANGE or NETWORK-NODE-RANGE.
+    if node := pool["metadata"].get("annotations", {}).get(pools.NODE):
+        suffix = f"{node}-{suffix}"
     name: str = pool["metadata"]["name"]
     return name.removesuffix(suffix).rstrip("-")
 

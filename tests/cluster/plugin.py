@@ -20,17 +20,47 @@ CONF = "/etc/cni/net.d/whereabouts.d/whereabouts.conf"
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An interface of a pod (of the namespace default) on a node; the plugin's files lie where the node has them."""
+    """An interface of a pod (of the namespace default) on a node; the plugin's files lie where the node has them.
+
+    `as_node` is the name that the plugin takes for its node's, in place of the one that the installer wrote.
+    """
 
     node: Node
     pod: str
     container: str
     interface: str = "net1"
     bin_directory: str = BIN_DIRECTORY
+    as_node: str = ""
 
     def call(self, command: str, conf: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         """Call the plugin and return its end, whatever it was."""
-        environment = {
+        return execute(self._argv(), conf, self._environment(command))
+
+    def begin(self, command: str, conf: dict[str, Any]) -> subprocess.Popen[str]:
+        """Start a call of the plugin, in a process of its own number, and return it while it runs."""
+        process = subprocess.Popen(
+            self._argv(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self._environment(command),
+        )
+        if process.stdin is None:
+            raise RuntimeError("a pipe was asked for")
+        process.stdin.write(json.dumps(conf))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def _argv(self) -> list[str]:
+        machine, plugin = self.node.machine, f"{self.bin_directory}/whereabouts"
+        return ["nsenter", "--target", str(machine.pid), "--mount", "--uts", "--net", "--", plugin]
+
+    def _environment(self, command: str) -> dict[str, str]:
+        named = {"NODENAME": self.as_node} if self.as_node else {}
+        return {
+            **named,
             "PATH": PATH,
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": self.container,
@@ -41,10 +71,6 @@ class Attachment:
             "CNI_PATH": self.bin_directory,
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={self.pod}",
         }
-        machine, plugin = self.node.machine, f"{self.bin_directory}/whereabouts"
-        return execute(
-            ["nsenter", "--target", str(machine.pid), "--mount", "--uts", "--net", "--", plugin], conf, environment
-        )
 
 
 def execute(argv: list[str], conf: dict[str, Any], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

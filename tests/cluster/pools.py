@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tests.cluster.api import Api
 
 NAMESPACE = "kube-system"
+# Of a pool that one node writes, beside the one that all share.
+NODE = "whereabouts.tanzu.vmware.com/node"
 
 
 def name(pool_range: str) -> str:
@@ -39,6 +41,16 @@ def holders(api: Api, *ranges: str) -> list[str]:
     """Return the pods that hold addresses of the pools with these ranges, once for each address."""
     pools = [pool for pool in api.list("ippools") if pool["spec"]["range"] in ranges]
     return sorted(entry["podref"] for pool in pools for entry in pool["spec"].get("allocations", {}).values())
+
+
+def of_nodes(api: Api, pool_range: str) -> dict[str, dict[str, Any]]:
+    """Return what the nodes' own pools over a range have, by node; it is empty unless nodes allocate on their own."""
+    found = (pool for pool in api.list("ippools") if pool["spec"]["range"] == pool_range)
+    return {
+        node: pool["spec"].get("allocations", {})
+        for pool in found
+        if (node := pool["metadata"].get("annotations", {}).get(NODE))
+    }
 
 
 def allocate(api: Api, pool_range: str, changes: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ MOUNTS = ({"name": "bin", "mountPath": "/host/opt/cni/bin"}, {"name": "conf", "m
 
 def ensure_archive() -> Path:
     """Return the image as a docker archive, made if it is not there yet."""
-    programs = _ensure_programs()
+    programs = ensure_programs()
     base = images.busybox(IMAGE)
     return images.ensure_archive(
         replace(
@@ -202,7 +202,8 @@ def account() -> list[Document]:
     ]
 
 
-def _ensure_programs() -> Path:
+def ensure_programs() -> Path:
+    """Return the directory with upstream's four programs, built if they are not there yet."""
     module = max((layout.ROOT / "payload").glob("v*/go.mod"))
     directory = layout.BIN / f"upstream-{_key(module)}"
     if directory.is_dir():

@@ -60,6 +60,16 @@ def allocated_twice(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
+def allocated_twice_by_nodes(cluster: Cluster) -> Iterator[None]:
+    pool = pools.document(RANGE, {"1": GHOST})
+    name = f"node2-{pools.name(RANGE)}"
+    pool["metadata"] |= {"name": name, "annotations": {pools.NODE: "node2"}}
+    cluster.api.apply("ippools", pool)
+    yield
+    cluster.api.delete("ippools", name, namespace=pools.NAMESPACE)
+
+
+@contextmanager
 def reservation_lost(cluster: Cluster) -> Iterator[None]:
     found = cluster.api.get("overlappingrangeipreservations", FIRST, namespace="kube-system")
     cluster.api.delete("overlappingrangeipreservations", FIRST, namespace="kube-system")
@@ -123,6 +133,7 @@ TAMPERINGS: dict[Tampering, set[str]] = {
         f"{FIRST} is allocated 2 times in network ''",
         f"allocated, not announced by any pod: default/ghost net1 {FIRST}",
     },
+    allocated_twice_by_nodes: {f"{FIRST} is allocated 2 times in network ''"},
     reservation_lost: {f"{FIRST} of default/victim has no reservation"},
     reservation_leaked: {"reservation 192.168.29.99 of default/ghost has no allocation"},
     announced_twice: {f"{SECOND} is announced by 2 interfaces in network ''"},
