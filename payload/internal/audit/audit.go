@@ -32,6 +32,8 @@ type Snapshot struct {
 	Reservations []ipam.Reservation
 	Networks     []networks.Definition
 	Pods         []ipam.Pod
+	// Nodes is nil when they are not known.
+	Nodes []ipam.Node
 }
 
 // Finding is one thing that is wrong.
@@ -78,12 +80,19 @@ func Take(ctx context.Context, c *kube.Client) (s Snapshot, err error) {
 	if err != nil && !kube.HasStatus(err, http.StatusNotFound) && !kube.HasStatus(err, http.StatusForbidden) {
 		return s, err
 	}
-	s.Pods, err = kube.List[ipam.Pod](ctx, c, ipam.PodsPath)
-	return s, err
+	if s.Pods, err = kube.List[ipam.Pod](ctx, c, ipam.PodsPath); err != nil {
+		return s, err
+	}
+	// Without them no node is missing.
+	s.Nodes, err = kube.List[ipam.Node](ctx, c, ipam.NodesPath)
+	if err != nil && !kube.HasStatus(err, http.StatusNotFound) && !kube.HasStatus(err, http.StatusForbidden) {
+		return s, err
+	}
+	return s, nil
 }
 
 // InputCommand makes what Parse reads.
-const InputCommand = "kubectl get ippools,overlappingrangeipreservations,network-attachment-definitions,pods --all-namespaces --output json"
+const InputCommand = "kubectl get ippools,overlappingrangeipreservations,network-attachment-definitions,pods,nodes --all-namespaces --output json"
 
 // Parse reads a snapshot from the output of InputCommand.
 func Parse(text []byte) (Snapshot, error) {
@@ -103,6 +112,9 @@ func Parse(text []byte) (Snapshot, error) {
 			return Snapshot{}, fmt.Errorf("items[%d]: %w", i, err)
 		}
 	}
+	for i := range s.Pools {
+		s.Pools[i].Unshown()
+	}
 	return s, nil
 }
 
@@ -120,8 +132,10 @@ func (s *Snapshot) add(item json.RawMessage) error {
 		return appendTo(&s.Networks, item)
 	case "Pod":
 		return appendTo(&s.Pods, item)
+	case "Node":
+		return appendTo(&s.Nodes, item)
 	}
-	return fmt.Errorf("kind %q is none of IPPool, OverlappingRangeIPReservation, NetworkAttachmentDefinition, Pod", head.Kind)
+	return fmt.Errorf("kind %q is none of IPPool, OverlappingRangeIPReservation, NetworkAttachmentDefinition, Pod, Node", head.Kind)
 }
 
 func appendTo[T any](list *[]T, item json.RawMessage) error {
@@ -282,8 +296,9 @@ func (a *audit) reservationLeaks(reservations []ipam.Reservation) {
 	}
 }
 
-// duplicateAllocations finds an address that one network holds for several pods. Pools of one network may overlap on purpose
-// (enable_overlapping_ranges: false); then there is no reservation for the address, and two holders are what was asked for.
+// duplicateAllocations finds an address that one network holds for several pods. Ranges of one network may overlap on purpose
+// (enable_overlapping_ranges: false); then there is no reservation for the address, and two holders are what was asked for. The
+// pools of all nodes over one range are one range.
 func (a *audit) duplicateAllocations(reserved map[string]bool) {
 	type place struct {
 		network string
@@ -295,15 +310,15 @@ func (a *audit) duplicateAllocations(reserved map[string]bool) {
 		held[at] = append(held[at], al)
 	}
 	for at, holders := range held {
-		pods, pools := map[string]bool{}, map[string]bool{}
+		pods, pools, ranges := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		guarded := false
 		for _, al := range holders {
-			pods[al.owner.PodRef], pools[al.pool.Metadata.Ref()] = true, true
+			pods[al.owner.PodRef], pools[al.pool.Metadata.Ref()], ranges[al.pool.Whole()] = true, true, true
 			for _, name := range al.pool.ReservationNames(al.addr) {
 				guarded = guarded || reserved[al.pool.Metadata.Namespace+"/"+name]
 			}
 		}
-		if len(pods) < 2 || (len(pools) > 1 && !guarded) {
+		if len(pods) < 2 || (len(ranges) > 1 && !guarded) {
 			continue
 		}
 		a.found(Finding{Kind: Duplicate, Address: at.addr.String(), Object: strings.Join(sorted(pools), ","), Pods: sorted(pods),
@@ -406,19 +421,46 @@ func (a *audit) ours(network string, addr netip.Addr, pool *ipam.Pool, pods []st
 }
 
 func (a *audit) warn(s Snapshot) {
-	lines := slices.Concat(slices.Sorted(maps.Keys(a.undecided)), networks.Warnings(s.Networks), ipam.SizeWarnings(s.Pools))
+	lines := slices.Concat(slices.Sorted(maps.Keys(a.undecided)), abandoned(s), networks.Warnings(s.Networks), ipam.SizeWarnings(s.Pools))
 	for _, line := range lines {
 		a.report.Warnings = append(a.report.Warnings, fault.Line(line))
 	}
 }
 
-func poolOf(pools []ipam.Pool, addr netip.Addr) *ipam.Pool {
-	for i := range pools {
-		if prefix, err := pools[i].Range(); err == nil && prefix.Masked().Contains(addr) {
-			return &pools[i]
+// abandoned gives a line for each pool of a node that is not there any more.
+func abandoned(s Snapshot) (lines []string) {
+	if s.Nodes == nil {
+		return nil
+	}
+	nodes := map[string]bool{"": true}
+	for _, node := range s.Nodes {
+		nodes[node.Metadata.Name] = true
+	}
+	for _, pool := range s.Pools {
+		if !nodes[pool.Node()] {
+			lines = append(lines, fmt.Sprintf("pool %s belongs to node %s, which does not exist, and holds %d addresses: "+
+				"the reconciler releases them and deletes the pool; if it remains, read the reconciler's log",
+				pool.Metadata.Ref(), pool.Node(), len(pool.Spec.Allocations)))
 		}
 	}
-	return nil
+	return lines
+}
+
+// poolOf gives the pool of an address: rather that of all nodes than that of one.
+func poolOf(pools []ipam.Pool, addr netip.Addr) (found *ipam.Pool) {
+	for i := range pools {
+		prefix, err := pools[i].Range()
+		if err != nil || !prefix.Masked().Contains(addr) {
+			continue
+		}
+		if pools[i].Node() == "" {
+			return &pools[i]
+		}
+		if found == nil {
+			found = &pools[i]
+		}
+	}
+	return found
 }
 
 func sorted(set map[string]bool) []string {

@@ -31,6 +31,14 @@ func pool(name, cidr string, allocations ...string) string {
 		name, cidr, strings.Join(entries, ","))
 }
 
+// nodePool is a pool that a node writes beside the one that all nodes share.
+func nodePool(name, node, cidr string, allocations ...string) string {
+	annotated := fmt.Sprintf(`"metadata":{"annotations":{"whereabouts.tanzu.vmware.com/node":%q},`, node)
+	return strings.Replace(pool(name, cidr, allocations...), `"metadata":{`, annotated, 1)
+}
+
+func node(name string) string { return fmt.Sprintf(`{"kind":"Node","metadata":{"name":%q}}`, name) }
+
 func reservation(name, ref string) string {
 	return fmt.Sprintf(`{"kind":"OverlappingRangeIPReservation","metadata":{"name":%q,"namespace":"kube-system"},"spec":{"podref":%q}}`, name, ref)
 }
@@ -65,9 +73,12 @@ func run(t *testing.T, items ...string) audit.Report {
 	return audit.Audit(s)
 }
 
+const (
+	a20 = "192.168.20.0-24"
+	c20 = "192.168.20.0/24"
+)
+
 func TestAudit(t *testing.T) {
-	const a20 = "192.168.20.0-24"
-	const c20 = "192.168.20.0/24"
 	for name, c := range map[string]struct {
 		items []string
 		want  []string // kind, address and a word of each finding
@@ -78,6 +89,20 @@ func TestAudit(t *testing.T) {
 			reservation("192.168.20.10", "default/a"), reservation("192.168.20.11", "default/b"), reservation("fd00--a", "default/a"),
 			pod("a", "Running", "192.168.20.10", "fd00::a"), pod("b", "Running", "192.168.20.11"), pod("other", "Running", "172.16.0.1"),
 		}, nil},
+		"pools of nodes, all well": {[]string{
+			pool(a20, c20, "10=default/a"), nodePool("n1-"+a20, "n1", c20, "11=default/b"), nodePool("n2-"+a20, "n2", c20),
+			nodePool("blue-n1-"+a20, "n1", c20, "10=default/c"), node("n1"), node("n2"),
+			reservation("192.168.20.10", "default/a"), reservation("192.168.20.11", "default/b"), reservation("blue-192.168.20.10", "default/c"),
+			pod("a", "Running", "192.168.20.10"), pod("b", "Running", "192.168.20.11"), podOn("default/blue", "c", "Running", "192.168.20.10"),
+		}, nil},
+		// One of them lost its reservation to the other, and was killed before it removed its entry.
+		"an address in the pools of two nodes": {[]string{
+			nodePool("n1-"+a20, "n1", c20, "10=default/a"), nodePool("n2-"+a20, "n2", c20, "10=default/b"), reservation("192.168.20.10", "default/a"),
+			pod("a", "Running", "192.168.20.10"), pod("b", "Pending"),
+		}, []string{"duplicate 192.168.20.10 is allocated to several pods"}},
+		"an address in the base pool and in a node's, without a reservation": {[]string{
+			pool(a20, c20, "10=default/a"), nodePool("n2-"+a20, "n2", c20, "10=default/b"), pod("a", "Running", "192.168.20.10"), pod("b", "Pending"),
+		}, []string{"duplicate 192.168.20.10 is allocated to several pods"}},
 		"pod starting and pod ending are on their way": {[]string{
 			pool(a20, c20, "10=default/a", "11=default/b"), pod("a", "Pending"),
 			`{"kind":"Pod","metadata":{"name":"b","namespace":"default","deletionTimestamp":"2026-01-01T00:00:00Z"},"status":{"phase":"Running"}}`,
@@ -154,6 +179,13 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+func TestALossIsOneOfTheBasePool(t *testing.T) {
+	report := run(t, nodePool("n1-"+a20, "n1", c20), pool(a20, c20), network("mac", "whereabouts"), pod("a", "Running", "192.168.20.10"))
+	if len(report.Findings) != 1 || report.Findings[0].Kind != audit.Loss || report.Findings[0].Object != "kube-system/"+a20 {
+		t.Errorf("%+v", report.Findings)
+	}
+}
+
 // What is no fault, or cannot be decided, is told and is no finding.
 func TestAuditWarns(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -165,6 +197,10 @@ func TestAuditWarns(t *testing.T) {
 		"network not known":    {[]string{pool("p", "192.168.20.0/24"), pod("a", "Running", "192.168.20.7")}, []string{"192.168.20.7 on pod default/a, network default/mac"}},
 		"gateway in the range": {[]string{strings.Replace(network("mac", "whereabouts"), `\"range\"`, `\"gateway\":\"192.168.20.1\",\"range\"`, 1)}, []string{`add "192.168.20.1/32" to exclude`}},
 		"pool nearly full":     {[]string{crowded(8_500)}, []string{"pool kube-system/p: 8500 allocations take"}},
+		"a pool of a node that is gone": {[]string{
+			pool(a20, c20), nodePool("n1-"+a20, "n1", c20), nodePool("gone-"+a20, "gone", c20, "1=default/a"), pod("a", "Running", "192.168.20.1"), node("n1"),
+		}, []string{"pool kube-system/gone-192.168.20.0-24 belongs to node gone, which does not exist, and holds 1 addresses"}},
+		"nodes are not known": {[]string{nodePool("gone-"+a20, "gone", c20)}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := run(t, c.items...)

@@ -188,6 +188,11 @@ func TestHolders(t *testing.T) {
 	}
 	full.Metadata.Name, full.Metadata.Namespace = "p", "kube-system"
 	full.Spec.Allocations = map[string]ipam.Owner{"1": {PodRef: "default/a"}, "2": {PodRef: "default/a"}, "3": {}}
+	ofANode := full
+	ofANode.Metadata.Annotations = map[string]string{"whereabouts.tanzu.vmware.com/node": "n1"}
+	if err := cleanup.Holders([]ipam.Pool{empty, ofANode}); fault.CodeOf(err) != fault.Refused {
+		t.Errorf("what a node's own pool holds is held: %v", err)
+	}
 	err := cleanup.Holders([]ipam.Pool{empty, full})
 	var e *fault.Error
 	if !errors.As(err, &e) || e.Code != fault.Refused {

@@ -14,10 +14,15 @@ const (
 	PoolsPath        = "/apis/whereabouts.cni.cncf.io/v1alpha1/ippools"
 	ReservationsPath = "/apis/whereabouts.cni.cncf.io/v1alpha1/overlappingrangeipreservations"
 	PodsPath         = "/api/v1/pods"
+	NodesPath        = "/api/v1/nodes"
 )
 
 // StatusAnnotation is where Multus notes a pod's networks.
 const StatusAnnotation = "k8s.v1.cni.cncf.io/network-status"
+
+// nodeOfPool is the annotation of a pool that one node writes, beside the pool of the same range that all nodes share: the name
+// of the node.
+const nodeOfPool = "whereabouts.tanzu.vmware.com/node"
 
 // Meta is the metadata that is looked at.
 type Meta struct {
@@ -39,6 +44,20 @@ type Pool struct {
 	} `json:"spec"`
 	// Size is how many bytes the object takes in the API server's store.
 	Size int `json:"-"`
+	// managed: the text that was read has metadata.managedFields.
+	managed bool
+}
+
+// Node gives the name of the node that alone writes the pool, and "" for a pool of all nodes.
+func (p Pool) Node() string { return p.Metadata.Annotations[nodeOfPool] }
+
+// Whole gives namespace, name of the network and range of a pool: the same for all pools that keep the addresses of one range
+// together.
+func (p Pool) Whole() string { return p.Metadata.Namespace + " " + p.Network() + " " + p.Spec.Range }
+
+// Node is what is needed of a node.
+type Node struct {
+	Metadata Meta `json:"metadata"`
 }
 
 // Owner is who holds an address.
@@ -143,7 +162,20 @@ func normalize(text string) string {
 // Network gives the prefix of the pool's name before its range: "" for the unnamed network, else network_name and, with node
 // slices, the node.
 func (p Pool) Network() string {
-	return strings.TrimSuffix(strings.TrimSuffix(p.Metadata.Name, normalize(p.Spec.Range)), "-")
+	prefix := strings.TrimSuffix(strings.TrimSuffix(p.Metadata.Name, normalize(p.Spec.Range)), "-")
+	if node := p.Node(); node != "" {
+		prefix = strings.TrimSuffix(strings.TrimSuffix(prefix, node), "-")
+	}
+	return prefix
+}
+
+// NameOfNodesPool gives the name of the pool that a node writes over a range.
+func NameOfNodesPool(network, node, within string) string {
+	name := node + "-" + normalize(within)
+	if network != "" {
+		name = network + "-" + name
+	}
+	return name
 }
 
 // ReservationNames gives the names that a reservation for the pool's address may have. There are several only for node

@@ -16,8 +16,7 @@ const sizeWarning = 80
 // managedField is what metadata.managedFields holds for one allocation besides its key: "f:KEY":{".":{},"f:id":{},…},
 const managedField = len(`"f:":{".":{},"f:id":{},"f:ifname":{},"f:podref":{}},`)
 
-// UnmarshalJSON reads a pool, and its size from the text. kubectl indents the text and leaves metadata.managedFields out: both
-// are allowed for.
+// UnmarshalJSON reads a pool, and its size from the text, which may be indented.
 func (p *Pool) UnmarshalJSON(text []byte) error {
 	type plain Pool
 	if err := json.Unmarshal(text, (*plain)(p)); err != nil {
@@ -35,13 +34,19 @@ func (p *Pool) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &stored); err != nil {
 		return err
 	}
-	p.Size = compact.Len()
-	if stored.Metadata.ManagedFields == nil {
-		for key := range p.Spec.Allocations {
-			p.Size += len(key) + managedField
-		}
-	}
+	p.Size, p.managed = compact.Len(), stored.Metadata.ManagedFields != nil
 	return nil
+}
+
+// Unshown allows for metadata.managedFields, which kubectl leaves out. Who reads the API server itself sees whether they are
+// there: this package's programs drop them, those of other versions do not.
+func (p *Pool) Unshown() {
+	if p.managed {
+		return
+	}
+	for key := range p.Spec.Allocations {
+		p.Size += len(key) + managedField
+	}
 }
 
 // SizeWarnings names the pools that will soon be too large to allocate from, one line each.

@@ -3,9 +3,11 @@
 package networks
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"carvelwright.dev/payload/internal/ipam"
@@ -32,7 +34,10 @@ type settings struct {
 	IPRanges  []bounds `json:"ipRanges"`
 	Gateway   string   `json:"gateway"`
 	SliceSize string   `json:"node_slice_size"`
-	Addresses []struct {
+	Name      string   `json:"network_name"`
+	// Overlapping is true when it is missing.
+	Overlapping *bool `json:"enable_overlapping_ranges"`
+	Addresses   []struct {
 		Address string `json:"address"`
 	} `json:"addresses"`
 }
@@ -118,12 +123,84 @@ func Warnings(definitions []Definition) (warnings []string) {
 	return warnings
 }
 
-func (s settings) problems() (problems []string) {
-	all := s.IPRanges
-	if s.Range.Range != "" {
-		all = append([]bounds{s.Range}, all...)
+// Pool is where networks of one range and network_name keep their addresses.
+type Pool struct{ Name, Range string }
+
+// user is how a network uses a pool.
+type user struct {
+	network string
+	guarded bool // by reservations against overlapping ranges
+}
+
+// users gives the networks of Whereabouts that use each pool, those with node slices left out.
+func users(definitions []Definition) map[Pool][]user {
+	found := map[Pool][]user{}
+	for _, d := range definitions {
+		ipams, err := d.ipams()
+		if err != nil {
+			continue
+		}
+		for _, s := range ipams {
+			if s.Type != whereabouts || s.SliceSize != "" {
+				continue
+			}
+			for _, each := range s.ranges() {
+				if r, _, ok := each.read(false); ok {
+					at := Pool{s.Name, r.prefix.String()}
+					found[at] = append(found[at], user{d.Metadata.Ref(), s.Overlapping == nil || *s.Overlapping})
+				}
+			}
+		}
 	}
-	for _, each := range all {
+	return found
+}
+
+// PerNode gives the pools that nodes have pools of their own beside, when they allocate on their own.
+func PerNode(definitions []Definition) (pools []Pool) {
+	for at, all := range users(definitions) {
+		if slices.ContainsFunc(all, func(u user) bool { return u.guarded }) {
+			pools = append(pools, at)
+		}
+	}
+	slices.SortFunc(pools, func(a, b Pool) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Range, b.Range)) })
+	return pools
+}
+
+// Mixed gives a line for each pool that some networks use with reservations against overlapping ranges and some without. When
+// nodes allocate on their own, nothing keeps the ones from the addresses of the others.
+func Mixed(definitions []Definition) (warnings []string) {
+	all := users(definitions)
+	for _, at := range PerNode(definitions) {
+		var guarded, not []string
+		for _, u := range all[at] {
+			if u.guarded {
+				guarded = append(guarded, u.network)
+			} else {
+				not = append(not, u.network)
+			}
+		}
+		if len(not) == 0 {
+			continue
+		}
+		slices.Sort(guarded)
+		slices.Sort(not)
+		warnings = append(warnings, fmt.Sprintf("networks %s have the range %s of network %s with enable_overlapping_ranges: false: "+
+			"with allocation per-node an address can be allocated twice; remove the setting, or give them another network_name",
+			strings.Join(slices.Compact(not), ", "), at.Range, strings.Join(slices.Compact(guarded), ", ")))
+	}
+	return warnings
+}
+
+// ranges gives all ranges of a network.
+func (s settings) ranges() []bounds {
+	if s.Range.Range == "" {
+		return s.IPRanges
+	}
+	return append([]bounds{s.Range}, s.IPRanges...)
+}
+
+func (s settings) problems() (problems []string) {
+	for _, each := range s.ranges() {
 		r, found, ok := each.read(s.SliceSize != "")
 		if !ok {
 			continue // every ADD of the network fails with what is wrong with it

@@ -75,7 +75,13 @@ func Run(ctx context.Context, c *kube.Client, namespace string, conf []byte) (pr
 	if err != nil {
 		return problems, err
 	}
-	problems = append(append(problems, objects...), LeaseProblems(conf)...)
+	alone, allocation := Allocation(conf)
+	if alone {
+		if allocation, err = perNodeProblems(ctx, c); err != nil {
+			return problems, err
+		}
+	}
+	problems = slices.Concat(problems, objects, LeaseProblems(conf), allocation)
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		switch {
 		case a.Blocks == b.Blocks:

@@ -83,6 +83,22 @@ func ranged(cidr string, keys ...string) m {
 	return m{"metadata": m{"name": "p", "namespace": "kube-system"}, "spec": m{"range": cidr, "allocations": allocations}}
 }
 
+// whereabouts is a network of the namespace blue with these settings of Whereabouts.
+func whereabouts(name, settings string) m {
+	return m{"metadata": m{"namespace": "blue", "name": name}, "spec": m{"config": `{"ipam":{"type":"whereabouts",` + settings + `}}`}}
+}
+
+// mixed has networks of one range, with reservations and without.
+func mixed(s *kubetest.Server) {
+	s.Lists[networks.Path] = []any{
+		whereabouts("a", `"range":"10.0.0.0/24"`), whereabouts("b", `"range":"10.0.0.9/24","enable_overlapping_ranges":false`),
+		whereabouts("c", `"ipRanges":[{"range":"10.0.0.0/24"}],"enable_overlapping_ranges":true`),
+		// Another name, or another range, is another pool.
+		whereabouts("d", `"range":"10.0.0.0/24","network_name":"d","enable_overlapping_ranges":false`),
+		whereabouts("e", `"range":"10.0.1.0/24","enable_overlapping_ranges":false`),
+	}
+}
+
 // Wanted are words of each problem in order, behind "!" if it blocks and "?" if it is a warning. What blocks is what makes a
 // program of Whereabouts fail, hang or give an address twice.
 func TestPreflight(t *testing.T) {
@@ -145,13 +161,25 @@ func TestPreflight(t *testing.T) {
 		}, "{}", []string{"?network blue/mac: range_start 10.9.0.0", "?network blue/mac: the gateway 10.0.0.1"}},
 		"pool nearly full": {func(s *kubetest.Server) {
 			allocations := m{}
-			for i := range 7_500 {
+			for i := range 10_500 {
 				allocations[strconv.Itoa(i)] = m{"id": strings.Repeat("c", 64), "podref": "default/some-deployment-5d4f8c7b9-abcde"}
 			}
 			pool := ranged("10.0.0.0/16")
 			pool["spec"].(m)["allocations"] = allocations
 			s.Lists[ipam.PoolsPath] = []any{pool}
-		}, "{}", []string{"?pool kube-system/p: 7500 allocations take"}},
+		}, "{}", []string{"?pool kube-system/p: 10500 allocations take"}},
+		"allocation that is none": {func(*kubetest.Server) {}, `{"allocation": "per_node"}`,
+			[]string{`!allocation is "per_node", expected lease or per-node: set the package value whereabouts.config.allocation`}},
+		"allocation by the lease": {mixed, `{"allocation": "lease"}`, nil},
+		"allocation per node, reservations here and not there": {mixed, `{"allocation": "per-node"}`,
+			[]string{"?networks blue/b have the range 10.0.0.0/24 of network blue/a, blue/c with enable_overlapping_ranges: false"}},
+		"allocation per node, a pool's name is too long": {func(s *kubetest.Server) {
+			s.Lists[networks.Path] = []any{
+				whereabouts("a", `"range":"10.0.0.0/24","network_name":"`+strings.Repeat("n", 200)+`"`),
+				whereabouts("b", `"range":"10.0.0.0/24"`), whereabouts("c", `"range":"fd00::/64","node_slice_size":"/80","network_name":"`+strings.Repeat("n", 250)+`"`),
+			}
+			s.Lists[ipam.NodesPath] = []any{m{"metadata": m{"name": "short"}}, m{"metadata": m{"name": strings.Repeat("x", 41)}}}
+		}, `{"allocation": "per-node"}`, []string{"?would have 254 characters, and 253 are possible"}},
 		"broken conf": {func(*kubetest.Server) {}, "{", []string{"!whereabouts.conf cannot be read"}},
 		"what blocks comes first": {func(s *kubetest.Server) {
 			s.Lists[ipam.PoolsPath] = []any{pool("kube-system", "p", m{"12": holder("")}), ranged("x")}

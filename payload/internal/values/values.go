@@ -8,6 +8,7 @@ const (
 	ConfDir        = "whereabouts.config.cni.conf_dir"
 	DACOverride    = "whereabouts.config.cni.dac_override"
 	LeaderElection = "whereabouts.config.leader_election"
+	Allocation     = "whereabouts.config.allocation"
 )
 
 // Keys of Multus' values-schema.yaml.

@@ -14,7 +14,7 @@ import (
 // The messages' keys are held against each package's schema by the indentation of its YAML.
 func TestKeysAreInTheSchema(t *testing.T) {
 	for schema, wanted := range map[string][]string{
-		"values-schema.yaml":                     {values.BinDir, values.ConfDir, values.DACOverride, values.LeaderElection},
+		"values-schema.yaml":                     {values.BinDir, values.ConfDir, values.DACOverride, values.LeaderElection, values.Allocation},
 		"packages/multus-cni/values-schema.yaml": {values.MultusBinDir, values.MultusConfDir, values.MultusDACOverride, values.MultusPrimaryConf},
 	} {
 		text, err := os.ReadFile("../../../" + schema)
