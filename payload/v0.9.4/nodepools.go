@@ -91,3 +91,6 @@ func (r *reconciler) discard(ctx context.Context, pools []*v1alpha1.IPPool) (map
 	})
 	return deleted, errors.Join(append(failed, ctx.Err())...)
 }
+
+// beside tells whether nodes have, or had, pools of their own beside a base pool.
+func beside(base *v1alpha1.IPPool) bool { return base != nil && base.Annotations[hasNodePools] != "" }
