@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,15 +246,49 @@ func TestANetworkWithoutReservationsSharesItsRangeWithOneThatHasThem(t *testing.
 }
 
 func TestPerNodeTheAddressOfAPodOfTheSameNameOnAnotherNodeIsNotTaken(t *testing.T) {
-	f := newFleet(t, "n1", "n2")
-	// The node does not answer, and web-0 was removed by force: it may still run there.
-	before := mustAllocate(t, f.on("n1", byNode, "web-0", "10.0.0.0/30"))
-	next := f.on("n2", byNode, "web-0", "10.0.0.0/30")
-	next.container = "c-next"
-	for range 3 {
-		if got := mustAllocate(t, next); slices.Equal(got, before) {
-			t.Errorf("%q is in use on n1, and was allocated on n2", got)
+	for _, how := range []string{byNode, byLease} {
+		f := newFleet(t, "n1", "n2")
+		// The node does not answer, and web-0 was removed by force: it may still run there. No other address is left.
+		before := mustAllocate(t, f.on("n1", byNode, "web-0", "10.0.0.0/30"))
+		mustAllocate(t, f.on("n2", how, "other", "10.0.0.0/30"))
+		next := f.on("n2", how, "web-0", "10.0.0.0/30")
+		next.container = "c-next"
+		got, err := allocate(t.Context(), next)
+		if err == nil {
+			t.Errorf("%s: %q is in use on n1, and %q was allocated on n2", how, before, addresses(got))
 		}
+		if err := release(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		if count := len(left(t, f.api)); count != 4 {
+			t.Errorf("left: %q", left(t, f.api))
+		}
+	}
+}
+
+// TestANetworkWithoutReservationsSeesTheFirstPoolOfANode has all addresses taken per node after a call read the base pool, and
+// before it writes its entry there.
+func TestANetworkWithoutReservationsSeesTheFirstPoolOfANode(t *testing.T) {
+	f := newFleet(t, "n1", "n2")
+	others := &wbfake.Clientset{}
+	others.AddReactor("*", "*", kubetest.ObjectReaction(f.server.versioned))
+	without := f.on("n2", byLease, "without", "10.0.0.0/30")
+	without.config.OverlappingRanges = false
+	var once sync.Once
+	f.before("patch", "ippools", func() {
+		once.Do(func() {
+			for _, name := range []string{"a", "b"} {
+				with := f.on("n1", byNode, name, "10.0.0.0/30")
+				with.api.whereabouts = others
+				mustAllocate(t, with)
+			}
+		})
+	})
+	if got, err := allocate(t.Context(), without); err == nil {
+		t.Errorf("%q is given twice", addresses(got))
+	}
+	if count := len(left(t, f.api)); count != 4 {
+		t.Errorf("left: %q", left(t, f.api))
 	}
 }
 
