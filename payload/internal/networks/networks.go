@@ -166,8 +166,9 @@ func PerNode(definitions []Definition) (pools []Pool) {
 	return pools
 }
 
-// Mixed gives a line for each pool that some networks use with reservations against overlapping ranges and some without. When
-// nodes allocate on their own, nothing keeps the ones from the addresses of the others.
+// Mixed gives a line for each pool that some networks use with reservations against overlapping ranges and some without. Beside
+// pools of nodes this package's plugin makes reservations for the latter as well; upstream's does not, and nothing else keeps
+// the ones from the addresses of the others.
 func Mixed(definitions []Definition) (warnings []string) {
 	all := users(definitions)
 	for _, at := range PerNode(definitions) {
@@ -185,7 +186,8 @@ func Mixed(definitions []Definition) (warnings []string) {
 		slices.Sort(guarded)
 		slices.Sort(not)
 		warnings = append(warnings, fmt.Sprintf("networks %s have the range %s of network %s with enable_overlapping_ranges: false: "+
-			"with allocation per-node an address can be allocated twice; remove the setting, or give them another network_name",
+			"with allocation per-node they keep the lease and get reservations all the same, but not from upstream's plugin, which can "+
+			"allocate an address twice after a downgrade; remove the setting, or give them another network_name",
 			strings.Join(slices.Compact(not), ", "), at.Range, strings.Join(slices.Compact(guarded), ", ")))
 	}
 	return warnings
