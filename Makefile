@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify scan supply-chain torture bench bench-growth bench-multus bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify scan supply-chain torture bench bench-growth bench-multus bench-pods bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -93,6 +93,10 @@ bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an 
 # Not in CI: figures, and nothing that a test does not show.
 bench-multus: root tools ## Multus thin, as the package has it, beside upstream's thick: memory, time of an ADD, a restart; needs root
 	@$(RUN) tests.cluster.bench_multus
+
+# Not in CI either: it compares times.
+bench-pods: root tools ## 40 pods over two nodes, with an address of Whereabouts and without; needs root
+	@$(RUN) tests.cluster.bench_pods
 
 # Not in `make test`: the judges are built first, once for each checkout; cosign takes about 6 min of CPU.
 supply-chain: tools ## outside judges of what is made: cosign verifies what is signed, cyclonedx-gomod finds the same modules in the binaries
