@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -17,10 +19,18 @@ import (
 const (
 	// lookLimit bounds the request that finds out who holds a lease.
 	lookLimit = 2 * time.Second
-	// leastSpread and mostSpread bound the time within which the calls that wait for a lease try to get it once it is free.
-	// Each that loses doubles its own, so that it fits the number of calls after a few turns.
+	// leastSpread and mostSpread bound the time within which calls that have waited for as long as each other try to get a
+	// lease that has become free. Each that loses doubles its own, so that it fits the number of calls after a few turns.
 	leastSpread = 5 * time.Millisecond
-	mostSpread  = 100 * time.Millisecond
+	mostSpread  = 200 * time.Millisecond
+	// waitedBefore is the annotation of a lease that tells for how many milliseconds its last holder had waited. Who has not
+	// waited for as long yet lets the older ones go first: by a part of what is missing, which leaves time for a request
+	// between two calls if they come one after the other, and by mostBehind at most.
+	waitedBefore = "whereabouts.tanzu.vmware.com/waited"
+	partBehind   = 4
+	mostBehind   = 500 * time.Millisecond
+	// newBehind is the most for a call that finds the lease free when it comes: who waits for it has it long before.
+	newBehind = 50 * time.Millisecond
 	// renewFactor is the least ratio of the renew deadline to the retry period, as with client-go's elections.
 	renewFactor = 1.2
 )
@@ -44,8 +54,10 @@ type election struct {
 	news  <-chan apiwatch.Event
 	asked bool
 	stop  func()
-	// spread is within which time this call tries to get a lease that has become free.
+	// spread is within which time this call tries to get a lease that has become free, and waits since when it knows that
+	// others are after it as well. Both are zero before.
 	spread time.Duration
+	waits  time.Time
 }
 
 // withLease does work while it holds a lease, and gives the lease back. It ends when ctx does: with an error that says who
@@ -98,7 +110,7 @@ func (e *election) acquire(ctx context.Context) error {
 			continue
 		}
 		if !e.free() {
-			e.spread = max(e.spread, leastSpread)
+			e.queue(leastSpread)
 			e.await(ctx)
 			continue
 		}
@@ -112,11 +124,27 @@ func (e *election) acquire(ctx context.Context) error {
 		case err != nil:
 			pauseFor(ctx, e.period)
 		default:
-			e.spread = min(max(2*e.spread, leastSpread), mostSpread)
+			e.queue(2 * e.spread)
 			e.await(ctx)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// queue notes that others are after the lease, and the spread that it takes.
+func (e *election) queue(spread time.Duration) {
+	e.spread = min(max(e.spread, spread, leastSpread), mostSpread)
+	if e.waits.IsZero() {
+		e.waits = time.Now()
+	}
+}
+
+// waited is how long this call has been waiting for others.
+func (e *election) waited() time.Duration {
+	if e.waits.IsZero() {
+		return 0
+	}
+	return time.Since(e.waits)
 }
 
 // look reads the lease unless it is known. One that is not there is nobody's.
@@ -161,12 +189,29 @@ func (e *election) expiry() time.Time {
 	return e.since.Add(valid)
 }
 
-// keepsFree waits at random within the spread, and tells whether the lease is free until then.
+// behind is how long this call lets others go first.
+func (e *election) behind() time.Duration {
+	last, err := strconv.Atoi(e.seen.Annotations[waitedBefore])
+	if err != nil {
+		return 0
+	}
+	most := mostBehind
+	if e.waits.IsZero() {
+		most = newBehind
+	}
+	return min(max((milliseconds(last)-e.waited())/partBehind, 0), most)
+}
+
+// keepsFree lets others go first, waits at random within the spread, and tells whether the lease is free until then.
 func (e *election) keepsFree(ctx context.Context) bool {
-	if e.spread == 0 {
+	length := e.behind()
+	if e.spread > 0 {
+		length += rand.N(e.spread)
+	}
+	if length == 0 {
 		return true
 	}
-	limit := time.After(rand.N(e.spread))
+	limit := time.After(length)
 	for {
 		select {
 		case event, open := <-e.news:
@@ -229,7 +274,10 @@ func (e *election) take(ctx context.Context) (done bool, err error) {
 	if before := e.seen.Spec.LeaseTransitions; before != nil {
 		transitions = *before + 1
 	}
-	now := metav1.NowMicro()
+	now, annotations := metav1.NowMicro(), map[string]string{}
+	maps.Copy(annotations, e.seen.Annotations)
+	annotations[waitedBefore] = strconv.FormatInt(e.waited().Milliseconds(), 10)
+	e.seen.Annotations = annotations
 	return e.write(ctx, coordinationv1.LeaseSpec{
 		HolderIdentity: &e.identity, LeaseDurationSeconds: wholeSeconds(e.duration), AcquireTime: &now, RenewTime: &now,
 		LeaseTransitions: &transitions,

@@ -191,6 +191,44 @@ func TestALeaseThatBecomesFreeIsTakenAtOnce(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsForLongerGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, only := newLeaseServer(), &section{t: t}
+		const nodes, each = 20, 10
+		var lock sync.Mutex
+		var waited []time.Duration
+		var calls sync.WaitGroup
+		for i := range nodes {
+			calls.Go(func() {
+				for n := range each {
+					name, began := fmt.Sprint("p", i, "-", n), time.Now()
+					if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context) error {
+						lock.Lock()
+						waited = append(waited, time.Since(began))
+						lock.Unlock()
+						only.work(name, 20*time.Millisecond)
+						return nil
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		began := time.Now()
+		calls.Wait()
+		// In turn each call would wait for all other nodes once.
+		turn := time.Since(began) / (nodes * each)
+		slices.Sort(waited)
+		t.Logf("a turn takes %s; the longest wait is %s, the median %s; requests: %v", turn, waited[len(waited)-1], waited[len(waited)/2], server.requests)
+		if longest := waited[len(waited)-1]; longest > 3*nodes*turn {
+			t.Errorf("one waited for %s, where a round of all takes %s", longest, nodes*turn)
+		}
+		if updates := server.requests["update"]; updates > 5*nodes*each {
+			t.Errorf("%d updates in %d turns", updates, nodes*each)
+		}
+	})
+}
+
 func TestACallAloneMakesThreeRequestsForTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newLeaseServer()
