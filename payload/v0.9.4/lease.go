@@ -20,7 +20,8 @@ const (
 	// lookLimit bounds the request that finds out who holds a lease.
 	lookLimit = 2 * time.Second
 	// leastSpread and mostSpread bound the time within which calls that have waited for as long as each other try to get a
-	// lease that has become free. Each that loses doubles its own, so that it fits the number of calls after a few turns.
+	// lease that has become free. Each that loses doubles its own, and each that others forestall halves
+	// it, so that it fits the number of calls after a few turns.
 	leastSpread = 5 * time.Millisecond
 	mostSpread  = 200 * time.Millisecond
 	// waitedBefore is the annotation of a lease that tells for how many milliseconds its last holder had waited. Who has not
@@ -216,6 +217,8 @@ func (e *election) keepsFree(ctx context.Context) bool {
 		select {
 		case event, open := <-e.news:
 			if e.hear(event, open); !e.current || !e.free() {
+				// Others were quicker, so that there is no need to try later still the next time.
+				e.spread = max(e.spread/2, leastSpread)
 				return false
 			}
 		case <-limit:
