@@ -48,7 +48,7 @@ def command(context: Context, names: tuple[str, ...], release: str | None, max_a
     """Look for known vulnerabilities in the Go modules of each image.
 
     PACKAGE names packages of a workspace; without any, all are scanned. The sources are analyzed for calls that reach
-    vulnerable code, for the first platform of the package. The database is the pinned module golang.org/x/vulndb;
+    vulnerable code, for every platform of the package. The database is the pinned module golang.org/x/vulndb;
     no service is asked. What was decided about a finding stands in package/vulnerabilities.yaml. A vulnerability that
     is reached and not accepted ends in exit code 11.
     """
@@ -94,7 +94,7 @@ def _document(found: Scan) -> dict[str, object]:
                 "package": image.package,
                 "version": image.version,
                 "image": image.image,
-                "platform": image.platform or None,
+                "platforms": list(image.platforms),
                 "findings": None if image.findings is None else [_finding(judged) for judged in image.findings],
             }
             for image in found.images
@@ -123,12 +123,13 @@ def _of_image(image: ScannedImage) -> Iterator[str]:
         yield f"{image.image}, an existing image of {image.package}: not scanned"
         return
     summary = "" if image.findings else ": nothing known"
-    yield f"{image.image} of {image.package} {image.version}, {image.platform}{summary}"
+    yield f"{image.image} of {image.package} {image.version}, {', '.join(image.platforms)}{summary}"
     for judged in image.findings:
         finding, known = judged.finding, judged.finding.vulnerability
         names = f"{known.identifier} ({', '.join(known.aliases)})" if known.aliases else known.identifier
         mend = f"mended in {finding.mended}" if finding.mended else "no version mends it"
-        yield f"  {names}  {finding.module}, {mend}: {_WORDS[finding.reach]}"
+        where = f" on {', '.join(finding.platforms)}" if finding.platforms != image.platforms else ""
+        yield f"  {names}  {finding.module}, {mend}: {_WORDS[finding.reach]}{where}"
         yield f"    {known.summary}"
         if finding.trace:
             yield f"    {' > '.join(finding.trace)}"

@@ -36,13 +36,14 @@ _STEP = "fetch vulnerability database"
 class ScannedImage:
     """What is known against an image of a package; `findings` is None for an existing image, which is not scanned.
 
-    `digest` is that of the image in dist/, None where that is not what the sources give now.
+    `platforms` are those that were scanned. `digest` is that of the image in dist/, None where that is not what the
+    sources give now.
     """
 
     package: str
     version: str
     image: str
-    platform: str
+    platforms: tuple[str, ...]
     digest: Digest | None
     findings: tuple[Judged, ...] | None
 
@@ -80,7 +81,7 @@ def scan(
 ) -> Scan:
     """Look for known vulnerabilities in the Go images of the packages, or of the named ones, in a release.
 
-    From the sources, for the first platform of each package. Raises VulnerableError where the database is more than
+    From the sources, for every platform of each package. Raises VulnerableError where the database is more than
     `max_age` days old, ConfigError for a wrong package/vulnerabilities.yaml, ToolError where Go cannot compile.
     """
     paths.require_project(root)
@@ -111,16 +112,17 @@ def _images(
     today: dt.date,
     built: Mapping[tuple[str, str, str], Digest],
 ) -> list[ScannedImage]:
-    project, platform = session.project, session.project.platforms[0]
+    project, platforms = session.project, session.project.platforms
     name, version = project.ref_name, str(release.version)
 
     def scanned(image: GoImage, database: Database) -> ScannedImage:
-        found = judge(steps.of_image(session, release, image, platform, database), accepted, today)
-        return ScannedImage(name, version, image.name, str(platform), built.get((name, version, image.name)), found)
+        found = judge(steps.of_image(session, release, image, platforms, database), accepted, today)
+        names, digest = tuple(map(str, platforms)), built.get((name, version, image.name))
+        return ScannedImage(name, version, image.name, names, digest, found)
 
     found = [scanned(image, known) for image in project.go_images] if known else []
     others = [
-        ScannedImage(name, version, image.name, "", image.reference.digest, None) for image in project.locked_images
+        ScannedImage(name, version, image.name, (), image.reference.digest, None) for image in project.locked_images
     ]
     return [*found, *others]
 
