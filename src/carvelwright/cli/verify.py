@@ -53,7 +53,8 @@ def command(
     REFERENCE is REGISTRY/PATH, to which packages were published, or one bundle or image as REGISTRY/PATH:TAG or
     REGISTRY/PATH@DIGEST. ARCHIVE is a file that `carvelwright archive` made. REFNAME and VERSION name packages of it.
     Every digest is read down to the layers. Each bundle, and each image that the package's build made, has to be signed
-    and attested, its SBOMs have to name what its binaries hold, and each Package has to be the one that was attested.
+    and attested, its SBOMs have to name what its binaries hold, the licenses in it have to cover that, and each Package
+    has to be the one that was attested. What is attested of known vulnerabilities is shown.
 
     One line for each thing that is wrong; the exit code is 12 then.
     """
@@ -64,12 +65,15 @@ def command(
     asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout)
     found = _verify(asked, subject, wanted, single=single)
     if form == "json":
-        document = {**found.document(), "keys": [key.key_id for key in asked.keys]}
+        known = [each.document() for each in found.known]
+        document = {**found.document(), "vulnerabilities": known, "keys": [key.key_id for key in asked.keys]}
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in found.findings:
             click.echo(str(finding))
         if not context.quiet:
+            for each in found.known:
+                click.echo(str(each))
             click.echo(_summary(found, asked))
     return int(ExitCode.UNVERIFIED if found.findings else ExitCode.OK)
 

@@ -54,7 +54,7 @@ def of_repository(asked: Asked, places: Places, wanted: Sequence[str] = ()) -> V
         catalog = survey.survey(seen.base).catalog
         chosen = _choose(catalog, wanted)
         read = verify.verify_seen(opened, seen, versions=chosen if wanted else None)
-        evidence = Evidence(opened, asked.keys, asked.find_go)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
         if not wanted and seen.digest is not None:
             evidence.revision(opened.remote.repository.at(seen.digest))
         return _check_versions(opened, evidence, catalog, chosen, read)
@@ -74,10 +74,12 @@ def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Verifi
         opened = remote.open_at(tools, scratch, asked.around, places, asked.timeout, "verify")
         _, read = relocate.relocate(opened, source)
         catalog = survey.survey(opened.remote.look().base).catalog
-        evidence = Evidence(opened, asked.keys, asked.find_go)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
         found = _check_versions(opened, evidence, catalog, _choose(catalog, wanted), read)
         # The registry of our own says nothing to anyone.
-        return replace(found, findings=tuple(_without(f"{places.packages}@", each) for each in found.findings))
+        own = f"{places.packages}@"
+        known = tuple(replace(each, image=each.image.replace(own, "")) for each in found.known)
+        return replace(found, findings=tuple(_without(own, each) for each in found.findings), known=known)
 
 
 def of_reference(asked: Asked, reference: Reference) -> Verified:
@@ -94,7 +96,7 @@ def of_reference(asked: Asked, reference: Reference) -> Verified:
             )
         place = reference.repository.at(digest)
         read, content = verify.verify_content(opened, place)
-        evidence = Evidence(opened, asked.keys, asked.find_go)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
         with opened.reporter.step(_STEP):
             if content is None:
                 evidence.image(str(reference), place)
@@ -123,7 +125,9 @@ def _check_versions(
 def _checked(read: Verified, evidence: Evidence) -> Verified:
     # What cannot be read is found by both.
     findings = {str(finding): finding for finding in (*read.findings, *evidence.findings)}
-    return Verified(read.versions, read.images, tuple(findings[text] for text in sorted(findings)))
+    return replace(
+        read, findings=tuple(findings[text] for text in sorted(findings)), known=tuple(sorted(evidence.known, key=str))
+    )
 
 
 def _choose(catalog: Catalog, wanted: Sequence[str]) -> list[tuple[str, str]]:
