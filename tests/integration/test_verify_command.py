@@ -150,6 +150,7 @@ def test_what_was_published_and_signed_is_found_right(vendor: Vendor) -> None:
         "images": 2,
         "findings": [],
         "vulnerabilities": [],
+        "rebuilt": [],
         "keys": [key_id],
     }
     for reference in (place.bundle, place.image, place.revision, f"{place.target}/hello:{TAG}"):

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A public key (PEM, ECDSA P-256) that may have signed; may be repeated. Without one no signature is verified.",
 )
+@options.option(
+    "--rebuild",
+    metavar="VERSION",
+    help="Verify only this version, and build it again from its git tag, in a clone of the project: digests have to be "
+    "equal.",
+)
 @options.single
 @options.registry_timeout
 @options.registry_ca_cert
@@ -43,6 +49,7 @@ def command(
     subject: str,
     wanted: tuple[str, ...],
     key_files: tuple[Path, ...],
+    rebuild: str | None,
     registry_timeout: float,
     *,
     single: bool,
@@ -54,7 +61,8 @@ def command(
     REGISTRY/PATH@DIGEST. ARCHIVE is a file that `carvelwright archive` made. REFNAME and VERSION name packages of it.
     Every digest is read down to the layers. Each bundle, and each image that the package's build made, has to be signed
     and attested, its SBOMs have to name what its binaries hold, the licenses in it have to cover that, and each Package
-    has to be the one that was attested. What is attested of known vulnerabilities is shown.
+    has to be the one that was attested. What is attested of known vulnerabilities is shown. With --rebuild the clone of
+    the project that you are in has to have the version's tag; nothing is pushed anywhere.
 
     One line for each thing that is wrong; the exit code is 12 then.
     """
@@ -62,17 +70,18 @@ def command(
 
     reporter = progress.reporter(context)
     around = remote.Surroundings(context.root, context.environment, reporter)
-    asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout)
+    asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout, rebuild)
     found = _verify(asked, subject, wanted, single=single)
     if form == "json":
-        known = [each.document() for each in found.known]
-        document = {**found.document(), "vulnerabilities": known, "keys": [key.key_id for key in asked.keys]}
+        known, rebuilt = ([each.document() for each in part] for part in (found.known, found.rebuilt))
+        by = [key.key_id for key in asked.keys]
+        document = {**found.document(), "vulnerabilities": known, "rebuilt": rebuilt, "keys": by}
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in found.findings:
             click.echo(str(finding))
         if not context.quiet:
-            for each in found.known:
+            for each in (*found.known, *found.rebuilt):
                 click.echo(str(each))
             click.echo(_summary(found, asked))
     return int(ExitCode.UNVERIFIED if found.findings else ExitCode.OK)
@@ -91,7 +100,7 @@ def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) 
         ) from None
     if reference.tag is None and reference.digest is None:
         return verification.of_repository(asked, Places(reference.repository, single), wanted)
-    if wanted:
+    if wanted or asked.rebuild:
         raise UsageError(
             f"{reference} is one bundle or image, which has no versions in it", hint="name REGISTRY/PATH without a tag"
         )

@@ -42,7 +42,8 @@ class Evidence:
     """Looks at what vouches for versions, bundles and images; `findings` is what is wrong.
 
     With keys, only what one of them has signed counts. Without, nothing is known of who says it. `locked` is what each
-    bundle locks, as far as it could be read, and `known` what is attested of vulnerabilities.
+    bundle locks, as far as it could be read, `known` what is attested of vulnerabilities, `made` the provenance of each
+    version that has one.
     """
 
     opened: Opened
@@ -51,6 +52,7 @@ class Evidence:
     locked: Mapping[Reference, tuple[Digest, ...]]
     findings: list[Finding] = field(default_factory=list)
     known: list[KnownOf] = field(default_factory=list)
+    made: dict[tuple[str, str], Statement] = field(default_factory=dict)
     _done: set[Reference] = field(default_factory=set)
 
     def version(self, held: Held, catalog: Catalog) -> None:
@@ -63,6 +65,7 @@ class Evidence:
             made = said.get(Predicate.PROVENANCE)
             if made is None:
                 return
+            self.made[held.ref_name, held.version] = made
             document = survey.package_document(held, survey.package_text(catalog.files, held))
             name, digest = provenance.package_subject(document)
             if made.subjects.get(name) != digest:

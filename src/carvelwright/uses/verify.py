@@ -70,10 +70,28 @@ class KnownOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A version that was built again with equal digests: from which tag and commit, and the digest of its bundle."""
+
+    about: str
+    tag: str
+    commit: str
+    bundle: Digest
+
+    def __str__(self) -> str:
+        return f"{self.about}: rebuilt from tag {self.tag}, commit {self.commit[:12]}: the same bundle {self.bundle}"
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        return {"about": self.about, "tag": self.tag, "commit": self.commit, "bundle": str(self.bundle)}
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """What was verified: versions, bundles and images that were read to the last byte, and what is wrong.
 
-    `locked` is what each bundle that could be read locks, `known` what is attested of vulnerabilities.
+    `locked` is what each bundle that could be read locks, `known` what is attested of vulnerabilities, `rebuilt`
+    the versions that were built again with equal digests.
     """
 
     versions: int
@@ -81,6 +99,7 @@ class Verified:
     findings: tuple[Finding, ...]
     locked: Mapping[Reference, tuple[Digest, ...]] = field(default_factory=dict, compare=False, repr=False)
     known: tuple[KnownOf, ...] = ()
+    rebuilt: tuple[Rebuilt, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
