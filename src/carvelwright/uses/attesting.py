@@ -13,6 +13,7 @@ from carvelwright.steps import dist as dists
 from carvelwright.steps import sbom
 from carvelwright.supply import components, provenance
 from carvelwright.supply.attestation import Predicate, Statement
+from carvelwright.supply.modules import Module
 from carvelwright.tools import git
 from carvelwright.uses import freshness
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.store import Store
-    from carvelwright.supply.modules import Module
     from carvelwright.supply.provenance import Source
 
 _FORMATS = {Predicate.CYCLONEDX: sbom.CYCLONEDX, Predicate.SPDX: sbom.SPDX}
@@ -103,11 +103,17 @@ def _provenance(
         source,
         state.epoch,
         release.tools,
+        {name: _tool_module(*each) for name, each in release.tool_modules.items()},
         sorted(modules),
         {image.name: _digest(image.reference) for image in package.existing_images},
         __version__,
     )
     return Statement({**subjects, name: digest}, Predicate.PROVENANCE, provenance.predicate(build))
+
+
+def _tool_module(name: str, checksum: str) -> Module:
+    path, _, version = name.partition("@")
+    return Module(path, version, checksum)
 
 
 def _modules(document: Any) -> set[Module]:
