@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "key_files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     help="A public key (PEM, ECDSA P-256) that may have signed; may be repeated. Without one no signature is verified.",
 )
 @options.option(
@@ -39,10 +39,7 @@ if TYPE_CHECKING:
     help="Verify only this version, and build it again from its git tag, in a clone of the project: digests have to be "
     "equal.",
 )
-@options.single
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.package_repository
 @click.pass_obj
 def command(
     context: Context,
