@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from carvelwright.oci.layout import open_layout
 from carvelwright.project.workspace import DEFAULT_GO
+from carvelwright.stepnames import SBOM, licences_step
 from carvelwright.store import PRODUCTS, REMEMBERED, SEALS
 from carvelwright.tools.toolchain import Search
 
@@ -36,6 +37,8 @@ KCTRL = "kctrl"
 COPIED = ("carvelwright.yaml", "package", "bundle", "values-schema.yaml", "payload", "packages")
 # The package that both sides build, of those in the workspace.
 PACKAGE = "whereabouts"
+# The steps that say what an image consists of.
+DESCRIBING = (licences_step(""), SBOM)
 # All that earlier builds made, and what vouches for it: without its seal a product is made again.
 REUSED = tuple(f"build/{kind}" for kind in (*PRODUCTS, *REMEMBERED, SEALS))
 
@@ -49,13 +52,19 @@ def main() -> None:
         peers = {name: _script(name, project, Path(directory) / name) for name in _peers(environment)}
         _run(ours, environment)
         times: dict[str, list[float]] = {name: [] for name in ("packaging", "no change", *peers)}
+        shares: list[float] = []
+        fresh = _fresh(project, ours, environment)
         for number in range(RUNS):
             _change(project, number)
             times["packaging"].append(_run(ours, environment))
+            shares.append(_share_of_descriptions(project))
             for name, script in peers.items():
                 times[name].append(_run(script, environment))
             times["no change"].append(_run(ours, environment))
     _report(times, tuple(peers))
+    least, median, most = min(shares), statistics.median(shares), max(shares)
+    print(f"licenses and SBOMs / the rest of packaging: median {median:.3f} (min {least:.3f}, max {most:.3f})")
+    print(f"licenses and SBOMs / the rest of a build from nothing: {fresh:.3f}")
     if KCTRL not in peers:
         print("kctrl: not compared, it is not on PATH")
 
@@ -70,6 +79,26 @@ def _report(times: Mapping[str, list[float]], peers: Iterable[str]) -> None:
             ratios = [mine / theirs for mine, theirs in zip(times[name], times[peer], strict=True)]
             median, least, most = statistics.median(ratios), min(ratios), max(ratios)
             print(f"{name} / {peer}: median {median:.2f} (min {least:.2f}, max {most:.2f})")
+
+
+def _fresh(project: Path, command: list[str], environment: dict[str, str]) -> float:
+    """Build once with nothing to reuse but Go's cache, and return what licenses and SBOMs add to it."""
+    for name in REUSED:
+        shutil.rmtree(project / name, ignore_errors=True)
+    # With dist/ as it is, there would be nothing to do.
+    _change(project, -1)
+    _run(command, environment)
+    return _share_of_descriptions(project)
+
+
+def _share_of_descriptions(project: Path) -> float:
+    """Return what licenses and SBOMs added to the last run, in parts of the rest, as if nothing else ran beside them.
+
+    SBOMs are written while other steps run, so they cost less than that.
+    """
+    last = json.loads((project / "build/last-run.json").read_bytes())
+    own = sum(step["seconds"] for step in last["steps"] if step["name"].startswith(DESCRIBING))
+    return float(own / (last["seconds"] - own))
 
 
 def _peers(environment: Mapping[str, str]) -> tuple[str, ...]:

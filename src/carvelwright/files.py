@@ -316,6 +316,16 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         path.chmod(mode)
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Give a file another name, with the directories that needs; where that cannot be, copy it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        # Another file system, or a file of another user's.
+        copy_file(source, target)
+
+
 def copy_file(source: Path, target: Path, *, mode: int = 0o644) -> None:
     """Copy content only; the target gets `mode` and the directories it needs."""
     with reporting_file_errors("copy"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc
@@ -133,7 +133,8 @@ class ReleaseRecord:
     """dist/release.json: what was built, without times, so that equal inputs give equal bytes.
 
     `registry` is the embedded one, of which all references are, `repository` the package repository by digest, once for
-    each tag it got; `archive` is the file in dist/ that carries all of it.
+    each tag it got; `archive` is the file in dist/ that carries all of it. `tool_modules` are, by the names of tools
+    that were built here, the Go module of each as MODULE@VERSION, and its checksum as go.sum has it.
     """
 
     registry: Repository
@@ -142,6 +143,7 @@ class ReleaseRecord:
     packages: tuple[PackageRecord, ...]
     tools: Mapping[str, str]
     files: tuple[FileRecord, ...]
+    tool_modules: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -152,6 +154,9 @@ class ReleaseRecord:
             "archive": self.archive,
             "packages": [package.document() for package in self.packages],
             "tools": dict(self.tools),
+            "toolModules": {
+                name: {"module": module, "sum": checksum} for name, (module, checksum) in self.tool_modules.items()
+            },
             "files": [{"name": file.name, "size": file.size, "digest": str(file.digest)} for file in self.files],
         }
 
@@ -176,7 +181,15 @@ class ReleaseRecord:
             packages=packages,
             tools=document["tools"],
             files=files,
+            tool_modules={name: (each["module"], each["sum"]) for name, each in _tool_modules(document).items()},
         )
+
+
+def _tool_modules(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Any = document.get("toolModules", {})
+    _check(found, {}, "release.toolModules")
+    _check(found, {name: {"module": str, "sum": str} for name in found}, "release.toolModules")
+    return dict(found)
 
 
 def _package(document: Mapping[str, Any]) -> PackageRecord:

@@ -1,4 +1,4 @@
-"""What the cluster must admit: the Pod Security level of each workload, and the NetworkPolicy."""
+"""What the cluster must admit: the Pod Security level of each workload, the NetworkPolicy, and images by a policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import pods, walk
+from tests.cluster import layout, pods, walk
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -154,3 +154,71 @@ def test_the_network_policy_is_for_the_deployments_only(cluster: Cluster, packag
     names = {re.sub(r"-[a-z0-9]+-[a-z0-9]{5}$", "", each["metadata"]["name"]) for each in chosen}
     assert names == {"whereabouts-reconciler", "whereabouts-controller"}
     assert all(pods.running(each) and not each["spec"].get("hostNetwork") for each in chosen)
+
+
+IMAGE_POLICY = layout.ROOT / "examples/admission/images-by-digest.yaml"
+ENFORCED = "package-images"
+
+
+@pytest.mark.since("1.30")  # ValidatingAdmissionPolicy in version v1
+def test_the_image_policy_admits_the_packages_by_digest_and_nothing_else(
+    cluster: Cluster, package: walk.Package, multus: walk.Package
+) -> None:
+    package.install(values=EVERYTHING + "ip_reconciler: {config: {preflight: false}}\n")
+    text = IMAGE_POLICY.read_text().replace("registry.example.com/team/packages/", f"{cluster.registry}/packages/")
+    workloads = [
+        document
+        for each in (package, multus)
+        for (kind, _), document in each.objects().items()
+        if kind in {"DaemonSet", "Deployment"}
+    ]
+    own = workloads[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+    policy = walk.documents(text)
+    cluster.kubectl.apply(*policy)
+    cluster.kubectl("label", "--overwrite", "namespace", walk.COMPONENTS, f"{ENFORCED}=enforce")
+    try:
+
+        def refused(image: str) -> str:
+            return _create_pod(cluster, _with_image(workloads[0], image), walk.COMPONENTS)
+
+        # A policy takes effect a little after it was created.
+        message = wait_until("a foreign image is refused", lambda: refused("docker.io/library/busybox:1"))
+        assert f"not by digest from {cluster.registry}/packages/: docker.io/library/busybox:1" in message
+        for image in (
+            f"{own.partition('@')[0]}:latest",
+            f"{own.partition('@')[0]}",
+            f"{own[:-1]}",
+            own.replace(f"{cluster.registry}/packages/", f"{cluster.registry}/other/"),
+            f"docker.io/library/busybox@{own.partition('@')[2]}",
+        ):
+            assert f": {image}" in refused(image), image
+        assert refused("registry.k8s.io/pause:3.10") == ""
+        for workload in workloads:
+            assert _create_pod(cluster, workload, walk.COMPONENTS) == "", workload["metadata"]["name"]
+        # Really, and not only asked.
+        for name in ("daemonset/whereabouts", "daemonset/multus-cni", "deployment/whereabouts-reconciler"):
+            cluster.kubectl("rollout", "restart", name, f"--namespace={walk.COMPONENTS}")
+            cluster.kubectl.wait_rollout(name, namespace=walk.COMPONENTS)
+        # A pod that is admitted gets no other image later, nor one for debugging.
+        pod = cluster.api.list("pods", namespace=walk.COMPONENTS, selector="name=whereabouts")[0]["metadata"]["name"]
+        about = (f"pod/{pod}", f"--namespace={walk.COMPONENTS}")
+        container = workloads[0]["spec"]["template"]["spec"]["containers"][0]["name"]
+        changed = cluster.kubectl.try_run("set", "image", *about, f"{container}=docker.io/library/busybox:1")
+        assert "not by digest from" in changed.stderr
+        debugged = cluster.kubectl.try_run("debug", *about, "--image=docker.io/library/busybox:1")
+        assert "not by digest from" in debugged.stderr
+        # Other namespaces are left alone.
+        foreign = _with_image(workloads[0], "docker.io/library/busybox:1")
+        assert "not by digest" not in _create_pod(cluster, foreign, walk.NAMESPACE)
+    finally:
+        cluster.kubectl("label", "namespace", walk.COMPONENTS, f"{ENFORCED}-")
+        for document in policy:
+            cluster.kubectl("delete", document["kind"].lower(), document["metadata"]["name"])
+
+
+def _with_image(workload: walk.Document, image: str) -> walk.Document:
+    """Return a workload whose first container has another image."""
+    template = workload["spec"]["template"]
+    first, *others = template["spec"]["containers"]
+    spec = {**template["spec"], "containers": [{**first, "image": image}, *others]}
+    return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": spec}}}

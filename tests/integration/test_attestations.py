@@ -14,8 +14,9 @@ import pytest
 
 from carvelwright.digest import Digest
 from carvelwright.supply import keys
-from carvelwright.supply.attestation import Attestation, Predicate, tag_of
+from carvelwright.supply.attestation import Predicate, tag_of
 from tests.conftest import free_address, registry_at
+from tests.helpers.attested import attested, kinds, of_kind
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
 from tests.helpers.builds import call, content_of, release_of
 from tests.helpers.keys import key as key  # noqa: PLC0414 - a fixture
@@ -47,25 +48,6 @@ def committed(built: PackageProject) -> PackageProject:
     git(built, "commit", "--quiet", "-m", "all")
     git(built, "remote", "add", "origin", "https://user:secret-token@git.example.com/team/hello.git")
     return built
-
-
-def attested(crane: Path, reference: str) -> list[Attestation]:
-    """Return what is attested of what a reference names."""
-    place = reference.partition("@")[0].rpartition(":")[0] if "@" not in reference else reference.partition("@")[0]
-    tag = tag_of(Digest.parse(call(crane, "digest", reference).decode().strip()))
-    if tag not in call(crane, "ls", place).decode().split():
-        return []
-    layers = json.loads(call(crane, "manifest", f"{place}:{tag}"))["layers"]
-    return [Attestation.parse(call(crane, "blob", f"{place}@{layer['digest']}")) for layer in layers]
-
-
-def kinds(crane: Path, reference: str) -> set[str]:
-    return {each.statement.predicate_type for each in attested(crane, reference)}
-
-
-def of_kind(crane: Path, reference: str, kind: Predicate) -> Attestation:
-    (found,) = [each for each in attested(crane, reference) if each.statement.predicate_type == kind]
-    return found
 
 
 def provenance(crane: Path, reference: str) -> dict[str, Any]:

@@ -135,3 +135,21 @@ def test_sources_that_do_not_compile_are_told_in_go_s_words(scanned: Scanned) ->
     outcome = scanned.project.run("scan")
     assert outcome.code == 5
     assert "Nonsense" in outcome.err
+
+
+def test_every_platform_is_scanned(scanned: Scanned) -> None:
+    project = scanned.project
+    project.replace("package/build.yaml", "platforms: [linux/amd64]", "platforms: [linux/amd64, linux/arm64]")
+    code = 'package main\n\nimport "example.org/lib"\n\nfunc init() { lib.Other() }\n'
+    (project.root / "payload/main_arm64.go").write_text(code)
+    outcome = project.run("scan", "-q")
+    assert outcome.code == 11
+    assert "hello of hello.packages.example.com 1.0.0+build.1, linux/amd64, linux/arm64\n" in outcome.out
+    assert "example.org/lib@v1.0.0, mended in v1.1.0: called\n" in outcome.out
+    assert "GO-2026-9002  example.org/lib@v1.0.0, no version mends it: called on linux/arm64\n" in outcome.out
+    (image,) = json.loads(project.run("scan", "--format", "json").out.partition('\n{\n  "error"')[0])["images"]
+    assert image["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert {each["id"]: each["platforms"] for each in image["findings"]} == {
+        OLD: ["linux/amd64", "linux/arm64"],
+        "GO-2026-9002": ["linux/arm64"],
+    }

@@ -145,7 +145,14 @@ def test_what_was_published_and_signed_is_found_right(vendor: Vendor) -> None:
     key_id = keys.read_public(place.public).key_id
     assert outcome.out == f"1 versions, 2 bundles and images read, keys {key_id}: nothing wrong\n"
     outcome = place.project.run("verify", place.target, "--key", str(place.public), "--format", "json").ok()
-    assert json.loads(outcome.out) == {"versions": 1, "images": 2, "findings": [], "keys": [key_id]}
+    assert json.loads(outcome.out) == {
+        "versions": 1,
+        "images": 2,
+        "findings": [],
+        "vulnerabilities": [],
+        "rebuilt": [],
+        "keys": [key_id],
+    }
     for reference in (place.bundle, place.image, place.revision, f"{place.target}/hello:{TAG}"):
         outcome = place.project.run("verify", reference, "--key", str(place.public)).ok()
         assert outcome.out.endswith("nothing wrong\n")
@@ -241,6 +248,45 @@ def sbom_without_the_image(place: Vendor) -> list[str]:
     return [f"{NAME} {VERSION}: the CycloneDX SBOM of its bundle does not name the image {digest}"]
 
 
+def vex_of_another_product(place: Vendor) -> list[str]:
+    other = f"pkg:oci/hello@{place.digest(place.bundle)}"
+    place.attach(place.image, vex(place.digest(place.image), other))
+    return [f"{NAME} {VERSION}: the VEX of image {place.image} is about another product: {other}"]
+
+
+def vex_without_a_digest(place: Vendor) -> list[str]:
+    other = "pkg:oci/hello?tag=1.0.0_build.1"
+    place.attach(place.image, vex(place.digest(place.image), other))
+    return [f"{NAME} {VERSION}: the VEX of image {place.image} is about another product: {other}"]
+
+
+def vex_of_another_digest(place: Vendor) -> list[str]:
+    other = place.digest(place.bundle)
+    place.attach(place.image, vex(other, f"pkg:oci/hello@{other}"))
+    return [f"{NAME} {VERSION}: the VEX of image {place.image} is about something else: {other}"]
+
+
+def vex_of_another_key(place: Vendor) -> list[str]:
+    other, digest = write_pair(place.storage.parent, "for-vex"), place.digest(place.image)
+    place.attach(place.image, vex(digest, f"pkg:oci/hello@{digest}"), other)
+    return [f"{NAME} {VERSION}: the VEX of image {place.image} is signed with none of these keys"]
+
+
+def vex_that_is_none(place: Vendor) -> list[str]:
+    place.attach(place.image, Statement({"hello": place.digest(place.image)}, Predicate.VEX, {"statements": []}))
+    return [f"{NAME} {VERSION}: the VEX of image {place.image}: it is no OpenVEX document"]
+
+
+def vex(digest: Digest, product: str) -> Statement:
+    stated = {"vulnerability": {"name": "GO-2026-1"}, "products": [{"@id": product}], "status": "affected"}
+    document = {
+        "@context": "https://openvex.dev/ns/v0.2.0",
+        "timestamp": "2026-11-01T00:00:00Z",
+        "statements": [stated],
+    }
+    return Statement({"hello": digest}, Predicate.VEX, document)
+
+
 def another_package(place: Vendor) -> list[str]:
     """Push a revision whose Package installs with other rights, as somebody can who may push."""
     scratch = place.storage.parent / "other-package"
@@ -272,6 +318,11 @@ DAMAGES = [
     sbom_that_is_not_of_the_binaries,
     sbom_that_is_none,
     sbom_without_the_image,
+    vex_of_another_product,
+    vex_without_a_digest,
+    vex_of_another_digest,
+    vex_of_another_key,
+    vex_that_is_none,
     another_package,
 ]
 
@@ -292,10 +343,83 @@ def test_what_another_key_signed_is_found_piece_by_piece(vendor: Vendor) -> None
     assert messages == {
         f"bundle {place.bundle} is signed, but with none of these keys",
         "the revision is signed, but with none of these keys",
-        *(f"the {kind.words} of bundle {place.bundle} is signed with none of these keys" for kind in Predicate),
+        *(
+            f"the {kind.words} of bundle {place.bundle} is signed with none of these keys"
+            for kind in Predicate
+            if not kind.is_optional
+        ),
     }
     # One of several keys suffices.
     assert place.verify("--key", str(wrong), code=0) == []
+
+
+def no_licenses(_index: bytes) -> tuple[dict[str, bytes], str]:
+    return {".wh.hello": b""}, "there are none below /usr/share/licenses/"
+
+
+def no_index(_index: bytes) -> tuple[dict[str, bytes], str]:
+    return {
+        "hello/index.json": b"{}"
+    }, "hello/index.json cannot be read: not an index of licenses: KeyError: 'schemaVersion'"
+
+
+def no_text(index: bytes) -> tuple[dict[str, bytes], str]:
+    name = text_of(index)
+    return {f"hello/texts/.wh.{name}": b""}, f"hello/texts/{name}, a text of stdlib@1.27.3, is missing"
+
+
+def another_text(index: bytes) -> tuple[dict[str, bytes], str]:
+    name = text_of(index)
+    return {f"hello/texts/{name}": b"none"}, f"hello/texts/{name}, a text of stdlib@1.27.3, is not what its name says"
+
+
+def another_go(index: bytes) -> tuple[dict[str, bytes], str]:
+    changed = index.replace(b"1.27.3", b"1.0.0")
+    return {"hello/index.json": changed}, "they do not cover what its binaries hold: stdlib@1.27.3"
+
+
+def no_license_named(index: bytes) -> tuple[dict[str, bytes], str]:
+    changed = index.replace(b'"BSD-3-Clause"', b"null")
+    return {"hello/index.json": changed}, "no license is named for stdlib@1.27.3"
+
+
+def text_of(index: bytes) -> str:
+    """Return the file of a text of Go."""
+    entry = next(each for each in json.loads(index)["modules"] if each["module"] == "stdlib")
+    return str(entry["texts"][0]["file"].removeprefix("texts/"))
+
+
+def _with_layer(place: Vendor, files: dict[str, bytes], tmp_path: Path) -> str:
+    """Put a layer over the image for one platform, below its licenses; returns the new image."""
+    with tarfile.open(tmp_path / "layer.tar", "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"usr/share/licenses/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    first = json.loads(place.crane("manifest", place.image))["manifests"][0]["digest"]
+    changed = f"{place.target}/changed:{TAG}"
+    place.crane("append", "-b", f"{place.content}@{first}", "-f", tmp_path / "layer.tar", "-t", changed)
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [no_licenses, no_index, no_text, another_text, another_go, no_license_named],
+    ids=lambda each: each.__name__,
+)
+def test_wrong_licenses_in_an_image_are_found(
+    change: Callable[[bytes], tuple[dict[str, bytes], str]], vendor: Vendor, tmp_path: Path
+) -> None:
+    place = vendor.publish(f"licenses-{change.__name__.replace('_', '-')}")
+    (made,) = (place.project.root / "build/licences").glob("*/index.json")
+    files, message = change(made.read_bytes())
+    changed = _with_layer(place, files, tmp_path)
+    outcome = place.project.run("verify", changed, "-q")
+    assert outcome.code == 12
+    pinned = f"{changed.rpartition(':')[0]}@{place.digest(changed)}"
+    assert [line for line in outcome.out.splitlines() if "the licenses of" in line] == [
+        f"{changed}: the licenses of image {pinned}: {message}"
+    ]
 
 
 def test_a_changed_layer_is_found(vendor: Vendor) -> None:

@@ -16,6 +16,8 @@ from tests.helpers import registries
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
 from tests.helpers.builds import call
 from tests.helpers.keys import PASSPHRASE, write_pair
+from tests.helpers.scanning import govulncheck as govulncheck  # noqa: PLC0414 - a fixture
+from tests.helpers.scanning import scanned as scanned  # noqa: PLC0414 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.toolchain import Toolchain
     from tests.conftest import PackageProject
     from tests.helpers.registries import Kind
+    from tests.helpers.scanning import Scanned
 
 NAME = "hello.packages.example.com"
 _COMMON = ("--insecure-ignore-tlog=true", "--allow-http-registry", "--private-infrastructure")
@@ -159,6 +162,17 @@ def test_cosign_verifies_what_was_relocated(
             verify_attestations(cosign, f"{site}@{digest}")
     # The site's own revision is not of this key.
     assert "no signatures found" in cosign.refuses(f"{site}:latest")
+
+
+def test_cosign_verifies_vex(scanned: Scanned, registry: str, cosign: Cosign) -> None:
+    project = scanned.project
+    project.run("build").ok()
+    assert project.run("scan", "-q").code == 11
+    key, environment = str(cosign.key.with_suffix(".key")), {"CARVELWRIGHT_SIGN_KEY_PASSPHRASE": PASSPHRASE}
+    project.run("publish", f"{registry}/p", "--sign-key", key, environment=environment).ok()
+    statement = cosign.verify_attestation("openvex", f"{registry}/p/hello:1.0.0_build.1")
+    assert statement["predicateType"] == "https://openvex.dev/ns"
+    assert statement["predicate"] == json.loads((project.root / "dist/vex/hello.openvex.json").read_bytes())
 
 
 def test_cosign_and_carvelwright_sign_beside_each_other(

@@ -104,20 +104,30 @@ def test_provenance_names_what_was_built_from_what() -> None:
     modules = [Module("example.com/a", "v1.0.0", empty), Module("example.com/b", "v2.0.0", "h1:nonsense")]
     source = provenance.Source("c0ffee", "git+https://example.com/x", dirty=True)
     build = provenance.Build(
-        "x.example.com", "1.0.0", ["linux/amd64"], "r.example.com/p", source, "17", {"go": "1"}, modules, {"redis": ONE}
+        "x.example.com",
+        "1.0.0",
+        ["linux/amd64"],
+        "r.example.com/p",
+        source,
+        "17",
+        {"go": "1", "ytt": "1.0.0"},
+        {"ytt": Module("carvel.dev/ytt", "v1.0.0", empty)},
+        modules,
+        {"redis": ONE},
     )
     found = provenance.predicate(build)["buildDefinition"]
     assert found["externalParameters"]["source"] == {
         "uri": "git+https://example.com/x",
         "digest": {"gitCommit": "c0ffee"},
     }
-    assert found["internalParameters"] == {"tools": {"go": "1"}, "SOURCE_DATE_EPOCH": "17"}
-    commit, first, second, image = found["resolvedDependencies"]
+    assert found["internalParameters"] == {"tools": {"go": "1", "ytt": "1.0.0"}, "SOURCE_DATE_EPOCH": "17"}
+    commit, first, second, tool, image = found["resolvedDependencies"]
     assert commit["annotations"] == {"dirty": True}
     # The example of in-toto's specification of digests.
     dir_hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert first == {"uri": "pkg:golang/example.com/a@v1.0.0", "digest": {"dirHash": dir_hash}}
     assert second == {"uri": "pkg:golang/example.com/b@v2.0.0"}
+    assert tool == {"name": "ytt", "uri": "pkg:golang/carvel.dev/ytt@v1.0.0", "digest": {"dirHash": dir_hash}}
     assert image == {"name": "redis", "digest": {"sha256": ONE.hex}}
 
 

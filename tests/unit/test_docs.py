@@ -95,6 +95,15 @@ def test_files_named_in_code_exist(page: Path) -> None:
     assert [name for name in _FILE.findall(code(page.read_text())) if not (ROOT / name).exists()] == []
 
 
+def test_the_policies_of_the_page_are_the_files() -> None:
+    """What a reader copies from the page is what `make e2e` applies."""
+    page = ROOT / "docs/how-to/admit-only-published-images.md"
+    shown = [match["code"] for match in _FENCE.finditer(page.read_text()) if match["language"] == "yaml"]
+    named = [page.parent / link for link in links(page.read_text()) if "examples/admission" in link]
+    assert shown == [path.read_text() for path in named]
+    assert {path.resolve() for path in named} == set((ROOT / "examples/admission").iterdir())
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:

@@ -53,6 +53,7 @@ RELEASE = {
     "archive": "x.tar",
     "packages": [PACKAGE],
     "tools": {"go": "1.27.3"},
+    "toolModules": {"ytt": {"module": "carvel.dev/ytt@v1.0.0", "sum": "h1:a="}},
     "files": [{"name": "x.tar", "size": 1, "digest": DIGEST}],
 }
 NO_IMAGES = b"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages: []\n"
@@ -87,6 +88,8 @@ def test_records_are_read() -> None:
         ({"packages": [{**PACKAGE, "images": [{}]}]}, r"packages\[0\].images\[0\] has no key 'name'"),
         ({"packages": [{**PACKAGE, "images": [{**IMAGE, "platforms": [{}]}]}]}, "has no key 'platform'"),
         ({"tools": []}, "release.tools is no object"),
+        ({"toolModules": []}, "release.toolModules is no object"),
+        ({"toolModules": {"ytt": {"module": "a"}}}, "release.toolModules.ytt has no key 'sum'"),
         ({"files": {}}, "release.files is no list"),
         ({"files": [{"name": "x.tar", "size": True, "digest": DIGEST}]}, "size is no int"),
     ],

@@ -168,6 +168,21 @@ def test_the_projects_own_build_comes_first(search: Search) -> None:
     assert findings(search)["ytt"] == f"0.55.2 {own}"
 
 
+def test_what_was_built_is_known_by_the_checksum_of_its_module_and_what_is_on_path_is_not(search: Search) -> None:
+    sums = "carvel.dev/ytt v0.55.1 h1:older=\ncarvel.dev/ytt v0.55.2/go.mod h1:mod=\ncarvel.dev/ytt v0.55.2 h1:own=\n"
+    (search.root / "tools/carvel/go.sum").write_text(sums)
+
+    def found() -> tuple[str, str]:
+        tool = next(each.tool for each in toolchain.look(search) if each.name == "ytt")
+        assert tool
+        return tool.module, tool.sum
+
+    script(search.root / "bin/ytt", "echo ytt version 0.55.2")
+    assert found() == ("", "")
+    script(search.pins()["ytt"].builds / "ytt", "echo ytt version 0.55.2")
+    assert found() == ("carvel.dev/ytt@v0.55.2", "h1:own=")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "wanted"),
     [

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 @options.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The file to write."
 )
-@options.single
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.package_repository
 @click.pass_obj
 def command(
     context: Context,

@@ -41,11 +41,9 @@ if TYPE_CHECKING:
     type=options.Parsed("REGISTRY/PATH", Repository.parse),
     help="Publish what was built to this registry, as `carvelwright publish` does.",
 )
-@options.registry_timeout
-@options.registry_ca_cert
 @options.option("--wait", is_flag=True, help="Wait until another build of this project has ended.")
 @options.option("--dry-run", is_flag=True, help="Print the plan without building.")
-@options.output_format
+@options.of_registry
 @click.pass_obj
 def command(  # noqa: PLR0913 - click hands over each option
     context: Context,

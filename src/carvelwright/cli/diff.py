@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,8 @@ from carvelwright.errors import DifferenceError, ExitCode
 from carvelwright.uses.diff import Request, diff
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from carvelwright.cli.options import Context
     from carvelwright.compare.comparison import Comparison
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     "--file",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     help="Render with this data values file as well; may be repeated, each is rendered by itself.  [default: those of "
     "package/renders]",
 )

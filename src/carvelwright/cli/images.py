@@ -43,9 +43,7 @@ def listing(context: Context, package: str | None, form: str) -> None:
 @command.command("update")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @options.package
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.of_registry
 @click.pass_obj
 def update(context: Context, names: tuple[str, ...], package: str | None, registry_timeout: float, form: str) -> None:
     """Look up existing images in their registries and write their digests to package/images.lock.yaml.

@@ -199,12 +199,13 @@ def seconds(text: str) -> float:
     return number
 
 
+existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
 values_files = option(
     "-f",
     "--file",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=existing_file,
     help="A data values file, as for `tanzu package install --values-file`; may be repeated, later files override.",
 )
 target = click.argument("target", metavar="REGISTRY/PATH", type=Parsed("REGISTRY/PATH", Repository.parse))
@@ -254,7 +255,7 @@ def _trust(ctx: click.Context, param: click.Parameter, value: Path | None) -> No
 registry_ca_cert = option(
     "--registry-ca-cert",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=existing_file,
     expose_value=False,
     callback=_trust,
     help="Trust the CAs in this PEM file as well: for a registry whose certificate a private CA signed.",
@@ -269,3 +270,13 @@ output_format = option(
     default="text",
     help="Format of results and errors: text, or one JSON document.",
 )
+
+
+def of_registry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what all have that exchange something with a registry: timeout, CAs, the form of results."""
+    return registry_timeout(registry_ca_cert(output_format(function)))
+
+
+def package_repository(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what all have that work with a package repository as a whole: where it is, and `of_registry`."""
+    return single(of_registry(function))

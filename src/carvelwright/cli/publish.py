@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 @options.command("publish")
 @options.target
 @options.packages
-@options.single
 @signing.key
-@options.registry_timeout
-@options.registry_ca_cert
 @options.option("--dry-run", is_flag=True, help="Print every name and tag that would be pushed, without pushing.")
-@options.output_format
+@options.package_repository
 @click.pass_obj
 def command(
     context: Context,

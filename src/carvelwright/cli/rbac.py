@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @options.option(
     "--replacing",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     help="A data values file of the existing install; also grants what an update from it must delete.",
 )
 @click.pass_obj

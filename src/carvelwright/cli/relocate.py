@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,18 +15,17 @@ from carvelwright.errors import ExitCode
 from carvelwright.uses import relocate, remote
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from carvelwright.cli.options import Context
     from carvelwright.reference import Repository
 
 
 @options.command("relocate")
-@click.argument("source", metavar="ARCHIVE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("source", metavar="ARCHIVE", type=options.existing_file)
 @options.target
-@options.single
 @signing.key
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.package_repository
 @click.pass_obj
 def command(
     context: Context, source: Path, target: Repository, registry_timeout: float, *, single: bool, form: str

@@ -40,10 +40,7 @@ def _about(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every one of these commands takes."""
     for add in (
         click.pass_obj,
-        options.output_format,
-        options.registry_ca_cert,
-        options.registry_timeout,
-        options.single,
+        options.package_repository,
         options.target,
     ):
         function = add(function)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carvelwright import __version__
 from carvelwright.cli import failures, options, progress
-from carvelwright.errors import ExitCode, InputError, VulnerableError
+from carvelwright.errors import ExitCode, VulnerableError
 from carvelwright.supply.vulnerabilities import Reach
 from carvelwright.uses.scan import scan
 
@@ -48,9 +47,10 @@ def command(context: Context, names: tuple[str, ...], release: str | None, max_a
     """Look for known vulnerabilities in the Go modules of each image.
 
     PACKAGE names packages of a workspace; without any, all are scanned. The sources are analyzed for calls that reach
-    vulnerable code, for the first platform of the package. The database is the pinned module golang.org/x/vulndb;
+    vulnerable code, for every platform of the package. The database is the pinned module golang.org/x/vulndb;
     no service is asked. What was decided about a finding stands in package/vulnerabilities.yaml. A vulnerability that
-    is reached and not accepted ends in exit code 11.
+    is reached and not accepted ends in exit code 11. What is known against the images in dist/ is kept there as
+    OpenVEX, and `publish --sign-key` attests it.
     """
     now = dt.datetime.now(dt.UTC)
     reporter = progress.reporter(context)
@@ -58,25 +58,12 @@ def command(context: Context, names: tuple[str, ...], release: str | None, max_a
     if form == "json":
         click.echo(json.dumps(_document(found), indent=2))
     elif form == "openvex":
-        click.echo(_openvex(found), nl=False)
+        click.echo(found.openvex(), nl=False)
     else:
         click.echo("\n".join(_lines(found)))
     if reached := found.open_findings():
         return failures.report(failures.explain(_failure(reached)))
     return ExitCode.OK
-
-
-def _openvex(found: Scan) -> bytes:
-    from carvelwright.supply.vex import openvex  # noqa: PLC0415 - slow to import
-
-    database = found.database
-    if database is None:
-        raise InputError("no image is built from Go: there is nothing to state", hint="use --format text or json")
-    products = [image.product() for image in found.images if image.findings is not None]
-    tool = f"carvelwright {__version__}, govulncheck with golang.org/x/vulndb {database.version}"
-    # Not the time of the run: equal data gives an equal document.
-    made = database.made.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return openvex(products, author="carvelwright", created=made, tool=tool)
 
 
 def _failure(reached: list[Judged]) -> VulnerableError:
@@ -94,7 +81,8 @@ def _document(found: Scan) -> dict[str, object]:
                 "package": image.package,
                 "version": image.version,
                 "image": image.image,
-                "platform": image.platform or None,
+                "platforms": list(image.platforms),
+                "vex": image.vex,
                 "findings": None if image.findings is None else [_finding(judged) for judged in image.findings],
             }
             for image in found.images
@@ -123,14 +111,19 @@ def _of_image(image: ScannedImage) -> Iterator[str]:
         yield f"{image.image}, an existing image of {image.package}: not scanned"
         return
     summary = "" if image.findings else ": nothing known"
-    yield f"{image.image} of {image.package} {image.version}, {image.platform}{summary}"
+    yield f"{image.image} of {image.package} {image.version}, {', '.join(image.platforms)}{summary}"
     for judged in image.findings:
         finding, known = judged.finding, judged.finding.vulnerability
         names = f"{known.identifier} ({', '.join(known.aliases)})" if known.aliases else known.identifier
         mend = f"mended in {finding.mended}" if finding.mended else "no version mends it"
-        yield f"  {names}  {finding.module}, {mend}: {_WORDS[finding.reach]}"
+        where = f" on {', '.join(finding.platforms)}" if finding.platforms != image.platforms else ""
+        yield f"  {names}  {finding.module}, {mend}: {_WORDS[finding.reach]}{where}"
         yield f"    {known.summary}"
         if finding.trace:
             yield f"    {' > '.join(finding.trace)}"
         if judged.acceptance:
             yield f"    accepted on {judged.acceptance.accepted}: {judged.acceptance.reason}"
+    if image.vex:
+        yield f"  stated in dist/{image.vex}"
+    elif image.findings:
+        yield "  not stated in dist/: it does not hold what these sources give; build, then scan again"

@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     help="The key that cosign signs with, as its --key takes it: a file, or a key of a key management service such as "
     "awskms:///ALIAS. Without one cosign signs keyless.",
 )
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.of_registry
 @click.pass_obj
 def command(
     context: Context,

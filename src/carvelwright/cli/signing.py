@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-import click
+from typing import TYPE_CHECKING
 
 from carvelwright.cli import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import click
 
 
 def _read(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
@@ -23,7 +26,7 @@ def _read(ctx: click.Context, _param: click.Parameter, value: Path | None) -> No
 key = options.option(
     "--sign-key",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     expose_value=False,
     callback=_read,
     help="Sign what is published with this private key (PEM, ECDSA P-256). The passphrase of an encrypted one is in "

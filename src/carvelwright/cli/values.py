@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,13 +16,14 @@ from carvelwright.tools import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from carvelwright.cli.options import Context
     from carvelwright.values import ValuesSchema
 
 _schema_option = options.option(
     "--schema",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     help="An OpenAPI v3 schema, JSON or YAML, as under valuesSchema.openAPIv3 of a Package; or a values schema as ytt "
     "reads it, which may load files from beside it.  [default: this project's]",
 )

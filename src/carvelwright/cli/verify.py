@@ -30,19 +30,23 @@ if TYPE_CHECKING:
     "key_files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
     help="A public key (PEM, ECDSA P-256) that may have signed; may be repeated. Without one no signature is verified.",
 )
-@options.single
-@options.registry_timeout
-@options.registry_ca_cert
-@options.output_format
+@options.option(
+    "--rebuild",
+    metavar="VERSION",
+    help="Verify only this version, and build it again from its git tag, in a clone of the project: digests have to be "
+    "equal.",
+)
+@options.package_repository
 @click.pass_obj
 def command(
     context: Context,
     subject: str,
     wanted: tuple[str, ...],
     key_files: tuple[Path, ...],
+    rebuild: str | None,
     registry_timeout: float,
     *,
     single: bool,
@@ -53,7 +57,9 @@ def command(
     REFERENCE is REGISTRY/PATH, to which packages were published, or one bundle or image as REGISTRY/PATH:TAG or
     REGISTRY/PATH@DIGEST. ARCHIVE is a file that `carvelwright archive` made. REFNAME and VERSION name packages of it.
     Every digest is read down to the layers. Each bundle, and each image that the package's build made, has to be signed
-    and attested, its SBOMs have to name what its binaries hold, and each Package has to be the one that was attested.
+    and attested, its SBOMs have to name what its binaries hold, the licenses in it have to cover that, and each Package
+    has to be the one that was attested. What is attested of known vulnerabilities is shown. With --rebuild the clone of
+    the project that you are in has to have the version's tag; nothing is pushed anywhere.
 
     One line for each thing that is wrong; the exit code is 12 then.
     """
@@ -61,15 +67,19 @@ def command(
 
     reporter = progress.reporter(context)
     around = remote.Surroundings(context.root, context.environment, reporter)
-    asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout)
+    asked = verification.Asked(around, tuple(map(keys.read_public, key_files)), registry_timeout, rebuild)
     found = _verify(asked, subject, wanted, single=single)
     if form == "json":
-        document = {**found.document(), "keys": [key.key_id for key in asked.keys]}
+        known, rebuilt = ([each.document() for each in part] for part in (found.known, found.rebuilt))
+        by = [key.key_id for key in asked.keys]
+        document = {**found.document(), "vulnerabilities": known, "rebuilt": rebuilt, "keys": by}
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in found.findings:
             click.echo(str(finding))
         if not context.quiet:
+            for each in (*found.known, *found.rebuilt):
+                click.echo(str(each))
             click.echo(_summary(found, asked))
     return int(ExitCode.UNVERIFIED if found.findings else ExitCode.OK)
 
@@ -87,7 +97,7 @@ def _verify(asked: Asked, subject: str, wanted: Sequence[str], *, single: bool) 
         ) from None
     if reference.tag is None and reference.digest is None:
         return verification.of_repository(asked, Places(reference.repository, single), wanted)
-    if wanted:
+    if wanted or asked.rebuild:
         raise UsageError(
             f"{reference} is one bundle or image, which has no versions in it", hint="name REGISTRY/PATH without a tag"
         )

@@ -144,13 +144,22 @@ def _read_all(repository: Repository, project: Package, head: Commit, tags: Mapp
 
 
 def _file_of(tag: str, project: Package) -> str | None:
-    """Return the release file that a tag names; in a workspace of several packages, VERSION alone or with the name."""
+    """Return the release file that a tag names."""
+    version = version_of_tag(tag, project.short_name, alone=len(project.workspace.members) == 1)
+    return f"{version}.yaml" if version else None
+
+
+def version_of_tag(tag: str, short_name: str, *, alone: bool) -> str | None:
+    """Return the version of a package that a tag names; None where it names none.
+
+    It is the version alone, or with a name in front, which has to be the package's unless that is `alone` in its
+    workspace.
+    """
     match = _TAG.fullmatch(tag)
     if match is None:
         return None
-    alone = len(project.workspace.members) == 1
-    ours = alone or not match["of"] or project.short_name in re.split(r"[/@_.]", match["of"])
-    return f"{match['version'].replace('_', '+', 1)}.yaml" if ours else None
+    ours = alone or not match["of"] or short_name in re.split(r"[/@_.]", match["of"])
+    return match["version"].replace("_", "+", 1) if ours else None
 
 
 def _additions(trees: Sequence[Tree], committed: Tree) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What the Go binaries of an image in a registry say of themselves, read from its layers."""
+"""What an image in a registry says of itself, read from its layers: its Go binaries, and the licenses beside them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carvelwright import files, jsondoc
 from carvelwright.digest import Digest
 from carvelwright.oci import rootfs
+from carvelwright.steps import layer as layers
 from carvelwright.supply.modules import BuildInfo
 from carvelwright.tools import artifacts, buildinfo, crane
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from carvelwright.tools.tool import Tool
 
 _ELF = b"\x7fELF"
+_LICENCES = f"{layers.LICENCES}/"
 # Of one platform of an image: layers as they are sent, and unpacked.
 _PACKED, _UNPACKED = 512 << 20, 2 << 30
 _LAYERS = 128
@@ -34,8 +36,19 @@ class Reading:
     scratch: Path
 
 
-def read(reading: Reading, image: Reference) -> dict[tuple[str, str], BuildInfo]:
-    """Return what the Go binaries of an image say, by platform (empty where there is but one) and path.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an image holds for a platform: what its Go binaries say, by path, and the files below /usr/share/licenses/.
+
+    The latter by their names below it.
+    """
+
+    binaries: Mapping[str, BuildInfo]
+    licences: Mapping[str, bytes]
+
+
+def read(reading: Reading, image: Reference) -> dict[str, Content]:
+    """Return what an image holds for each platform, by its name, which is empty where there is but one.
 
     ValueError says what cannot be read, or is not what its digest says.
     """
@@ -46,19 +59,21 @@ def read(reading: Reading, image: Reference) -> dict[tuple[str, str], BuildInfo]
             place = image.repository.at(Digest.parse(layer["digest"]))
             data = artifacts.blob(reading.attaching.crane, place, layer["size"], **reading.attaching.how())
             _apply(held, data)
-        for path, binary in held.items():
-            if info := _info(reading, binary):
-                found[platform, path] = info
+        programs = {path: data for path, data in held.items() if data.startswith(_ELF)}
+        infos = {path: info for path, data in programs.items() if (info := _info(reading, data))}
+        texts = {path.removeprefix(_LICENCES): data for path, data in held.items() if path.startswith(_LICENCES)}
+        found[platform] = Content(infos, texts)
     return found
 
 
 def _apply(held: dict[str, bytes], layer: bytes) -> None:
-    """Put the programs of a layer over those of lower ones."""
+    """Put the programs and licenses of a layer over those of lower ones."""
     for path, data in rootfs.files_of(layer, _UNPACKED):
-        if path.endswith("/"):
-            for below in [each for each in held if each.startswith(path)]:
+        if data is None:
+            # What removes a directory removes all below it.
+            for below in [each for each in held if each.startswith(f"{path.removesuffix('/')}/")]:
                 del held[below]
-        elif data is not None and data.startswith(_ELF):
+        if data is not None and (data.startswith(_ELF) or path.startswith(_LICENCES)):
             held[path] = data
         else:
             held.pop(path, None)

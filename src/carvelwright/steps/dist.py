@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carvelwright.plan import BuildPlan, WorkspacePlan
-    from carvelwright.record import ReleaseRecord
+    from carvelwright.record import PackageRecord, ReleaseRecord
     from carvelwright.reference import Reference
     from carvelwright.values import ValuesSchema
 
 RELEASE_FILE = "release.json"
 SUMS_FILE = "SHA256SUMS"
+# The directory for what is known against the images of a package, and how the documents' names end.
+_VEX, _OPENVEX = "vex", ".openvex.json"
 
 
 def write_values(plan: BuildPlan, schema: ValuesSchema, target: Path) -> None:
@@ -62,6 +65,26 @@ def write_release(release: ReleaseRecord, target: Path) -> None:
     files.write_atomic(target / RELEASE_FILE, text)
     sums = {file.name: file.digest.hex for file in release.files} | {RELEASE_FILE: Digest.of_bytes(text.encode()).hex}
     files.write_atomic(target / SUMS_FILE, _sums_text(sums))
+
+
+def vex_file(package: PackageRecord, image: str) -> str:
+    """Return the file of dist/ that states which known vulnerabilities affect an image of a package."""
+    return (PurePosixPath(package.archive).parent / _VEX / f"{image}{_OPENVEX}").as_posix()
+
+
+def change(directory: Path, release: ReleaseRecord, contents: Mapping[str, bytes | None]) -> None:
+    """Put files into a finished dist/, or take them out (None), all at once; its record and sums follow.
+
+    The caller holds the lock.
+    """
+    with files.new_directory(directory) as target:
+        for file in release.files:
+            if file.name not in contents:
+                files.link_file(directory / file.name, target / file.name)
+        for name, content in contents.items():
+            if content is not None:
+                files.write_file(target / name, content)
+        write_release(replace(release, files=list_files(target)), target)
 
 
 def is_whole(directory: Path) -> bool:

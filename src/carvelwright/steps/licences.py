@@ -156,7 +156,7 @@ class _Texts:
         added = []
         for name, path in found:
             content = files.read_bytes(path, _LIMIT)
-            file = f"{Digest.of_bytes(content).hex[:32]}.txt"
+            file = licences.file_name(content)
             files.write_file(self.directory / file, content)
             added.append(Text(name, file))
         return tuple(added)

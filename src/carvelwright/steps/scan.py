@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carvelwright import files, recipe
@@ -14,6 +15,8 @@ from carvelwright.supply.vulnerabilities import Finding
 from carvelwright.tools import govulncheck
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carvelwright.platform import Platform
     from carvelwright.project.config import Release
     from carvelwright.project.images import GoImage, GoModule
@@ -22,19 +25,23 @@ if TYPE_CHECKING:
 
 
 def of_image(
-    session: Session, release: Release, image: GoImage, platform: Platform, known: Database
+    session: Session, release: Release, image: GoImage, platforms: Sequence[Platform], known: Database
 ) -> tuple[Finding, ...]:
     """Return what is known against an image's programs, from their sources: looked up once for each state of them.
 
-    Of a vulnerability in several programs the farthest reach.
+    Of a vulnerability in several programs, or for several platforms, the farthest reach.
     """
     name = scan_step(image.name)
-    found: list[Finding] = []
     with session.reporter.step(name) as step:
-        here = [_of_module(session, release, module, platform, known, name) for module in image.modules]
-        found = [finding for each in here for finding in each]
+        here = [
+            replace(finding, platforms=(str(platform),))
+            for platform in platforms
+            for module in image.modules
+            for finding in _of_module(session, release, module, platform, known, name)
+        ]
+        found = vulnerabilities.farthest(here)
         step.describe(f"{len(found)} known" if found else "none known")
-    return vulnerabilities.farthest(found)
+    return found
 
 
 def _of_module(

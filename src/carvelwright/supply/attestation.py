@@ -30,17 +30,24 @@ class Predicate(StrEnum):
     PROVENANCE = "https://slsa.dev/provenance/v1"
     CYCLONEDX = "https://cyclonedx.org/bom"
     SPDX = "https://spdx.dev/Document"
+    VEX = "https://openvex.dev/ns"
 
     @property
     def words(self) -> str:
         """What people call it."""
         return _WORDS[self]
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether there may be none: a build looks for no vulnerabilities."""
+        return self is Predicate.VEX
+
 
 _WORDS = {
     Predicate.PROVENANCE: "provenance",
     Predicate.CYCLONEDX: "CycloneDX SBOM",
     Predicate.SPDX: "SPDX SBOM",
+    Predicate.VEX: "VEX",
 }
 
 
@@ -85,6 +92,15 @@ class Statement:
         }
         return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
+    def supersedes(self, former: Statement) -> bool:
+        """Tell whether it takes the place of one that the same signer has made: only VEX does, of data as new or newer.
+
+        What is no VEX that can be read is replaced, too.
+        """
+        if self.predicate_type != Predicate.VEX or former.predicate_type != Predicate.VEX:
+            return False
+        return former.predicate != self.predicate and _timestamp(former) <= _timestamp(self)
+
     def sealed(self, key: PrivateKey) -> bytes:
         """Return it in an envelope, signed."""
         return dsse.sealed(key, _PAYLOAD_TYPE, self.document())
@@ -93,6 +109,12 @@ class Statement:
         """Return the annotations of its layer."""
         # The signature is in the envelope; cosign wants the annotation none the less.
         return {ANNOTATION: "", _PREDICATE_TYPE: self.predicate_type}
+
+
+def _timestamp(statement: Statement) -> str:
+    """Return the moment of a VEX document, as text in UTC, which sorts by time."""
+    document = statement.predicate
+    return str(document.get("timestamp", "")) if isinstance(document, dict) else ""
 
 
 @dataclass(frozen=True, slots=True)

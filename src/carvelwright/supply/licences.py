@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import jsondoc
+from carvelwright.digest import Digest
 from carvelwright.supply.modules import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Of the index, and of the directory of texts beside it.
 INDEX, TEXTS = "index.json", "texts"
 _SCHEMA_VERSION = 1
+# Of the digest of a text, in the name of its file.
+_NAME_DIGITS = 32
 # How people name such files: LICENSE, license.md, LICENSE.libyaml, MIT-LICENSE.txt, COPYING.LESSER.
 _LICENCE = re.compile(r"(^|[-_.])(licen[cs]es?|copying|unlicen[cs]e)([-_.]|$)", re.IGNORECASE)
 _NOTICE = re.compile(r"(^|[-_.])(notices?|patents|copyright)([-_.]|$)", re.IGNORECASE)
@@ -36,6 +39,11 @@ _NO_TEXT = (
     ".yml",
 )
 _NOT_IN_IDENTIFIER = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def file_name(content: bytes) -> str:
+    """Return the name of the file of a text, which equal texts share."""
+    return f"{Digest.of_bytes(content).hex[:_NAME_DIGITS]}.txt"
 
 
 def is_licence(name: str) -> bool:
@@ -112,6 +120,43 @@ def _entry(each: Mapping[str, Any]) -> Entry:
     module = Module(each["module"], each.get("version", ""), each.get("sum", ""))
     texts = tuple(Text(text["name"], text["file"].removeprefix(f"{TEXTS}/")) for text in each["texts"])
     return Entry(module, each["licenses"], texts, each.get("reason"), tuple(each.get("unrecognised", ())))
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The licenses that an image carries: what is wrong with them, and the modules that they are of."""
+
+    problems: tuple[str, ...]
+    modules: frozenset[Module]
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes]) -> Carried:
+        """Read the files below an image's /usr/share/licenses/, by their names there."""
+        problems: list[str] = []
+        modules: set[Module] = set()
+        for name in sorted(name for name in files if name.endswith(f"/{INDEX}")):
+            try:
+                entries = Index.parse(files[name]).entries
+            except ValueError as error:
+                problems.append(f"{name} cannot be read: {error}")
+                continue
+            modules |= {entry.module for entry in entries}
+            problems += [each for entry in entries for each in _problems(entry, files, name.removesuffix(INDEX))]
+        return cls(tuple(problems), frozenset(modules))
+
+
+def _problems(entry: Entry, files: Mapping[str, bytes], directory: str) -> Iterator[str]:
+    # Of our own code, which has no version, whoever publishes it decides.
+    if entry.module.version and not entry.expression:
+        yield f"no license is named for {entry.module}"
+    elif entry.module.version and not entry.texts and not entry.reason:
+        yield f"there is no text for {entry.module}"
+    for text in entry.texts:
+        name = f"{directory}{TEXTS}/{text.file}"
+        if name not in files:
+            yield f"{name}, a text of {entry.module}, is missing"
+        elif file_name(files[name]) != text.file:
+            yield f"{name}, a text of {entry.module}, is not what its name says"
 
 
 def expression(recognised: Mapping[str, Sequence[str]]) -> str | None:

@@ -47,7 +47,8 @@ class Build:
     """What a build was told and what it used.
 
     `address` is the registry and path under which it built, which digests depend on; `epoch` is SOURCE_DATE_EPOCH,
-    empty where it was not set. `images` are the existing ones that the package names, by digest.
+    empty where it was not set. `images` are the existing ones that the package names, by digest, `tool_modules` the Go
+    modules that tools were built from, by the names of the tools.
     """
 
     ref_name: str
@@ -57,6 +58,7 @@ class Build:
     source: Source
     epoch: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
+    tool_modules: Mapping[str, Module] = field(default_factory=dict)
     modules: Sequence[Module] = ()
     images: Mapping[str, Digest] = field(default_factory=dict)
     carvelwright: str = ""
@@ -82,6 +84,7 @@ def predicate(build: Build) -> dict[str, Any]:
             "resolvedDependencies": [
                 source,
                 *(_module(module) for module in build.modules),
+                *({"name": name, **_module(module)} for name, module in sorted(build.tool_modules.items())),
                 *({"name": name, "digest": {"sha256": digest.hex}} for name, digest in sorted(build.images.items())),
             ],
         },

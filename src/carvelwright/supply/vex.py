@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packageurl import PackageURL
+
+from carvelwright.digest import Digest
 from carvelwright.supply.inventory import go_purl
 from carvelwright.supply.vulnerabilities import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from carvelwright.supply.vulnerabilities import Judged
 
-_CONTEXT = "https://openvex.dev/ns/v0.2.0"
+_ANY_CONTEXT = "https://openvex.dev/ns"
+_CONTEXT = f"{_ANY_CONTEXT}/v0.2.0"
 _NAMESPACE = "https://carvelwright.dev/vex"
 _ENTRY = "https://pkg.go.dev/vuln"
 # In OpenVEX's words: why a vulnerability that is not reached does no harm.
@@ -45,6 +50,43 @@ def openvex(products: Iterable[Product], *, author: str, created: str, tool: str
     }
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return (json.dumps({"@context": _CONTEXT, "@id": f"{_NAMESPACE}/{name}", **content}, indent=2) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What an OpenVEX document states: when (UTC text), about which products, and how often each status.
+
+    `products` are package URLs.
+    """
+
+    timestamp: str
+    products: tuple[str, ...]
+    statuses: Mapping[str, int]
+
+    @classmethod
+    def parse(cls, document: Any) -> Stated:
+        """Read a document; ValueError where it is no OpenVEX."""
+        try:
+            if not str(document["@context"]).startswith(_ANY_CONTEXT):
+                raise ValueError("it is no OpenVEX document")
+            statements = document["statements"]
+            products = {str(product["@id"]) for each in statements for product in each["products"]}
+            statuses = Counter(str(each["status"]) for each in statements)
+            timestamp = str(document["timestamp"])
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("it is no OpenVEX document") from None
+        return cls(timestamp, tuple(sorted(products)), dict(sorted(statuses.items())))
+
+    def others(self, image: Digest) -> tuple[str, ...]:
+        """Return the products that are not this image."""
+        return tuple(each for each in self.products if _digest_of(each) != image)
+
+
+def _digest_of(purl: str) -> Digest | None:
+    try:
+        return Digest.parse(PackageURL.from_string(purl).version or "")
+    except ValueError:
+        return None
 
 
 def _statement(product: Product, judged: Judged) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Finding:
     """A vulnerability in a module that programs are linked from.
 
     `mended` is the version that mends it, None where there is none. `trace` are the functions from the program's own to
-    the vulnerable one, where that is called.
+    the vulnerable one, where that is called. `platforms` are those on which it reaches this far.
     """
 
     vulnerability: Vulnerability
@@ -47,6 +47,7 @@ class Finding:
     mended: str | None
     reach: Reach
     trace: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -59,6 +60,7 @@ class Finding:
             "mended": self.mended,
             "reach": self.reach.value,
             "trace": list(self.trace),
+            "platforms": list(self.platforms),
         }
 
     @classmethod
@@ -70,6 +72,7 @@ class Finding:
             document["mended"],
             Reach(document["reach"]),
             tuple(document["trace"]),
+            tuple(document["platforms"]),
         )
 
 
@@ -94,10 +97,16 @@ def findings(report: str) -> tuple[Finding, ...]:
 
 
 def farthest(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return of each vulnerability of a module the finding with the farthest reach; what is called comes first."""
+    """Return of each vulnerability of a module the finding with the farthest reach; what is called comes first.
+
+    Its platforms are all on which it reaches as far.
+    """
     first: dict[tuple[str, Module], Finding] = {}
     for finding in sorted(found, key=_sorted_by):
-        first.setdefault((finding.vulnerability.identifier, finding.module), finding)
+        key = finding.vulnerability.identifier, finding.module
+        known = first.setdefault(key, finding)
+        if known.reach is finding.reach:
+            first[key] = replace(known, platforms=tuple(dict.fromkeys([*known.platforms, *finding.platforms])))
     return tuple(first.values())
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carvelwright import yamldoc
+from carvelwright import files, yamldoc
 from carvelwright.errors import ConfigError, Location, Problem
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ _TOKEN = re.compile(
 )
 # What says nothing about which code is built, or is Go's to judge.
 _OTHER_VERBS = ("module", "go", "toolchain", "godebug", "exclude", "retract", "ignore")
+
+
+def checksum(go_sum: Path, module: str, version: str) -> str:
+    """Return the checksum that a go.sum has of a module's files, such as h1:…; empty where it has none."""
+    lines = files.read_bytes(go_sum).decode(errors="replace").splitlines()
+    wanted = [module, version]
+    return next((words[2] for line in lines if (words := line.split())[:2] == wanted and len(words) > len(wanted)), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,16 @@ def list_item(path: str | os.PathLike[str]) -> str:
 class Tool:
     """An executable that was found and whose version was checked; `environment` is all it will see.
 
-    `retries` bounds how calls that talk to a registry are repeated.
+    `retries` bounds how calls that talk to a registry are repeated. `module` is the Go module that it was built from,
+    as MODULE@VERSION, and `sum` that module's checksum as go.sum has it; both are empty for a tool of PATH.
     """
 
     path: Path
     version: str
     environment: Mapping[str, str]
     retries: Policy = field(default_factory=Policy, repr=False)
+    module: str = ""
+    sum: str = ""
 
     def argv(self, *arguments: str | os.PathLike[str]) -> list[str]:
         """Return the command line of one call."""

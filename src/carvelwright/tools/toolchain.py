@@ -98,7 +98,11 @@ class Toolchain:
 
     def versions(self) -> dict[str, str]:
         """Return name and version of each tool."""
-        return {name: getattr(self, name).version for name in ("ytt", "imgpkg", "kbld", "crane")}
+        return {name: tool.version for name, tool in self.all().items()}
+
+    def all(self) -> dict[str, Tool]:
+        """Return the tools by their names."""
+        return {name: getattr(self, name) for name in ("ytt", "imgpkg", "kbld", "crane")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +117,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What pins a tool: a Go module, the version, and the directory that the builds of this module go to."""
+    """What pins a tool: a Go module, the version, and the directory that the builds of this module go to.
+
+    `sum` is the checksum of the tool's own module, as go.sum has it.
+    """
 
     module: Path
     version: str
     builds: Path
+    sum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ class Search:
             for group in filter(None, groups):
                 _require_sums(path)
                 builds = parent / self._key(path, group)
-                found |= {spec.name: Pin(path, _pinned(go_mod, spec), builds) for spec in group}
+                found |= {spec.name: _pin(go_mod, spec, path, builds) for spec in group}
         return found
 
     def requirement(self, module: str) -> Required:
@@ -205,6 +213,11 @@ def _user_cache(environment: Mapping[str, str]) -> Path | None:
         if Path(base).is_absolute():
             return Path(base) / "carvelwright/tools"
     return None
+
+
+def _pin(go_mod: GoMod, spec: ToolSpec, module: Path, builds: Path) -> Pin:
+    version = _pinned(go_mod, spec)
+    return Pin(module, version, builds, gomod.checksum(module / "go.sum", spec.module, f"v{version}"))
 
 
 def _pinned(go_mod: GoMod, spec: ToolSpec) -> str:
@@ -350,7 +363,10 @@ def _look_for(spec: ToolSpec, search: Search, pin: Pin | None) -> Finding:
     if pin is not None:
         built = pin.builds / spec.name
         if built.is_file():
-            return Finding(spec.name, Tool(built, pin.version, search.environment, search.retries), pin.version, None)
+            tool = Tool(
+                built, pin.version, search.environment, search.retries, f"{spec.module}@v{pin.version}", pin.sum
+            )
+            return Finding(spec.name, tool, pin.version, None)
     wanted = pin.version if pin else f"{spec.minimum} or newer" if spec.minimum else "any version"
     on_path = shutil.which(spec.name, path=search.environment.get("PATH"))
     if on_path is None:

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 from carvelwright import __version__, files, jsondoc, yamldoc
 from carvelwright.bounds import STREAM
 from carvelwright.errors import CarvelwrightError, FilesystemError
+from carvelwright.steps import dist as dists
 from carvelwright.steps import sbom
 from carvelwright.supply import components, provenance
 from carvelwright.supply.attestation import Predicate, Statement
+from carvelwright.supply.modules import Module
 from carvelwright.tools import git
 from carvelwright.uses import freshness
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from carvelwright.reference import Reference
     from carvelwright.report import Reporter
     from carvelwright.store import Store
-    from carvelwright.supply.modules import Module
     from carvelwright.supply.provenance import Source
 
 _FORMATS = {Predicate.CYCLONEDX: sbom.CYCLONEDX, Predicate.SPDX: sbom.SPDX}
@@ -41,8 +42,8 @@ def statements(
 ) -> dict[Digest, list[Statement]]:
     """Return what is to be said of the bundles and images of some packages; `dist` is a copy of dist/.
 
-    SBOMs are those that lie there. Without git, or where the sources are not those that were built any more, there is
-    no provenance, and that is noted.
+    SBOMs are those that lie there, and VEX that which `scan` put there. Without git, or where the sources are not those
+    that were built any more, there is no provenance, and that is noted.
     """
     state = freshness.read_state(store)
     source = _source(store, state, environment, reporter)
@@ -54,7 +55,8 @@ def statements(
         for name, reference in parts.items():
             digest = _digest(reference)
             own = [Statement({name: digest}, kind, content) for kind, content in documents[name].items()]
-            found[digest] = [*([whole] if whole else []), *own]
+            known = [Statement({name: digest}, Predicate.VEX, content) for content in _vex(name, package, dist)]
+            found[digest] = [*([whole] if whole else []), *own, *known]
     return found
 
 
@@ -63,6 +65,12 @@ def _sboms(name: str, package: PackageRecord, dist: Path) -> dict[Predicate, Any
     directory = dist / PurePosixPath(package.archive).parent / sbom.DIRECTORY
     there = {kind: directory / f"{name}{ending}" for kind, ending in _FORMATS.items()}
     return {kind: _document(path) for kind, path in there.items() if path.is_file()}
+
+
+def _vex(name: str, package: PackageRecord, dist: Path) -> list[Any]:
+    """Return what is known against an image, where it was scanned."""
+    path = dist / dists.vex_file(package, name)
+    return [_document(path)] if path.is_file() else []
 
 
 def _document(path: Path) -> Any:
@@ -95,11 +103,17 @@ def _provenance(
         source,
         state.epoch,
         release.tools,
+        {name: _tool_module(*each) for name, each in release.tool_modules.items()},
         sorted(modules),
         {image.name: _digest(image.reference) for image in package.existing_images},
         __version__,
     )
     return Statement({**subjects, name: digest}, Predicate.PROVENANCE, provenance.predicate(build))
+
+
+def _tool_module(name: str, checksum: str) -> Module:
+    path, _, version = name.partition("@")
+    return Module(path, version, checksum)
 
 
 def _modules(document: Any) -> set[Module]:
@@ -111,7 +125,7 @@ def _source(
     store: Store, state: BuildState | None, environment: Mapping[str, str], reporter: Reporter
 ) -> Source | None:
     """Return the commit that dist/ was built from; None, with a note, where that cannot be said."""
-    if state is None or state.sources != _sources_now(store, state):
+    if state is None or not freshness.is_current(store, state):
         reporter.note(
             "no provenance is attested: the sources are not those that dist/ was built from; build, then publish again"
         )
@@ -125,13 +139,6 @@ def _source(
         return provenance.Source(head.name, _public(repository.origin()), dirty=not repository.is_clean())
     except CarvelwrightError as error:
         reporter.note(f"no provenance is attested: {error.message}")
-        return None
-
-
-def _sources_now(store: Store, state: BuildState) -> str | None:
-    try:
-        return freshness.sources_key(store.root, state, freshness.project_key(store.root, state))
-    except (OSError, CarvelwrightError):
         return None
 
 

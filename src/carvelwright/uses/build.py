@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from carvelwright.steps.payload import PayloadModule
     from carvelwright.supply.modules import Module
     from carvelwright.supply.sbom import Inventory
+    from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Toolchain
     from carvelwright.values import ValuesSchema
 
@@ -352,19 +353,24 @@ def _record(plan: WorkspacePlan, made: _Made, tools: Toolchain, listed: tuple[Fi
         packages=tuple(_package_record(ready, reference) for ready, reference in made.bundles),
         tools={**_versions(plan, made, tools), "zlib": zlib.ZLIB_RUNTIME_VERSION},
         files=listed,
+        tool_modules={name: (tool.module, tool.sum) for name, tool in _tools(made, tools).items() if tool.module},
     )
 
 
 def _versions(plan: WorkspacePlan, made: _Made, tools: Toolchain) -> dict[str, str]:
-    return {**_go_of(plan), **tools.versions(), **_helm_of(made)}
+    return {**_go_of(plan), **{name: tool.version for name, tool in _tools(made, tools).items()}}
 
 
-def _helm_of(made: _Made) -> dict[str, str]:
-    """Return the version of helm where a package's template runs it."""
+def _tools(made: _Made, tools: Toolchain) -> dict[str, Tool]:
+    """Return the tools that made it, helm where a package's template runs it."""
+    return {**tools.all(), **_helm_of(made)}
+
+
+def _helm_of(made: _Made) -> dict[str, Tool]:
     for ready, _ in made.bundles:
         plan, session = ready.work.plan, ready.work.session
         if app.needs_helm(app.steps(package.static_part(plan.project, plan.release))):
-            return {"helm": session.find_helm().version}
+            return {"helm": session.find_helm()}
     return {}
 
 

@@ -6,17 +6,15 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from carvelwright.carvel import locks
-from carvelwright.catalog import foreign, survey
-from carvelwright.catalog.content import SIZE
+from carvelwright.catalog import survey
 from carvelwright.errors import CarvelwrightError, ToolMissingError
 from carvelwright.reference import Reference
 from carvelwright.steps import attached, binaries
-from carvelwright.supply import attestation, components, provenance, signature
+from carvelwright.supply import attestation, components, licences, provenance, signature
 from carvelwright.supply.attestation import Attestation, Predicate
-from carvelwright.tools import crane
+from carvelwright.supply.vex import Stated
 from carvelwright.uses import repository
-from carvelwright.uses.verify import Finding, words
+from carvelwright.uses.verify import Finding, KnownOf, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +22,10 @@ if TYPE_CHECKING:
     from carvelwright.catalog.content import Catalog, Held
     from carvelwright.digest import Digest
     from carvelwright.oci.artifact import ArtifactLayer
+    from carvelwright.steps.binaries import Content
     from carvelwright.supply.attestation import Statement
     from carvelwright.supply.keys import PublicKey
-    from carvelwright.supply.modules import BuildInfo, Module
+    from carvelwright.supply.modules import Module
     from carvelwright.tools.tool import Tool
     from carvelwright.uses.remote import Opened
 
@@ -36,20 +35,24 @@ _READERS: Mapping[Predicate, Callable[[Any], set[Module]]] = {
     Predicate.SPDX: components.of_spdx,
 }
 Said = dict[Predicate, "Statement"]
-Binaries = dict[tuple[str, str], "BuildInfo"]
 
 
 @dataclass(slots=True)
 class Evidence:
     """Looks at what vouches for versions, bundles and images; `findings` is what is wrong.
 
-    With keys, only what one of them has signed counts. Without, nothing is known of who says it.
+    With keys, only what one of them has signed counts. Without, nothing is known of who says it. `locked` is what each
+    bundle locks, as far as it could be read, `known` what is attested of vulnerabilities, `made` the provenance of each
+    version that has one.
     """
 
     opened: Opened
     keys: Sequence[PublicKey]
     find_go: Callable[[], Tool]
+    locked: Mapping[Reference, tuple[Digest, ...]]
     findings: list[Finding] = field(default_factory=list)
+    known: list[KnownOf] = field(default_factory=list)
+    made: dict[tuple[str, str], Statement] = field(default_factory=dict)
     _done: set[Reference] = field(default_factory=set)
 
     def version(self, held: Held, catalog: Catalog) -> None:
@@ -62,6 +65,7 @@ class Evidence:
             made = said.get(Predicate.PROVENANCE)
             if made is None:
                 return
+            self.made[held.ref_name, held.version] = made
             document = survey.package_document(held, survey.package_text(catalog.files, held))
             name, digest = provenance.package_subject(document)
             if made.subjects.get(name) != digest:
@@ -78,7 +82,7 @@ class Evidence:
         with self._finding(f"{about}: bundle {bundle}"):
             self._signature(about, f"bundle {bundle}", bundle)
             said = self._attested(about, f"bundle {bundle}", bundle)
-            locked = self._locked(bundle)
+            locked = self.locked.get(bundle, ())
             self._names_images(about, said, locked)
             made = said.get(Predicate.PROVENANCE)
             for digest in locked:
@@ -94,15 +98,11 @@ class Evidence:
         with self._finding(f"{about}: image {image}"):
             self._signature(about, f"image {image}", image)
             said = self._attested(about, f"image {image}", image)
+            self._vulnerabilities(about, image, said)
             reading = binaries.Reading(self.opened.attaching, self.find_go, self.opened.scratch)
-            self._compare(about, image, said, binaries.read(reading, image))
-
-    def _locked(self, bundle: Reference) -> list[Digest]:
-        found = crane.pull_verified_bundle(self.opened.tools.crane, bundle, SIZE, **self.opened.remote.how())
-        if found is None:
-            raise ValueError("not there")
-        entries = foreign.lock_of(found.files.get(locks.IMAGES_LOCK, b""))
-        return [digest for entry in entries if (digest := Reference.of_image(entry["image"]).digest)]
+            found = binaries.read(reading, image)
+            self._compare(about, image, said, found)
+            self._licences(about, image, found)
 
     def _signature(self, about: str, what: str, reference: Reference) -> None:
         """Find what is wrong with the signature of a digest."""
@@ -145,10 +145,10 @@ class Evidence:
             elif digest not in each.statement.subjects.values():
                 subjects = ", ".join(map(str, each.statement.subjects.values()))
                 wrong[kind] = f"is about something else: {subjects or 'nothing'}"
-            else:
-                said.setdefault(kind, each.statement)
+            elif kind not in said or each.statement.supersedes(said[kind]):
+                said[kind] = each.statement
         for kind in Predicate:
-            if kind not in said:
+            if kind not in said and (kind in wrong or not kind.is_optional):
                 self._find(about, f"the {kind.words} of {what} {wrong.get(kind, 'is missing')}")
         return said
 
@@ -162,11 +162,36 @@ class Evidence:
                 if digest.hex not in named:
                     self._find(about, f"the {kind.words} of its bundle does not name the image {digest}")
 
-    def _compare(self, about: str, image: Reference, said: Said, found: Binaries) -> None:
+    def _vulnerabilities(self, about: str, image: Reference, said: Said) -> None:
+        """Note what is attested of known vulnerabilities; find what is about another product."""
+        if Predicate.VEX not in said or image.digest is None:
+            return
+        try:
+            stated = Stated.parse(said[Predicate.VEX].predicate)
+        except ValueError as error:
+            self._find(about, f"the VEX of image {image}: {error}")
+            return
+        if others := stated.others(image.digest):
+            self._find(about, f"the VEX of image {image} is about another product: {_listed(others)}")
+        else:
+            self.known.append(KnownOf(about, str(image), stated.timestamp, stated.statuses))
+
+    def _licences(self, about: str, image: Reference, found: Mapping[str, Content]) -> None:
+        """Find what is wrong with the licenses that an image carries, and modules that they do not cover."""
+        wrong: dict[str, list[str]] = {}
+        for platform, content in found.items():
+            for problem in _problems_of_licences(content):
+                wrong.setdefault(problem, []).append(platform)
+        for problem, platforms in wrong.items():
+            where = f" for {', '.join(platforms)}" if len(platforms) < len(found) else ""
+            self._find(about, f"the licenses of image {image}{where}: {problem}")
+
+    def _compare(self, about: str, image: Reference, said: Said, found: Mapping[str, Content]) -> None:
         """Compare the SBOMs of an image with what its binaries say of themselves."""
         linked = {
             (module.path, module.version): f"{path} for {platform}" if platform else path
-            for (platform, path), info in sorted(found.items())
+            for platform, content in sorted(found.items())
+            for path, info in sorted(content.binaries.items())
             for module in (*info.modules, info.standard_library)
         }
         for kind, read in _READERS.items():
@@ -195,6 +220,22 @@ class Evidence:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, CarvelwrightError) as error:
             self._find(about, words(error))
+
+
+def _problems_of_licences(content: Content) -> Iterator[str]:
+    linked = {module for info in content.binaries.values() for module in (*info.modules, info.standard_library)}
+    if not linked:
+        return
+    if not any(name.endswith(f"/{licences.INDEX}") for name in content.licences):
+        yield "there are none below /usr/share/licenses/"
+        return
+    carried = licences.Carried.read(content.licences)
+    yield from carried.problems
+    named = {(module.path, module.version) for module in carried.modules}
+    missing = sorted(str(module) for module in linked if (module.path, module.version) not in named)
+    # What cannot be read says nothing of any module.
+    if missing and carried.modules:
+        yield f"they do not cover what its binaries hold: {_listed(missing)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def take(store: Store, target: Path, what: str) -> ReleaseRecord:
             release = read(store, what)
             files.remove_tree(target)
             for file in release.files:
-                _link(store.dist / file.name, target / file.name)
+                files.link_file(store.dist / file.name, target / file.name)
         except (CarvelwrightError, OSError):
             if dist.look(store.dist) == seen:
                 raise
@@ -56,12 +56,3 @@ def read(store: Store, what: str) -> ReleaseRecord:
             "`carvelwright build`",
         )
     return release
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        # Another file system, or a file of another user's.
-        files.copy_file(source, target)

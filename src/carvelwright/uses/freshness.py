@@ -57,6 +57,25 @@ def former(store: Store, state: BuildState, asked: Asked) -> ReleaseRecord | Non
     return release
 
 
+def is_current(store: Store, state: BuildState) -> bool:
+    """Tell whether the files of the workspace are those that dist/ was built from, whatever the build was asked for."""
+    try:
+        return state.sources == sources_key(store.root, state, project_key(store.root, state))
+    except (OSError, CarvelwrightError):
+        return False
+
+
+def of_these_sources(store: Store) -> ReleaseRecord | None:
+    """Return the record of a finished dist/ that was built from the files as they are; None where there is none."""
+    state = read_state(store)
+    if state is None or not is_current(store, state) or not dist.is_whole(store.dist):
+        return None
+    try:
+        return ReleaseRecord.parse(files.read_bytes(store.dist / dist.RELEASE_FILE))
+    except (ValueError, CarvelwrightError):
+        return None
+
+
 def inputs_of(plan: WorkspacePlan) -> BuildState:
     """Return what the build of a plan depends on: its packages, Go modules whose files count, vendored directories.
 

@@ -53,7 +53,8 @@ class Signer:
     def attest(self, reference: Reference) -> bool:
         """Attach to a digest what is known of it; False where the key has attested as much there already.
 
-        What the key has attested once stays, also where it would say something else of the same kind now.
+        What the key has attested once stays, also where it would say something else of the same kind now. VEX is
+        replaced, unless what is there is from a newer database: what is known changes while the image does not.
         """
         if reference.digest is None:
             raise AssertionError(f"attested without a digest: {reference}")
@@ -62,21 +63,27 @@ class Signer:
             return False
         tag = reference.repository.tagged(attestation.tag_of(reference.digest))
         found = attached.read(self.attaching, tag)
-        known = {kind for layer in (found.layers if found else ()) if (kind := self._own_kind(layer))}
-        layers = [
-            ArtifactLayer(attestation.MEDIA_TYPE, each.sealed(self.key), each.annotations())
+        own = [each for layer in (found.layers if found else ()) if (each := self._own(layer))]
+        new = [
+            each
             for each in statements
-            if each.predicate_type not in known
+            if all(each.supersedes(other) for other in own if other.predicate_type == each.predicate_type)
         ]
-        return bool(layers) and attached.add(self.attaching, tag, layers)
+        layers = [ArtifactLayer(attestation.MEDIA_TYPE, each.sealed(self.key), each.annotations()) for each in new]
 
-    def _own_kind(self, layer: ArtifactLayer) -> str | None:
-        """Return the type of an attestation of this key; None for what is none."""
+        def is_outdated(layer: ArtifactLayer) -> bool:
+            there = self._own(layer)
+            return there is not None and any(each.supersedes(there) for each in new)
+
+        return bool(layers) and attached.add(self.attaching, tag, layers, is_outdated)
+
+    def _own(self, layer: ArtifactLayer) -> Statement | None:
+        """Return what this key attests; None for anything else."""
         try:
             found = Attestation.parse(layer.data)
         except ValueError:
             return None
-        return found.statement.predicate_type if found.is_of(self.key.public()) else None
+        return found.statement if found.is_of(self.key.public()) else None
 
     def sign(self, reference: Reference) -> bool:
         """Add the key's signature of a digest beside it; False where it is there already. RegistryError.

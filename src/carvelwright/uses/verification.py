@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 
 from carvelwright import session as sessions
 from carvelwright.catalog import survey
+from carvelwright.catalog.content import SIZE
 from carvelwright.catalog.places import Places
 from carvelwright.catalog.records import PACKAGES
-from carvelwright.errors import UsageError
-from carvelwright.reference import Repository
+from carvelwright.errors import RegistryError, UsageError, did_you_mean
+from carvelwright.reference import Reference, Repository
 from carvelwright.stepnames import READ_PUBLISHED
 from carvelwright.tools import crane, toolchain
 from carvelwright.uses import archive, relocate, remote, repository, verify
 from carvelwright.uses.evidence import Evidence
+from carvelwright.uses.rebuild import Published, Rebuild, require_clone
 from carvelwright.uses.verify import Finding, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from carvelwright.catalog.content import Catalog
-    from carvelwright.reference import Reference
+    from carvelwright.catalog.content import Catalog, Held
     from carvelwright.supply.keys import PublicKey
     from carvelwright.tools.tool import Tool
     from carvelwright.uses.remote import Opened, Surroundings
@@ -32,11 +33,15 @@ _STEP = "verify what is attested"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How to verify: with which keys (none: no signature is verified), and the limit of each exchange in seconds."""
+    """How to verify: with which keys (none: no signature is verified), and the limit of each exchange in seconds.
+
+    With `rebuild`, only that version of each package is verified, and it is built again from its git tag and compared.
+    """
 
     around: Surroundings
     keys: tuple[PublicKey, ...]
     timeout: float
+    rebuild: str | None = None
 
     def find_go(self) -> Tool:
         """Find the pinned Go, which reads binaries."""
@@ -48,16 +53,18 @@ def of_repository(asked: Asked, places: Places, wanted: Sequence[str] = ()) -> V
 
     Without names the revision that clients follow is verified as well. UsageError for what is not there.
     """
+    if asked.rebuild is not None:
+        require_clone(asked.around)
     with remote.opened(asked.around, places, asked.timeout, "verify") as opened:
         with opened.reporter.step(READ_PUBLISHED):
             seen = opened.remote.look()
         catalog = survey.survey(seen.base).catalog
-        chosen = _choose(catalog, wanted)
-        read = verify.verify_seen(opened, seen, versions=chosen if wanted else None)
-        evidence = Evidence(opened, asked.keys, asked.find_go)
-        if not wanted and seen.digest is not None:
+        chosen, everything = _choose(asked, catalog, wanted), not wanted and asked.rebuild is None
+        read = verify.verify_seen(opened, seen, versions=None if everything else chosen)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
+        if everything and seen.digest is not None:
             evidence.revision(opened.remote.repository.at(seen.digest))
-        return _check_versions(opened, evidence, catalog, chosen, read)
+        return _check_versions(asked, opened, evidence, catalog, chosen, read)
 
 
 def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Verified:
@@ -66,6 +73,8 @@ def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Verifi
     It is relocated into a registry of our own for that. The repository in an archive is made by `archive` and has no
     signature. InputError where the archive is incomplete or corrupt.
     """
+    if asked.rebuild is not None:
+        require_clone(asked.around)
     with (
         remote.at_work(asked.around, "verify") as (tools, scratch),
         archive.own_registry(tools.crane, scratch) as address,
@@ -74,10 +83,12 @@ def of_archive(asked: Asked, source: Path, wanted: Sequence[str] = ()) -> Verifi
         opened = remote.open_at(tools, scratch, asked.around, places, asked.timeout, "verify")
         _, read = relocate.relocate(opened, source)
         catalog = survey.survey(opened.remote.look().base).catalog
-        evidence = Evidence(opened, asked.keys, asked.find_go)
-        found = _check_versions(opened, evidence, catalog, _choose(catalog, wanted), read)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
+        found = _check_versions(asked, opened, evidence, catalog, _choose(asked, catalog, wanted), read)
         # The registry of our own says nothing to anyone.
-        return replace(found, findings=tuple(_without(f"{places.packages}@", each) for each in found.findings))
+        own = f"{places.packages}@"
+        known = tuple(replace(each, image=each.image.replace(own, "")) for each in found.known)
+        return replace(found, findings=tuple(_without(own, each) for each in found.findings), known=known)
 
 
 def of_reference(asked: Asked, reference: Reference) -> Verified:
@@ -94,7 +105,7 @@ def of_reference(asked: Asked, reference: Reference) -> Verified:
             )
         place = reference.repository.at(digest)
         read, content = verify.verify_content(opened, place)
-        evidence = Evidence(opened, asked.keys, asked.find_go)
+        evidence = Evidence(opened, asked.keys, asked.find_go, read.locked)
         with opened.reporter.step(_STEP):
             if content is None:
                 evidence.image(str(reference), place)
@@ -110,25 +121,54 @@ def _without(place: str, finding: Finding) -> Finding:
 
 
 def _check_versions(
-    opened: Opened, evidence: Evidence, catalog: Catalog, chosen: Iterable[tuple[str, str]], read: Verified
+    asked: Asked,
+    opened: Opened,
+    evidence: Evidence,
+    catalog: Catalog,
+    chosen: Sequence[tuple[str, str]],
+    read: Verified,
 ) -> Verified:
     with opened.reporter.step(_STEP) as step:
-        names = list(chosen)
-        for number, key in enumerate(names, 1):
+        for number, key in enumerate(chosen, 1):
             evidence.version(catalog.versions[key], catalog)
-            step.count_packages(number, len(names))
-    return _checked(read, evidence)
+            step.count_packages(number, len(chosen))
+    if asked.rebuild is None:
+        return _checked(read, evidence)
+    again = Rebuild(asked.around, opened.scratch)
+    for key in chosen:
+        again.version(_published(opened, evidence, catalog, catalog.versions[key]))
+    return replace(_checked(read, evidence, again.findings), rebuilt=tuple(again.same))
 
 
-def _checked(read: Verified, evidence: Evidence) -> Verified:
+def _published(opened: Opened, evidence: Evidence, catalog: Catalog, held: Held) -> Published:
+    """Return a version as it is published, for what is built again to be compared with it."""
+    document = survey.package_document(held, survey.package_text(catalog.files, held))
+    made = evidence.made.get((held.ref_name, held.version))
+    if held.bundle is None:
+        return Published(held.ref_name, held.version, None, {}, (), document, made)
+    place = repository.place_of(opened, Reference.parse(held.bundle))
+    try:
+        pulled = crane.pull_verified_bundle(opened.tools.crane, place, SIZE, **opened.remote.how())
+    except (ValueError, RegistryError):
+        # Found before: its digest is compared all the same.
+        pulled = None
+    content, locked = pulled.files if pulled else {}, evidence.locked.get(place, ())
+    return Published(held.ref_name, held.version, place.digest, content, locked, document, made)
+
+
+def _checked(read: Verified, evidence: Evidence, more: Sequence[Finding] = ()) -> Verified:
     # What cannot be read is found by both.
-    findings = {str(finding): finding for finding in (*read.findings, *evidence.findings)}
-    return Verified(read.versions, read.images, tuple(findings[text] for text in sorted(findings)))
+    findings = {str(finding): finding for finding in (*read.findings, *evidence.findings, *more)}
+    return replace(
+        read, findings=tuple(findings[text] for text in sorted(findings)), known=tuple(sorted(evidence.known, key=str))
+    )
 
 
-def _choose(catalog: Catalog, wanted: Sequence[str]) -> list[tuple[str, str]]:
+def _choose(asked: Asked, catalog: Catalog, wanted: Sequence[str]) -> list[tuple[str, str]]:
     """Return the versions that are asked for; those that are withdrawn are none."""
     there = sorted(key for key, held in catalog.versions.items() if held.file)
+    if asked.rebuild is not None:
+        there = _of_version(there, asked.rebuild)
     repository.require_known([name.partition("/")[0] for name in wanted], {ref_name for ref_name, _ in there})
     chosen = [key for key in there if not wanted or key[0] in wanted or "/".join(key) in wanted]
     for name in wanted:
@@ -139,3 +179,15 @@ def _choose(catalog: Catalog, wanted: Sequence[str]) -> list[tuple[str, str]]:
                 hint="name REFNAME or REFNAME/VERSION of what is there",
             )
     return chosen
+
+
+def _of_version(there: Sequence[tuple[str, str]], version: str) -> list[tuple[str, str]]:
+    """Return the packages that have a version; UsageError where none has."""
+    if not (found := [key for key in there if key[1] == version]):
+        versions = {each for _, each in there}
+        raise UsageError(
+            f"{version} is not in the repository{did_you_mean(version, versions)}",
+            details=f"found: {', '.join(sorted(versions)) or 'no version'}",
+            hint="name a version that is published there, as `carvelwright repository list` prints it",
+        )
+    return found

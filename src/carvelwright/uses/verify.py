@@ -51,12 +51,55 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownOf:
+    """What the publisher states of known vulnerabilities in an image: with the data of when, how often each status."""
+
+    about: str
+    image: str
+    timestamp: str
+    statuses: Mapping[str, int]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in self.statuses.items())
+        return f"{self.about}: image {self.image}: known on {self.timestamp}: {counts or 'nothing'}"
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        said = {"timestamp": self.timestamp, "statuses": dict(self.statuses)}
+        return {"about": self.about, "image": self.image, **said}
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A version that was built again with equal digests: from which tag and commit, and the digest of its bundle."""
+
+    about: str
+    tag: str
+    commit: str
+    bundle: Digest
+
+    def __str__(self) -> str:
+        return f"{self.about}: rebuilt from tag {self.tag}, commit {self.commit[:12]}: the same bundle {self.bundle}"
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        return {"about": self.about, "tag": self.tag, "commit": self.commit, "bundle": str(self.bundle)}
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
-    """What was verified: versions, bundles and images that were read to the last byte, and what is wrong."""
+    """What was verified: versions, bundles and images that were read to the last byte, and what is wrong.
+
+    `locked` is what each bundle that could be read locks, `known` what is attested of vulnerabilities, `rebuilt`
+    the versions that were built again with equal digests.
+    """
 
     versions: int
     images: int
     findings: tuple[Finding, ...]
+    locked: Mapping[Reference, tuple[Digest, ...]] = field(default_factory=dict, compare=False, repr=False)
+    known: tuple[KnownOf, ...] = ()
+    rebuilt: tuple[Rebuilt, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
@@ -97,7 +140,7 @@ def verify_seen(
             work.find(f"{ref_name} {version}", "not in the revision that clients follow")
         if not ref_names and versions is None:
             work.repository(surveyed.problems)
-    return Verified(len(held), len(work.read), tuple(sorted(work.findings, key=str)))
+    return work.done(len(held))
 
 
 def verify_content(opened: Opened, reference: Reference) -> tuple[Verified, Mapping[str, bytes] | None]:
@@ -114,7 +157,7 @@ def verify_content(opened: Opened, reference: Reference) -> tuple[Verified, Mapp
             content = work.bundle(about, reference, others=False)
         else:
             work.image(about, reference.repository, reference)
-    return Verified(0, len(work.read), tuple(sorted(work.findings, key=str))), content
+    return work.done(0), content
 
 
 @dataclass(slots=True)
@@ -126,7 +169,12 @@ class _Work:
     catalog: Catalog
     read: set[Reference] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
+    _locked: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
     _lasting: dict[Repository, _Lasting] = field(default_factory=dict)
+
+    def done(self, versions: int) -> Verified:
+        """Return what was verified, with so many versions."""
+        return Verified(versions, len(self.read), tuple(sorted(self.findings, key=str)), self._locked)
 
     def version(self, held: Held) -> None:
         """Verify one version."""
@@ -191,8 +239,14 @@ class _Work:
             content = self._read_bundle(about, bundle)
         if content and not others and any(name.startswith(f"{PACKAGES}/") for name in content):
             return content
-        for entry in foreign.lock_of(content[locks.IMAGES_LOCK]) if content else ():
-            self.image(about, bundle.repository, Reference.of_image(entry["image"]))
+        images = (
+            [Reference.of_image(entry["image"]) for entry in foreign.lock_of(content[locks.IMAGES_LOCK])]
+            if content
+            else []
+        )
+        self._locked[bundle] = tuple(image.digest for image in images if image.digest)
+        for image in images:
+            self.image(about, bundle.repository, image)
         return content
 
     def _read_bundle(self, about: str, bundle: Reference) -> Mapping[str, bytes]:
