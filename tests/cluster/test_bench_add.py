@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import bench_add, held
+from tests.cluster import bench_add
 from tests.cluster.held import Held
 from tests.cluster.simulated import Answer, Interface, Node
 
