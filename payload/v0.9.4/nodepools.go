@@ -12,3 +12,6 @@ const (
 
 // nodeOf returns the name of the node whose pool it is, and "" for a base pool.
 func nodeOf(pool *v1alpha1.IPPool) string { return pool.Annotations[nodeOfPool] }
+
+// beside tells whether nodes have, or had, pools of their own beside a base pool.
+func beside(base *v1alpha1.IPPool) bool { return base != nil && base.Annotations[hasNodePools] != "" }
