@@ -243,11 +243,14 @@ func TestWhatAnAddGotBeforeItFailedIsGivenBack(t *testing.T) {
 	ranges := []string{"10.0.0.0/29", "fd00::/64"}
 	refused := apierrors.NewInternalError(fmt.Errorf("no disk"))
 	for name, prepare := range map[string]func(clients){
-		"second pool's patch":        func(api clients) { failing(api, "patch", "ippools", 2, 1, refused) },
-		"second pool's read":         func(api clients) { failing(api, "get", "ippools", 2, 1, refused) },
-		"first reservation":          func(api clients) { failing(api, "create", "overlappingrangeipreservations", 1, 1, refused) },
-		"second reservation":         func(api clients) { failing(api, "create", "overlappingrangeipreservations", 2, 1, refused) },
-		"second reservation's check": func(api clients) { failing(api, "get", "overlappingrangeipreservations", 2, 1, refused) },
+		"second pool's patch": func(api clients) { failing(api, "patch", "ippools", 2, 1, refused) },
+		"second pool's read":  func(api clients) { failing(api, "get", "ippools", 2, 1, refused) },
+		"first reservation":   func(api clients) { failing(api, "create", "overlappingrangeipreservations", 1, 1, refused) },
+		"second reservation":  func(api clients) { failing(api, "create", "overlappingrangeipreservations", 2, 1, refused) },
+		"the look at who has it": func(api clients) {
+			failing(api, "create", "overlappingrangeipreservations", 2, 1, apierrors.NewAlreadyExists(schema.GroupResource{}, "fd00--1"))
+			failing(api, "get", "overlappingrangeipreservations", 1, 1, refused)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := cluster()

@@ -11,6 +11,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
@@ -26,16 +27,22 @@ type attachment struct {
 	// container is the ID of the pod's sandbox.
 	container string
 	ifName    string
+	// perNode: new addresses are kept in a pool of this node's own, without the lease.
+	perNode bool
 	// previous is what the runtime remembers of the interface's addresses; a DEL alone uses it.
 	previous *current.Result
 	api      clients
 }
 
-// A place is where the addresses of one range are kept.
+// A place is where addresses of one range are kept: in the base pool of the range, which all nodes share; in a node's own
+// part of the range, its slice; or in a node pool, which is a node's own over the range that all share.
 type place struct {
 	within types.RangeConfiguration
 	pool   kubernetes.PoolIdentifier
 }
+
+// isNodePool tells whether the pool is a node's own over a whole range. That of a slice has the slice's range.
+func (p place) isNodePool() bool { return p.pool.NodeName != "" && p.pool.IpRange == p.within.Range }
 
 func (p place) name() string { return kubernetes.IPPoolName(p.pool) }
 
@@ -64,10 +71,29 @@ func (a *attachment) places(ctx context.Context) ([]place, string, error) {
 	}
 	var found []place
 	for _, within := range a.config.IPRanges {
-		pool := kubernetes.PoolIdentifier{IpRange: within.Range, NetworkName: a.config.NetworkName}
-		found = append(found, place{within, pool})
+		found = append(found, a.base(within))
 	}
 	return found, "whereabouts", nil
+}
+
+// base is where all nodes keep addresses of a range.
+func (a *attachment) base(within types.RangeConfiguration) place {
+	return place{within, kubernetes.PoolIdentifier{IpRange: within.Range, NetworkName: a.config.NetworkName}}
+}
+
+// ownPlace is where this node keeps addresses of a base pool's range in a pool of its own. It has a name as upstream's
+// pools of node slices have.
+func (a *attachment) ownPlace(base place) (place, error) {
+	node, err := nodeName(a.config.ConfigurationPath)
+	if err != nil {
+		return place{}, err
+	}
+	own := base
+	own.pool.NodeName = node
+	if problems := validation.IsDNS1123Subdomain(own.name()); len(problems) > 0 {
+		return place{}, fmt.Errorf("the node %s cannot have a pool %s of its own: %s", node, own.name(), problems[0])
+	}
+	return own, nil
 }
 
 // slice returns this node's part of the range.
@@ -122,12 +148,13 @@ func (a *attachment) sliceRange(ctx context.Context, node string) (string, error
 		a.namespace, name, node, len(slices.Status.Allocations))
 }
 
-// nodeName returns the node's name from where upstream looks for it.
-func nodeName(directory string) (string, error) {
-	if name := strings.TrimSpace(os.Getenv("NODENAME")); name != "" {
+// nodeName returns the node's name from where upstream looks for it, and from beside a configuration that a network names as
+// a file, as upstream's documentation does.
+func nodeName(configuration string) (string, error) {
+	if name := strings.TrimSpace(os.Getenv(nodeVariable)); name != "" {
 		return name, nil
 	}
-	data, err := os.ReadFile(filepath.Join(directory, "nodename"))
+	data, err := os.ReadFile(filepath.Join(directoryOf(configuration), "nodename"))
 	if err != nil {
 		data, err = os.ReadFile("/etc/hostname")
 	}
@@ -135,4 +162,12 @@ func nodeName(directory string) (string, error) {
 		return "", fmt.Errorf("finding the name of this node: %w", err)
 	}
 	return strings.TrimSpace(string(data)), nil
+}
+
+// directoryOf is a configuration_path, or where it is if it is a file.
+func directoryOf(configuration string) string {
+	if found, err := os.Stat(configuration); err == nil && !found.IsDir() {
+		return filepath.Dir(configuration)
+	}
+	return configuration
 }

@@ -33,6 +33,7 @@ const (
 	nodeSlicesName    = "node-slice-controller"
 	nodeSliceResync   = 30 * time.Second
 	namespaceVariable = "WHEREABOUTS_NAMESPACE"
+	nodeVariable      = "NODENAME"
 )
 
 // clients are the ways to the API server that the controllers share.
@@ -72,11 +73,12 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 	if err != nil {
 		return fmt.Errorf("watching the pods of this node: %w", err)
 	}
-	return collectDeleted(ctx, api, pods, controllersConf)
+	return collectDeleted(ctx, api, os.Getenv(nodeVariable), pods, controllersConf)
 }
 
-// collectDeleted runs upstream's control loop on the pods of a factory.
-func collectDeleted(ctx context.Context, api clients, pods informers.SharedInformerFactory, conf string) error {
+// collectDeleted runs upstream's control loop on the pods of a factory, which looks into the base pools, and beside it what
+// looks into the node's own.
+func collectDeleted(ctx context.Context, api clients, node string, pods informers.SharedInformerFactory, conf string) error {
 	const noResync = 0
 	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, noResync)
 	networks := nadinformers.NewSharedInformerFactory(api.networks, noResync)
@@ -92,11 +94,15 @@ func collectDeleted(ctx context.Context, api clients, pods informers.SharedInfor
 		return err
 	}
 	controller := controlloop.NewPodController(patient{api.core}, keeping{api.whereabouts}, pods, pools, networks, events, recorder)
+	own, err := newCollector(api, node, pods, pools)
+	if err != nil {
+		return err
+	}
 	pods.Start(ctx.Done())
 	networks.Start(ctx.Done())
 	pools.Start(ctx.Done())
 	controller.Start(ctx.Done())
-	<-ctx.Done()
+	own.run(ctx)
 	controller.Shutdown()
 	return nil
 }

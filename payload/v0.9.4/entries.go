@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -86,7 +87,13 @@ func entries(pool *v1alpha1.IPPool) ([]entry, net.IP, error) {
 
 // pool reads the pool of a place; without one it returns nil.
 func (a *attachment) pool(ctx context.Context, at place) (*v1alpha1.IPPool, error) {
-	found, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).Get(ctx, at.name(), metav1.GetOptions{})
+	return a.poolSince(ctx, at, "")
+}
+
+// poolSince reads the pool of a place as it is, or was after the resource version, which the API server may have at hand.
+func (a *attachment) poolSince(ctx context.Context, at place, version string) (*v1alpha1.IPPool, error) {
+	found, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).
+		Get(ctx, at.name(), metav1.GetOptions{ResourceVersion: version})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -96,13 +103,14 @@ func (a *attachment) pool(ctx context.Context, at place) (*v1alpha1.IPPool, erro
 	return found, nil
 }
 
-// poolOrNew reads the pool of a place, or makes it.
-func (a *attachment) poolOrNew(ctx context.Context, at place) (*v1alpha1.IPPool, error) {
+// poolOrNew reads the pool of a place, or makes it, with annotations. It returns nil when it is created and deleted at the
+// same time.
+func (a *attachment) poolOrNew(ctx context.Context, at place, annotations map[string]string) (*v1alpha1.IPPool, error) {
 	if found, err := a.pool(ctx, at); found != nil || err != nil {
 		return found, err
 	}
 	made, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).Create(ctx, &v1alpha1.IPPool{
-		ObjectMeta: metav1.ObjectMeta{Name: at.name()},
+		ObjectMeta: metav1.ObjectMeta{Name: at.name(), Annotations: annotations},
 		Spec:       v1alpha1.IPPoolSpec{Range: at.pool.IpRange, Allocations: map[string]v1alpha1.IPAllocation{}},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -121,6 +129,10 @@ type edit struct {
 	Value     any    `json:"value"`
 }
 
+// unmanaged empties the record of which program wrote which field. It has three lines for each entry, and the API server spends
+// as long on it as on all else when it writes a large pool. Nobody uses it here: entries are not applied by field.
+var unmanaged = edit{"add", "/metadata/managedFields", []any{struct{}{}}}
+
 func pathOf(key string) string { return "/spec/allocations/" + key }
 
 // unchanged are the tests that an entry still is what was read.
@@ -131,7 +143,7 @@ func (e entry) unchanged() []edit {
 // patch changes one entry of a pool. done is false when it was changed by others meanwhile, or the pool is gone: it depends
 // on nothing else in the pool.
 func (a *attachment) patch(ctx context.Context, at place, edits ...edit) (done bool, err error) {
-	data, err := json.Marshal(edits)
+	data, err := json.Marshal(append(slices.Clone(edits), unmanaged))
 	if err != nil {
 		return false, err
 	}
@@ -169,6 +181,17 @@ func (a *attachment) owns(found *v1alpha1.OverlappingRangeIPReservation, podRef 
 // the next pod of a name may have the interface in another range, while the DEL of the former one is still to come.
 const poolOfReservation = "whereabouts.tanzu.vmware.com/pool"
 
+// ofAnotherNode tells whether a reservation is for an entry in the pool of another node, or of some node if this one's name is
+// not known. There an earlier pod of the same name may still run, which this node cannot tell.
+func (a *attachment) ofAnotherNode(found *v1alpha1.OverlappingRangeIPReservation) bool {
+	node := found.Annotations[nodeOfPool]
+	if node == "" {
+		return false
+	}
+	here, err := nodeName(a.config.ConfigurationPath)
+	return err != nil || here != node
+}
+
 // backs tells whether a reservation is for the entry in this place. Those of other versions do not name their pool.
 func backs(found *v1alpha1.OverlappingRangeIPReservation, at place) bool {
 	name := found.Annotations[poolOfReservation]
@@ -178,12 +201,14 @@ func backs(found *v1alpha1.OverlappingRangeIPReservation, at place) bool {
 // reserve makes the reservation of an address in a place. done is false when there is one.
 func (a *attachment) reserve(ctx context.Context, at place, ip net.IP) (done bool, err error) {
 	name := kubernetes.NormalizeIP(ip, a.config.NetworkName)
+	annotations := map[string]string{poolOfReservation: at.name()}
+	if at.isNodePool() {
+		annotations[nodeOfPool] = at.pool.NodeName
+	}
 	_, err = a.api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(a.namespace).Create(ctx,
 		&v1alpha1.OverlappingRangeIPReservation{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: name, Namespace: a.namespace, Annotations: map[string]string{poolOfReservation: at.name()},
-			},
-			Spec: v1alpha1.OverlappingRangeIPReservationSpec{PodRef: a.config.GetPodRef(), IfName: a.ifName},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: a.namespace, Annotations: annotations},
+			Spec:       v1alpha1.OverlappingRangeIPReservationSpec{PodRef: a.config.GetPodRef(), IfName: a.ifName},
 		}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return false, nil

@@ -2,72 +2,287 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/apimachinery/pkg/fields"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	coordinationtyped "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
-// lookLimit bounds the request that finds out who holds a lease.
-const lookLimit = 2 * time.Second
+const (
+	// lookLimit bounds the request that finds out who holds a lease.
+	lookLimit = 2 * time.Second
+	// leastSpread and mostSpread bound the time within which the calls that wait for a lease try to get it once it is free.
+	// Each that loses doubles its own, so that it fits the number of calls after a few turns.
+	leastSpread = 5 * time.Millisecond
+	mostSpread  = 100 * time.Millisecond
+	// renewFactor is the least ratio of the renew deadline to the retry period, as with client-go's elections.
+	renewFactor = 1.2
+)
 
-var errLost = errors.New("the lease was lost at once")
+// An election is the way of one call to a lease. It works on the fields that client-go's elections use, by which upstream's
+// plugin holds the same lease, but takes three requests where those take seven: nobody else writes a lease that is held, so
+// that it is released without being read; it is renewed only when work takes long; and whoever waits is told of the release
+// by a watch, where those ask again and again, and leave the lease unused in between.
+type election struct {
+	leases         coordinationtyped.LeaseInterface
+	name, identity string
+	// duration is how long a lease is valid that is not renewed, period when it is renewed, and when it is looked at anew if
+	// nothing tells of it; deadline bounds the release.
+	duration, deadline, period time.Duration
+	// seen is the lease as it was read or written last, and since when it is known to be so; absent tells whether there was
+	// none, and current whether it is to be relied on.
+	seen            *coordinationv1.Lease
+	since           time.Time
+	absent, current bool
+	// news are the changes of the lease once it was asked for them; nil if there is no way to be told.
+	news  <-chan apiwatch.Event
+	asked bool
+	stop  func()
+	// spread is within which time this call tries to get a lease that has become free.
+	spread time.Duration
+}
 
 // withLease does work while it holds a lease, and gives the lease back. It ends when ctx does: with an error that says who
 // holds the lease if work has not begun by then. A lease that is lost meanwhile does not end work, whose writes are safe
 // without it: the lease only spares calls from getting in each other's way.
 func (a *attachment) withLease(ctx context.Context, name string, work func(context.Context) error) error {
-	electing, stop := context.WithCancel(ctx)
-	defer stop()
-	led, ended := make(chan struct{}), make(chan struct{})
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta: metav1.ObjectMeta{Name: name, Namespace: a.namespace},
-			Client:    a.api.core.CoordinationV1(),
-			// Upstream's is the pod's name alone, so that two calls for one pod hold the lease at a time.
-			LockConfig: resourcelock.ResourceLockConfig{
-				Identity: fmt.Sprintf("%s/%s/%s", a.config.GetPodRef(), a.ifName, a.container),
-			},
-		},
-		LeaseDuration:   milliseconds(a.config.LeaderLeaseDuration),
-		RenewDeadline:   milliseconds(a.config.LeaderRenewDeadline),
-		RetryPeriod:     milliseconds(a.config.LeaderRetryPeriod),
-		ReleaseOnCancel: true,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { close(led) },
-			OnStoppedLeading: func() {},
-		},
-	})
+	e, err := a.election(name)
 	if err != nil {
-		return fmt.Errorf("leader_lease_duration, leader_renew_deadline, leader_retry_period: %w", err)
+		return err
 	}
+	if err := e.acquire(ctx); err != nil {
+		return fmt.Errorf("waiting for the lease %s/%s: %w; %s", a.namespace, name, err, a.holder(ctx, name))
+	}
+	renewing, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		elector.Run(electing)
+		e.renew(renewing)
 	}()
-	select {
-	case <-led:
-	case <-ended:
-		return a.notLed(ctx, name)
-	case <-ctx.Done():
-		return a.notLed(ctx, name)
-	}
 	err = work(ctx)
 	stop()
 	<-ended
+	e.release(ctx)
 	return err
 }
 
-// notLed is why a lease was not to be had.
-func (a *attachment) notLed(ctx context.Context, name string) error {
-	why := errLost
-	if ctx.Err() != nil {
-		why = context.Cause(ctx)
+func (a *attachment) election(name string) (*election, error) {
+	e := &election{
+		leases: a.api.core.CoordinationV1().Leases(a.namespace), name: name, stop: func() {},
+		// Upstream's is the pod's name alone, so that two calls for one pod hold the lease at a time.
+		identity: fmt.Sprintf("%s/%s/%s", a.config.GetPodRef(), a.ifName, a.container),
+		duration: milliseconds(a.config.LeaderLeaseDuration),
+		deadline: milliseconds(a.config.LeaderRenewDeadline),
+		period:   milliseconds(a.config.LeaderRetryPeriod),
 	}
-	return fmt.Errorf("waiting for the lease %s/%s: %w; %s", a.namespace, name, why, a.holder(ctx, name))
+	if e.period <= 0 || e.duration <= e.deadline || float64(e.deadline) <= renewFactor*float64(e.period) {
+		return nil, fmt.Errorf("leader_lease_duration %s, leader_renew_deadline %s, leader_retry_period %s: "+
+			"the first must be longer than the second, and that longer than %g x the third, which is more than 0",
+			e.duration, e.deadline, e.period, renewFactor)
+	}
+	return e, nil
+}
+
+// acquire waits for the lease until ctx is done.
+func (e *election) acquire(ctx context.Context) error {
+	defer func() { e.stop() }()
+	for ctx.Err() == nil {
+		if err := e.look(ctx); err != nil {
+			pauseFor(ctx, e.period)
+			continue
+		}
+		if !e.free() {
+			e.spread = max(e.spread, leastSpread)
+			e.await(ctx)
+			continue
+		}
+		if !e.keepsFree(ctx) {
+			continue
+		}
+		done, err := e.take(ctx)
+		switch {
+		case done:
+			return nil
+		case err != nil:
+			pauseFor(ctx, e.period)
+		default:
+			e.spread = min(max(2*e.spread, leastSpread), mostSpread)
+			e.await(ctx)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// look reads the lease unless it is known. One that is not there is nobody's.
+func (e *election) look(ctx context.Context) error {
+	if e.current {
+		return nil
+	}
+	found, err := e.leases.Get(ctx, e.name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		e.missing()
+		return nil
+	case err == nil:
+		e.see(found)
+	}
+	return err
+}
+
+func (e *election) missing() {
+	e.seen, e.absent, e.current = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: e.name}}, true, true
+}
+
+func (e *election) see(lease *coordinationv1.Lease) {
+	if e.seen == nil || e.seen.ResourceVersion != lease.ResourceVersion {
+		e.since = time.Now()
+	}
+	e.seen, e.absent, e.current = lease, false, true
+}
+
+// free tells whether nobody holds the lease, or its holder has not renewed it in time. Clocks of nodes differ: what counts is
+// for how long this call has seen it unchanged.
+func (e *election) free() bool {
+	holder := e.seen.Spec.HolderIdentity
+	return holder == nil || *holder == "" || !time.Now().Before(e.expiry())
+}
+
+func (e *election) expiry() time.Time {
+	valid := e.duration
+	if length := e.seen.Spec.LeaseDurationSeconds; length != nil {
+		valid = time.Duration(*length) * time.Second
+	}
+	return e.since.Add(valid)
+}
+
+// keepsFree waits at random within the spread, and tells whether the lease is free until then.
+func (e *election) keepsFree(ctx context.Context) bool {
+	if e.spread == 0 {
+		return true
+	}
+	limit := time.After(rand.N(e.spread))
+	for {
+		select {
+		case event, open := <-e.news:
+			if e.hear(event, open); !e.current || !e.free() {
+				return false
+			}
+		case <-limit:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// await waits for the next change of the lease, but not longer than it is valid. Without news it looks anew after about a
+// period.
+func (e *election) await(ctx context.Context) {
+	if !e.asked {
+		e.follow(ctx)
+	}
+	limit := e.period/2 + rand.N(e.period)
+	if e.news != nil && e.current {
+		limit = time.Until(e.expiry())
+	}
+	select {
+	case event, open := <-e.news:
+		e.hear(event, open)
+	case <-time.After(limit):
+		e.current = e.current && e.news != nil
+	case <-ctx.Done():
+	}
+}
+
+// follow asks for the changes of the lease since it was seen. Where that is not possible, as without the right to it, there
+// will be no news.
+func (e *election) follow(ctx context.Context) {
+	e.asked = true
+	only := fields.OneTermEqualSelector(metav1.ObjectNameField, e.name).String()
+	changes, err := e.leases.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: e.seen.ResourceVersion})
+	if err == nil {
+		e.news, e.stop = changes.ResultChan(), changes.Stop
+	}
+}
+
+func (e *election) hear(event apiwatch.Event, open bool) {
+	lease, is := event.Object.(*coordinationv1.Lease)
+	switch {
+	case !open, !is:
+		e.news, e.current = nil, false
+	case event.Type == apiwatch.Deleted:
+		e.missing()
+	default:
+		e.see(lease)
+	}
+}
+
+// take makes the lease this call's. done is false when another one was first.
+func (e *election) take(ctx context.Context) (done bool, err error) {
+	transitions := int32(0)
+	if before := e.seen.Spec.LeaseTransitions; before != nil {
+		transitions = *before + 1
+	}
+	now := metav1.NowMicro()
+	return e.write(ctx, coordinationv1.LeaseSpec{
+		HolderIdentity: &e.identity, LeaseDurationSeconds: wholeSeconds(e.duration), AcquireTime: &now, RenewTime: &now,
+		LeaseTransitions: &transitions,
+	})
+}
+
+// write changes the lease as it was seen. done is false when it was changed by another one meanwhile.
+func (e *election) write(ctx context.Context, spec coordinationv1.LeaseSpec) (done bool, err error) {
+	wanted := e.seen.DeepCopy()
+	wanted.Spec = spec
+	var written *coordinationv1.Lease
+	if e.absent {
+		written, err = e.leases.Create(ctx, wanted, metav1.CreateOptions{})
+	} else {
+		written, err = e.leases.Update(ctx, wanted, metav1.UpdateOptions{})
+	}
+	if err == nil {
+		e.see(written)
+		return true, nil
+	}
+	e.current = false
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return false, err
+}
+
+// renew renews the lease once in each period, until ctx is done or another one has it.
+func (e *election) renew(ctx context.Context) {
+	for pauseFor(ctx, e.period); ctx.Err() == nil; pauseFor(ctx, e.period) {
+		now, spec := metav1.NowMicro(), e.seen.Spec
+		spec.RenewTime = &now
+		if done, err := e.write(ctx, spec); !done && err == nil {
+			return
+		}
+	}
+}
+
+// release gives the lease back, in a time of its own. When that fails, the others wait until it expires.
+func (e *election) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.deadline)
+	defer cancel()
+	nobody, now := "", metav1.NowMicro()
+	for range 2 {
+		done, _ := e.write(ctx, coordinationv1.LeaseSpec{
+			HolderIdentity: &nobody, LeaseDurationSeconds: wholeSeconds(time.Second), AcquireTime: &now, RenewTime: &now,
+			LeaseTransitions: e.seen.Spec.LeaseTransitions,
+		})
+		// A renewal that was done, but not answered in time, made another version of it.
+		if done || e.look(ctx) != nil || e.seen.Spec.HolderIdentity == nil || *e.seen.Spec.HolderIdentity != e.identity {
+			return
+		}
+	}
 }
 
 func (a *attachment) holder(ctx context.Context, name string) string {
@@ -92,3 +307,9 @@ func instant(at *metav1.MicroTime) string {
 }
 
 func milliseconds(number int) time.Duration { return time.Duration(number) * time.Millisecond }
+
+// wholeSeconds is a duration as a lease has it: in whole seconds, at least one.
+func wholeSeconds(length time.Duration) *int32 {
+	whole := max(int32(length/time.Second), 1)
+	return &whole
+}

@@ -41,6 +41,51 @@ import (
 type versioned struct {
 	kubetest.ObjectTracker
 	written int
+	// past are the pools as they were, by name, each with the version from which they were so; nil is gone.
+	past map[string][]state
+}
+
+type state struct {
+	from int
+	pool *v1alpha1.IPPool
+}
+
+// remember notes a pool as it is now.
+func (v *versioned) remember(resource schema.GroupVersionResource, in, name string) {
+	if resource.Resource != "ippools" {
+		return
+	}
+	then := state{from: v.written}
+	if found, err := v.Get(resource, in, name); err == nil {
+		then.pool = found.(*v1alpha1.IPPool).DeepCopy()
+	}
+	v.past[name] = append(v.past[name], then)
+}
+
+// poolSince is a pool as it was at a version, or at any time since: it is for the API server to choose.
+func (v *versioned) poolSince(name, since string) (*v1alpha1.IPPool, error) {
+	oldest, err := strconv.Atoi(since)
+	must(err)
+	var possible []state
+	for _, each := range v.past[name] {
+		if each.from <= oldest {
+			possible = nil
+		}
+		possible = append(possible, each)
+	}
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "ippools"}, name)
+	if len(possible) == 0 {
+		return nil, gone
+	}
+	// Half of the time the oldest one, which is the worst.
+	chosen := possible[0]
+	if v.written%2 == 0 {
+		chosen = possible[len(possible)-1]
+	}
+	if chosen.pool == nil {
+		return nil, gone
+	}
+	return chosen.pool.DeepCopy(), nil
 }
 
 // modelScheme knows all that the model stores. It takes longer to make than a sequence takes.
@@ -53,7 +98,7 @@ var modelScheme = sync.OnceValues(func() (*k8sruntime.Scheme, k8sruntime.Decoder
 })
 
 func newVersioned() *versioned {
-	return &versioned{ObjectTracker: kubetest.NewObjectTracker(modelScheme())}
+	return &versioned{ObjectTracker: kubetest.NewObjectTracker(modelScheme()), past: map[string][]state{}}
 }
 
 func (v *versioned) next(object k8sruntime.Object) metav1.Object {
@@ -67,19 +112,21 @@ func (v *versioned) next(object k8sruntime.Object) metav1.Object {
 }
 
 func (v *versioned) Create(resource schema.GroupVersionResource, object k8sruntime.Object, in string, options ...metav1.CreateOptions) error {
-	if made := v.next(object); made.GetUID() == "" {
+	made := v.next(object)
+	if made.GetUID() == "" {
 		made.SetUID(apitypes.UID("u" + made.GetResourceVersion()))
 	}
+	defer v.remember(resource, in, made.GetName())
 	return v.ObjectTracker.Create(resource, object, in, options...)
 }
 
 func (v *versioned) Update(resource schema.GroupVersionResource, object k8sruntime.Object, in string, options ...metav1.UpdateOptions) error {
-	v.next(object)
+	defer v.remember(resource, in, v.next(object).GetName())
 	return v.ObjectTracker.Update(resource, object, in, options...)
 }
 
 func (v *versioned) Patch(resource schema.GroupVersionResource, object k8sruntime.Object, in string, options ...metav1.PatchOptions) error {
-	v.next(object)
+	defer v.remember(resource, in, v.next(object).GetName())
 	return v.ObjectTracker.Patch(resource, object, in, options...)
 }
 
@@ -99,6 +146,8 @@ func (v *versioned) Delete(resource schema.GroupVersionResource, in, name string
 			return apierrors.NewConflict(resource.GroupResource(), name, errors.New("the precondition does not hold"))
 		}
 	}
+	v.written++
+	defer v.remember(resource, in, name)
 	return v.ObjectTracker.Delete(resource, in, name, options...)
 }
 
@@ -349,7 +398,12 @@ type gatedPools struct {
 }
 
 func (g gatedPools) Get(ctx context.Context, name string, options metav1.GetOptions) (*v1alpha1.IPPool, error) {
-	return through(ctx, g.way, "get", "pool", name, func() (*v1alpha1.IPPool, error) { return g.IPPoolInterface.Get(ctx, name, options) })
+	return through(ctx, g.way, "get", "pool", name, func() (*v1alpha1.IPPool, error) {
+		if options.ResourceVersion != "" {
+			return g.way.server.poolSince(name, options.ResourceVersion)
+		}
+		return g.IPPoolInterface.Get(ctx, name, options)
+	})
 }
 
 func (g gatedPools) List(ctx context.Context, options metav1.ListOptions) (*v1alpha1.IPPoolList, error) {
@@ -358,6 +412,13 @@ func (g gatedPools) List(ctx context.Context, options metav1.ListOptions) (*v1al
 
 func (g gatedPools) Create(ctx context.Context, made *v1alpha1.IPPool, options metav1.CreateOptions) (*v1alpha1.IPPool, error) {
 	return through(ctx, g.way, "create", "pool", made.Name, func() (*v1alpha1.IPPool, error) { return g.IPPoolInterface.Create(ctx, made, options) })
+}
+
+func (g gatedPools) Delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
+	_, err := through(ctx, g.way, "delete", "pool", name, func() (any, error) {
+		return nil, g.IPPoolInterface.Delete(ctx, name, options)
+	})
+	return err
 }
 
 func (g gatedPools) Patch(ctx context.Context, name string, kind apitypes.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (*v1alpha1.IPPool, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -40,8 +39,8 @@ func (w *world) reservations() map[string]v1alpha1.OverlappingRangeIPReservation
 // entriesOf counts what the pools hold for an interface, whatever its sandbox.
 func (w *world) entriesOf(i *modelInterface) int {
 	count, pools := 0, w.pools()
-	names, _ := i.net.pools(i.pod.node.name)
-	for _, name := range names {
+	bases, _ := i.net.bases(i.pod.node.name)
+	for _, name := range append(bases, i.net.owns(i.pod.node.name)...) {
 		if pools[name] == nil {
 			continue
 		}
@@ -54,21 +53,42 @@ func (w *world) entriesOf(i *modelInterface) int {
 	return count
 }
 
-// proofs are the entries of pools, as POOL KEY, and the reservations that an interface has to have.
-func (i *modelInterface) proofs() (entriesOf map[string]v1alpha1.IPAllocation, reservedFor []string) {
-	entriesOf = map[string]v1alpha1.IPAllocation{}
-	names, ranges := i.net.pools(i.pod.node.name)
+// A proof is what has to hold an address of an interface: an entry with this key in one of the pools, the base pool or the
+// node's own, and the reservation, if the network has them.
+type proof struct {
+	pools       []string
+	key         string
+	entry       v1alpha1.IPAllocation
+	reservation string
+}
+
+func (i *modelInterface) proofs() (found []proof) {
+	bases, ranges := i.net.bases(i.pod.node.name)
+	owns := i.net.owns(i.pod.node.name)
 	for n, ip := range i.ips {
 		first, _, err := net.ParseCIDR(ranges[n])
 		must(err)
-		entriesOf[names[n]+" "+entryKey(first, ip)] = v1alpha1.IPAllocation{
-			ContainerID: i.container, PodRef: "default/" + i.pod.name, IfName: i.ifName,
+		each := proof{pools: bases[n : n+1], key: entryKey(first, ip)}
+		if owns != nil {
+			each.pools = []string{bases[n], owns[n]}
 		}
+		each.entry = v1alpha1.IPAllocation{ContainerID: i.container, PodRef: "default/" + i.pod.name, IfName: i.ifName}
 		if i.net.overlapping {
-			reservedFor = append(reservedFor, kubernetes.NormalizeIP(ip, i.net.networkName))
+			each.reservation = kubernetes.NormalizeIP(ip, i.net.networkName)
+		}
+		found = append(found, each)
+	}
+	return found
+}
+
+// in returns the first pool that holds it, as POOL KEY, or nothing.
+func (p proof) in(pools map[string]*v1alpha1.IPPool) string {
+	for _, name := range p.pools {
+		if found := pools[name]; found != nil && plain(found.Spec.Allocations[p.key]) == p.entry {
+			return name + " " + p.key
 		}
 	}
-	return entriesOf, reservedFor
+	return ""
 }
 
 // check looks for an address that two interfaces use, and for one in use that is not held.
@@ -78,28 +98,27 @@ func (w *world) check() {
 		if !i.live {
 			continue
 		}
-		names, _ := i.net.pools(i.pod.node.name)
+		bases, _ := i.net.bases(i.pod.node.name)
 		for n, ip := range i.ips {
-			// Without the check for overlapping ranges each pool is for itself.
-			domain := fmt.Sprint("network ", i.net.networkName, " ", ip)
-			if !i.net.overlapping {
-				domain = fmt.Sprint("pool ", names[n], " ", ip)
+			// Without the check for overlapping ranges each range is for itself.
+			domains := []string{fmt.Sprint("pool ", bases[n], " ", ip)}
+			if i.net.overlapping {
+				domains = append(domains, fmt.Sprint("network ", i.net.networkName, " ", ip))
 			}
-			if other := users[domain]; other != nil {
-				w.fail("%s is in use twice: %s, %s", ip, i, other)
-			}
-			users[domain] = i
-		}
-		entriesOf, reservedFor := i.proofs()
-		for at, want := range entriesOf {
-			name, key, _ := strings.Cut(at, " ")
-			if found := pools[name]; found == nil || plain(found.Spec.Allocations[key]) != want {
-				w.fail("%s is in use, but the pool lacks %s", i, at)
+			for _, domain := range domains {
+				if other := users[domain]; other != nil {
+					w.fail("%s is in use twice: %s, %s", ip, i, other)
+				}
+				users[domain] = i
 			}
 		}
-		for _, name := range reservedFor {
-			if found := reservations[name]; found.PodRef != "default/"+i.pod.name || found.IfName != i.ifName {
-				w.fail("%s is in use, but the reservation %s is %v", i, name, found)
+		for _, each := range i.proofs() {
+			if each.in(pools) == "" {
+				w.fail("%s is in use, but none of the pools %s has %s", i, each.pools, each.key)
+			}
+			found := reservations[each.reservation]
+			if each.reservation != "" && (found.PodRef != "default/"+i.pod.name || found.IfName != i.ifName) {
+				w.fail("%s is in use, but the reservation %s is %v", i, each.reservation, found)
 			}
 		}
 	}
@@ -113,17 +132,19 @@ func plain(allocation v1alpha1.IPAllocation) v1alpha1.IPAllocation {
 
 // checkLeaks looks for what is held and not in use.
 func (w *world) checkLeaks() {
-	used, reservedFor := map[string]v1alpha1.IPAllocation{}, []string{}
+	pools, used, reservedFor := w.pools(), map[string]bool{}, []string{}
 	for _, i := range w.all {
 		if i.live {
-			held, names := i.proofs()
-			maps.Copy(used, held)
-			reservedFor = append(reservedFor, names...)
+			for n, each := range i.proofs() {
+				used[each.in(pools)] = true
+				// One without need of it is there if nodes have pools of their own.
+				reservedFor = append(reservedFor, each.reservation, kubernetes.NormalizeIP(i.ips[n], i.net.networkName))
+			}
 		}
 	}
-	for name, each := range w.pools() {
+	for name, each := range pools {
 		for key, allocation := range each.Spec.Allocations {
-			if used[name+" "+key] != plain(allocation) && !w.announcedElsewhere(each, key, allocation.PodRef) {
+			if !used[name+" "+key] && !w.announcedElsewhere(each, key, allocation.PodRef) {
 				w.fail("leaked: the pool %s has %s for %v", name, key, allocation)
 			}
 		}

@@ -40,6 +40,7 @@ var modelEvents = []struct {
 	{"a node's taint", 1, (*world).eventTaint},
 	{"a node is lost", 2, (*world).eventLost},
 	{"a node is back", 3, (*world).eventBack},
+	{"a node's way of allocation changes", 1, (*world).eventChange},
 	{"a call runs out of time", 1, (*world).eventTimeout},
 	{"a call is killed", 1, (*world).eventKill},
 }
@@ -128,6 +129,12 @@ func (w *world) broken(r *rand.Rand) int {
 		return -1
 	}
 	return 1
+}
+
+func (w *world) eventChange(r *rand.Rand) {
+	node := w.nodes[r.IntN(len(w.nodes))]
+	node.perNode = !node.perNode
+	w.log("  of %s, per node: %t", node.name, node.perNode)
 }
 
 func (w *world) eventRetry(r *rand.Rand) {

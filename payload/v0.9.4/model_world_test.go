@@ -40,6 +40,7 @@ var modelNetworks = []modelNetwork{
 	{name: "nested", ranges: []string{"10.0.0.0/28", "10.0.0.0/29"}, overlapping: true},
 	{name: "twice", networkName: "twice", ranges: []string{"10.8.0.0/29", "10.8.0.0/29"}},
 	{name: "far", ranges: []string{"fd00:1::/64"}, start: "fd00:1::8000:0:0:1", overlapping: true},
+	{name: "four-alone", ranges: []string{"10.0.0.0/29"}},
 	{name: "alone", networkName: "alone", ranges: []string{"10.0.0.0/29"}},
 	{name: "sliced", networkName: "fast", ranges: []string{"10.9.0.0/24"}, slice: "/29", overlapping: true},
 }
@@ -52,8 +53,8 @@ type modelNetwork struct {
 	overlapping                     bool
 }
 
-// pools are the names of the network's pools on a node, and their ranges.
-func (n *modelNetwork) pools(node string) (names, ranges []string) {
+// bases are the names of the network's pools, which all nodes write, or of its slices on a node, and their ranges.
+func (n *modelNetwork) bases(node string) (names, ranges []string) {
 	if n.slice != "" {
 		part := modelSlices[node]
 		return []string{kubernetes.IPPoolName(kubernetes.PoolIdentifier{IpRange: part, NetworkName: n.networkName, NodeName: node})}, []string{part}
@@ -64,12 +65,25 @@ func (n *modelNetwork) pools(node string) (names, ranges []string) {
 	return names, n.ranges
 }
 
+// owns are the names of the pools that a node may have of its own.
+func (n *modelNetwork) owns(node string) (names []string) {
+	if n.slice != "" {
+		return nil
+	}
+	for _, each := range n.ranges {
+		names = append(names, kubernetes.IPPoolName(kubernetes.PoolIdentifier{IpRange: each, NetworkName: n.networkName, NodeName: node}))
+	}
+	return names
+}
+
 // A modelNode is a node as it is: down when nothing on it reaches the API server, dead when nothing on it runs.
 type modelNode struct {
 	name       string
 	down, dead bool
 	// expires: a pod past its grace period counts as gone, for the node is unreachable.
 	unreachable bool
+	// perNode is the way of allocation in its whereabouts.conf.
+	perNode bool
 }
 
 // A modelPod is a pod as the API server and its node have it.
@@ -141,7 +155,7 @@ func newWorld(r *rand.Rand, places map[string]string) *world {
 	}
 	slices := &v1alpha1.NodeSlicePool{ObjectMeta: metav1.ObjectMeta{Name: "fast", Namespace: namespace}}
 	for _, name := range []string{"n1", "n2"} {
-		node := &modelNode{name: name}
+		node := &modelNode{name: name, perNode: r.IntN(3) > 0}
 		w.nodes = append(w.nodes, node)
 		w.putNode(node, corev1.ConditionTrue)
 		slices.Status.Allocations = append(slices.Status.Allocations, v1alpha1.NodeSliceAllocation{NodeName: name, SliceRange: modelSlices[name]})
@@ -224,7 +238,9 @@ func (w *world) attachment(i *modelInterface, api clients) *attachment {
 	for _, each := range i.net.ranges {
 		config.IPRanges = append(config.IPRanges, types.RangeConfiguration{Range: each, RangeStart: net.ParseIP(i.net.start)})
 	}
-	return &attachment{config: config, namespace: namespace, container: i.container, ifName: i.ifName, api: api}
+	a := &attachment{config: config, namespace: namespace, container: i.container, ifName: i.ifName, api: api}
+	a.perNode = i.pod.node.perNode && a.needsLease() == nil
+	return a
 }
 
 // add is an ADD; the interface is live as soon as it succeeded.
@@ -380,11 +396,18 @@ func (w *world) reconcile() *process {
 	return w.run
 }
 
-// collect is what upstream's control loop does for a pod that was deleted, with upstream's code from where it releases.
+// collect is what the control loop does for a pod that was deleted: upstream's for base pools, with its code from where it
+// releases, and ours for the node's own.
 func (w *world) collect(gone leaving) {
 	w.start(w.next("control loop ")+" "+gone.pod.name, gone.pod.node.name, func(ctx context.Context, api clients) error {
-		if !gone.pod.annotated {
-			return nil
+		var own []*v1alpha1.IPPool
+		for _, name := range slices.Sorted(maps.Keys(gone.pools)) {
+			if each := gone.pools[name]; nodeOf(each) == gone.pod.node.name {
+				own = append(own, each)
+			}
+		}
+		if err := collectFrom(ctx, api, own, "default/"+gone.pod.name); err != nil || !gone.pod.annotated {
+			return err
 		}
 		for _, i := range gone.pod.announced {
 			if err := collectOf(ctx, w.attachment(i, api), gone.pools); err != nil {

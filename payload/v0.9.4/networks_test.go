@@ -225,7 +225,7 @@ func TestTheControlLoopLeavesTheAddressesOfASuccessorThatIsDeletedAlone(t *testi
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- collectDeleted(ctx, api, informers.NewSharedInformerFactory(core, 0), whereaboutsConf(t))
+		ended <- collectDeleted(ctx, api, "n1", informers.NewSharedInformerFactory(core, 0), whereaboutsConf(t))
 	}()
 	watched := func(each kubetest.Action) bool { return each.Matches("watch", "pods") }
 	for ctx.Err() == nil && !slices.ContainsFunc(core.Actions(), watched) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -33,10 +34,14 @@ const (
 	requestLimit = 10 * time.Second
 	// perSecond is more than a call needs. client-go's own 5, after a burst of 10, made each dual-stack ADD wait.
 	perSecond = 50
+	// pluginGarbage lets a call keep four times what it uses. Collecting garbage is a tenth to a quarter of its work otherwise.
+	pluginGarbage = 400
 )
 
 // plugin answers one call of the container runtime; without CNI_COMMAND it prints its version.
 func plugin() {
+	// A call is over before it would have to use memory sparingly.
+	debug.SetGCPercent(pluginGarbage)
 	calls := skel.CNIFuncs{Add: add, Check: check, Del: del, GC: collect, Status: status}
 	skel.PluginMainFuncs(calls, cniversion.All, banner("whereabouts"))
 }
@@ -48,6 +53,7 @@ func add(call *skel.CmdArgs) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), types.AddTimeLimit)
 	defer cancel()
+	defer turn(ctx, directoryOf(a.config.ConfigurationPath))()
 	allocated, err := allocate(ctx, a)
 	if err != nil {
 		return logging.Errorf("allocating an address: %v", err)
@@ -68,6 +74,7 @@ func del(call *skel.CmdArgs) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), types.DelTimeLimit)
 		defer cancel()
+		defer turn(ctx, directoryOf(a.config.ConfigurationPath))()
 		// Without one, entries that do not name their interface are left to the reconciler.
 		a.previous, _ = previousResult(call.StdinData)
 		err = release(ctx, a)
@@ -129,19 +136,11 @@ func verify(ctx context.Context, a *attachment, previous *current.Result) error 
 	return errors.Join(failed...)
 }
 
-func (a *attachment) verify(ctx context.Context, at place, previous *current.Result) error {
-	pool, err := a.pool(ctx, at)
+func (a *attachment) verify(ctx context.Context, base place, previous *current.Result) error {
+	at, mine, err := a.kept(ctx, base)
 	if err != nil {
 		return err
 	}
-	if pool == nil {
-		return fmt.Errorf("there is no pool %s", at.name())
-	}
-	all, _, err := entries(pool)
-	if err != nil {
-		return err
-	}
-	mine := a.held(all)
 	if mine == nil || mine.PodRef != a.config.GetPodRef() {
 		return fmt.Errorf("the pool %s has no address for %s of %s, container %s", at.name(), a.ifName, a.config.GetPodRef(), a.container)
 	}
@@ -161,6 +160,31 @@ func (a *attachment) verify(ctx context.Context, at place, previous *current.Res
 		return fmt.Errorf("the reservation of %s is %s's of %s", mine.ip, found.Spec.IfName, found.Spec.PodRef)
 	}
 	return nil
+}
+
+// kept returns this container's entry, or nil, and where it is, or would be: in the base pool or in this node's own.
+func (a *attachment) kept(ctx context.Context, base place) (place, *entry, error) {
+	shared, err := a.pool(ctx, base)
+	if err != nil {
+		return base, nil, err
+	}
+	if shared == nil {
+		return base, nil, fmt.Errorf("there is no pool %s", base.name())
+	}
+	all, _, err := entries(shared)
+	if mine := a.held(all); mine != nil || err != nil || !beside(shared) {
+		return base, mine, err
+	}
+	own, err := a.ownPlace(base)
+	if err != nil {
+		return base, nil, err
+	}
+	mine, err := a.pool(ctx, own)
+	if mine == nil || err != nil {
+		return own, nil, err
+	}
+	all, _, err = entries(mine)
+	return own, a.held(all), err
 }
 
 func names(result *current.Result, mine *entry) bool {
@@ -196,7 +220,13 @@ func open(call *skel.CmdArgs) (*attachment, string, error) {
 	if err != nil {
 		return nil, "", logging.Errorf("reading %s: %v", ipam.Kubernetes.KubeConfigPath, err)
 	}
-	return &attachment{config: *ipam, namespace: namespace, container: call.ContainerID, ifName: call.IfName, api: api}, cniVersion, nil
+	a := &attachment{config: *ipam, namespace: namespace, container: call.ContainerID, ifName: call.IfName, api: api}
+	how, err := allocationOf(call.StdinData)
+	if err != nil {
+		return nil, "", logging.Errorf("reading the IPAM configuration: %v", err)
+	}
+	a.perNode = a.allocates(how)
+	return a, cniVersion, nil
 }
 
 func loaderOf(kubeconfig string) clientcmd.ClientConfig {

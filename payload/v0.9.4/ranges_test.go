@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corefake "k8s.io/client-go/kubernetes/fake"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
@@ -30,7 +31,7 @@ func TestRangesOfOneNetworkThatOverlapGiveDifferentAddresses(t *testing.T) {
 		"the same, other bounds": {bounded, []string{"10.0.0.8", "10.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.a.api = cluster()
+			test.a.api = clients{core: corefake.NewClientset(), whereabouts: newServer().whereabouts}
 			for range 5 {
 				got := mustAllocate(t, test.a)
 				if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(test.want))) {

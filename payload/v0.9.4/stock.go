@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/big"
+	"net"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apitypes "k8s.io/apimachinery/pkg/types"
+
+	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
+)
+
+// A stock is a pool as it was read.
+type stock struct {
+	place
+	object  *v1alpha1.IPPool
+	entries []entry
+	// first is the address that offsets count from.
+	first net.IP
+}
+
+func newStock(at place, object *v1alpha1.IPPool) (stock, error) {
+	held, first, err := entries(object)
+	return stock{at, object, held, first}, err
+}
+
+// stocks reads the pools in which this node keeps addresses of a range: the one for new entries first, which is made if it is
+// missing, and the other one if it is there, which this node may have used before the way of allocation was changed.
+func (a *attachment) stocks(ctx context.Context, base place) ([]stock, error) {
+	if a.perNode {
+		return a.ownAndBase(ctx, base)
+	}
+	shared, err := a.poolOrNew(ctx, base, nil)
+	if err != nil {
+		return nil, err
+	}
+	if shared == nil {
+		return nil, fmt.Errorf("the pool %s is created and deleted at the same time", base.name())
+	}
+	first, err := newStock(base, shared)
+	if err != nil || !beside(shared) {
+		return []stock{first}, err
+	}
+	own, err := a.ownPlace(base)
+	if err != nil {
+		// Then this node has not made one.
+		return []stock{first}, nil
+	}
+	mine, err := a.pool(ctx, own)
+	if err != nil || mine == nil {
+		return []stock{first}, err
+	}
+	second, err := newStock(own, mine)
+	return []stock{first, second}, err
+}
+
+// ownAndBase reads this node's own pool and the base pool. That is marked before there is any pool beside it, and read as it
+// was after this node's own pool was written or later, so that it has each entry without a reservation that any call made
+// before it could see the mark.
+func (a *attachment) ownAndBase(ctx context.Context, base place) ([]stock, error) {
+	own, err := a.ownPlace(base)
+	if err != nil {
+		return nil, err
+	}
+	for range tries {
+		mine, err := a.pool(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		var shared *v1alpha1.IPPool
+		if mine != nil {
+			if shared, err = a.poolSince(ctx, base, mine.ResourceVersion); err != nil {
+				return nil, err
+			}
+		}
+		if beside(shared) {
+			first, err := newStock(own, mine)
+			if err != nil {
+				return nil, err
+			}
+			second, err := newStock(base, shared)
+			return []stock{first, second}, err
+		}
+		if err := a.makeOwn(ctx, own, base); err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("the pools %s and %s were deleted by others during each of %d attempts", own.name(), base.name(), tries)
+}
+
+// makeOwn marks the base pool, then makes this node's own, each of them if it is missing.
+func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
+	shared, err := a.poolOrNew(ctx, base, map[string]string{hasNodePools: "true"})
+	if err != nil || shared == nil {
+		return err
+	}
+	if !beside(shared) {
+		mark := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, hasNodePools)
+		_, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).
+			Patch(ctx, base.name(), apitypes.MergePatchType, []byte(mark), metav1.PatchOptions{})
+		if err != nil {
+			return fmt.Errorf("marking the pool %s: %w", base.name(), err)
+		}
+	}
+	_, err = a.poolOrNew(ctx, own, map[string]string{nodeOfPool: own.pool.NodeName})
+	return err
+}
+
+// elsewhere reads the addresses of all pools of the network, with one request.
+func (a *attachment) elsewhere(ctx context.Context) ([]types.IPReservation, error) {
+	pools, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pools: %w", err)
+	}
+	var found []types.IPReservation
+	for i := range pools.Items {
+		pool := &pools.Items[i]
+		id := kubernetes.PoolIdentifier{IpRange: pool.Spec.Range, NetworkName: a.config.NetworkName, NodeName: nodeOf(pool)}
+		held, _, err := entries(pool)
+		if err != nil || pool.Name != kubernetes.IPPoolName(id) {
+			continue
+		}
+		for _, each := range held {
+			found = append(found, types.IPReservation{IP: each.ip})
+		}
+	}
+	return found, nil
+}
+
+// assign returns an address of the range that is not occupied: in a base pool and a slice the first one, as upstream; in a
+// node's own pool the next one behind those that the node has, from a start that depends on its name, so that nodes seldom
+// try the same one.
+func (s stock) assign(network net.IPNet, occupied []types.IPReservation) (net.IP, error) {
+	start, end := s.within.RangeStart, s.within.RangeEnd
+	if s.isNodePool() {
+		from, err := s.next(network)
+		if err != nil {
+			return nil, err
+		}
+		ip, _, err := assign.IterateForAssignment(network, from, end, occupied, s.within.OmitRanges, "", "", "")
+		if err == nil {
+			return ip, nil
+		}
+	}
+	ip, _, err := assign.IterateForAssignment(network, start, end, occupied, s.within.OmitRanges, "", "", "")
+	return ip, err
+}
+
+// mostSpans is how many addresses of a wide range the starts of nodes are spread over.
+const mostSpans = 1 << 32
+
+// next is where a node's search begins: behind the last of its entries, as seen from the node's start, or at the start.
+func (s stock) next(network net.IPNet) (net.IP, error) {
+	low, high, err := iphelpers.GetIPRange(network, s.within.RangeStart, s.within.RangeEnd)
+	if err != nil {
+		return nil, err
+	}
+	size := new(big.Int).Sub(number(high), number(low))
+	size.Add(size, big.NewInt(1))
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(s.pool.NodeName))
+	start := new(big.Int).SetUint64(hash.Sum64() % mostSpans)
+	start.Mod(start, size)
+	behind := new(big.Int)
+	for _, each := range s.entries {
+		if iphelpers.CompareIPs(each.ip, low) < 0 || iphelpers.CompareIPs(each.ip, high) > 0 {
+			continue
+		}
+		distance := new(big.Int).Sub(number(each.ip), number(low))
+		distance.Mod(distance.Sub(distance, start), size)
+		if distance.Add(distance, big.NewInt(1)); distance.Cmp(behind) > 0 {
+			behind = distance
+		}
+	}
+	at := start.Mod(start.Add(start, behind), size)
+	found := net.IP(at.Add(at, number(low)).FillBytes(make([]byte, net.IPv6len)))
+	if short := found.To4(); short != nil {
+		return short, nil
+	}
+	return found, nil
+}
