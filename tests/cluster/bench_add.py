@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carvelwright import yamldoc
+from carvelwright.errors import CarvelwrightError
 from carvelwright.platform import Platform
 from carvelwright.report import Recorder
 from carvelwright.session import open_session
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = [
                 _compare(bench, run, number, candidates, Path(scratch)) for number, run in enumerate(options.runs)
             ]
-    except ClusterError as error:
+    except (ClusterError, CarvelwrightError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     document = {"cpus": os.cpu_count(), "limit_seconds": options.limit, "runs": results}

@@ -100,8 +100,6 @@ def call(program: Path, command: str, interface: Interface, pool_range: str) -> 
         "CNI_NETNS_OVERRIDE": "true",
         "CNI_PATH": str(program.parent),
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={NAMESPACE};K8S_POD_NAME={interface.pod}",
-        # The plugin looks beside the file that configuration_path names, but finds it only where that is a directory.
-        "NODENAME": interface.node.name,
     }
     conf = plugin.conf(pool_range, version="1.0.0", conf_file=str(interface.node.directory / "whereabouts.conf"))
     began = time.perf_counter()
