@@ -7,6 +7,7 @@ allocation. Every run verifies that no address was given out twice, and that eac
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import tempfile
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,8 +239,7 @@ def _program(directory: Path) -> Path:
 def _compare(bench: Bench, run: Run, number: int, candidates: Sequence[Candidate], scratch: Path) -> Document:
     """Have the candidates take turns in a run; they use the same range, which is empty after each."""
     pool_range = f"10.{number}.0.0/16"
-    offsets = range(1, run.filled + 1)
-    held.reserve(bench.api, pool_range, offsets)
+    held.reserve(bench.api, pool_range, chain(*_offsets(run, pool_range)))
     measured = {}
     for candidate in candidates:
         if candidate.name not in run.candidates():
@@ -250,16 +251,25 @@ def _compare(bench: Bench, run: Run, number: int, candidates: Sequence[Candidate
     return {"name": run.name, "nodes": run.nodes, "at_once": run.at_once, "filled": run.filled, "of": measured}
 
 
+def _offsets(run: Run, pool_range: str) -> list[range]:
+    """Return which entries each pool has before: shared out, there is room behind those of each node."""
+    if not run.in_node_pools:
+        return [range(1, run.filled + 1)]
+    apart = ipaddress.ip_network(pool_range).num_addresses // run.nodes
+    firsts = [1 + number * apart for number in range(run.nodes)]
+    return [range(first, first + run.filled // run.nodes) for first in firsts]
+
+
 def _filling(run: Run, nodes: Sequence[Node], pool_range: str) -> dict[str, tuple[dict[str, str], range]]:
-    base = pool_range.replace("/", "-")
+    base, offsets = pool_range.replace("/", "-"), _offsets(run, pool_range)
     if not run.filled:
         return {}
     if not run.in_node_pools:
-        return {base: ({}, range(1, run.filled + 1))}
-    each = run.filled // len(nodes)
-    shares = [range(1 + number * each, 1 + (number + 1) * each) for number in range(len(nodes))]
-    pools = {f"{node.name}-{base}": ({OF_NODE: node.name}, share) for node, share in zip(nodes, shares, strict=True)}
-    return {base: (HAS_NODE_POOLS, range(0)), **pools}
+        return {base: ({}, offsets[0])}
+    of_nodes = {
+        f"{node.name}-{base}": ({OF_NODE: node.name}, share) for node, share in zip(nodes, offsets, strict=True)
+    }
+    return {base: (HAS_NODE_POOLS, range(0)), **of_nodes}
 
 
 def _measure(bench: Bench, run: Run, candidate: Candidate, nodes: Sequence[Node], pool_range: str) -> Document:
