@@ -30,23 +30,24 @@ def test_a_quick_run_measures_every_plugin(tmp_path: Path, capsys: pytest.Captur
     assert "| 2 nodes, 3 at once | upstream | 12 |" in table
 
 
+ADDRESS = "10.0.0.1"
+POD = "default/pod-0"
+
+
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("times", "entry", "reservation", "problem"),
     [
-        pytest.param({"answers": ("10.0.0.1", "10.0.0.1")}, "10.0.0.1 was given out 2 times", id="twice"),
-        pytest.param({"entries": {}}, "10.0.0.1 of default/pod-0 has no entry", id="no-entry"),
-        pytest.param({"reservations": {}}, "10.0.0.1 of default/pod-0 has no reservation", id="no-reservation"),
+        pytest.param(1, True, True, [], id="whole"),
+        pytest.param(2, True, True, [f"{ADDRESS} was given out 2 times"], id="twice"),
+        pytest.param(1, False, True, [f"{ADDRESS} of {POD} has no entry"], id="no-entry"),
+        pytest.param(1, True, False, [f"{ADDRESS} of {POD} has no reservation"], id="no-reservation"),
     ],
 )
-def test_a_broken_promise_is_reported(tmp_path: Path, changes: dict[str, object], line: str) -> None:
+def test_a_broken_promise_is_reported(
+    tmp_path: Path, times: int, entry: bool, reservation: bool, problem: list[str]
+) -> None:
     interface = Interface(Node("node-000", tmp_path), "pod-0")
-    owner = {"podref": interface.pod_reference, "ifname": "net1"}
-    entries = {"10.0.0.1": [("10.0.0.0-16", {"id": interface.container, **owner})]}
-    whole = {"answers": ("10.0.0.1",), "entries": entries, "reservations": {"10.0.0.1": owner}}
-
-    def problems(given: dict[str, object]) -> list[str]:
-        answers = [Answer(interface, 0.1, (address,), "") for address in given["answers"]]
-        return Held((), given["entries"], given["reservations"]).problems(answers)
-
-    assert problems(whole) == []
-    assert line in problems({**whole, **changes})
+    owner = {"podref": POD, "ifname": "net1"}
+    entries = {ADDRESS: [("10.0.0.0-16", {"id": interface.container, **owner})]} if entry else {}
+    found = Held(("10.0.0.0-16",), entries, {ADDRESS: owner} if reservation else {})
+    assert found.problems([Answer(interface, 0.1, (ADDRESS,), "")] * times) == problem
