@@ -91,7 +91,8 @@ RUNS = (
     Run("100 nodes", nodes=100, calls=200),
     Run("100 nodes, one pod each", nodes=100, calls=100),
     Run("2 nodes, 30 at once", nodes=2, calls=60, at_once=30),
-    Run("10 nodes, 10 at once", nodes=10, calls=1000, at_once=10),
+    Run("10 nodes, 1,000 pods at once", nodes=10, calls=1000, at_once=10),
+    Run("50 nodes, 5,000 pods at once", nodes=50, calls=5000, at_once=2),
     Run("10 nodes, 10 entries before", nodes=10, calls=100, filled=10),
     Run("10 nodes, 1,000 entries before", nodes=10, calls=100, filled=1000),
     Run("10 nodes, 5,000 entries before", nodes=10, calls=100, filled=5000),
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-add-") as scratch, _bench(Path(scratch), options.limit) as bench:
-            candidates = _candidates(bench)
+            candidates = [each for each in _candidates(bench) if each.name in (options.plugin or CANDIDATES)]
             results = [
                 _compare(bench, run, number, candidates, Path(scratch)) for number, run in enumerate(options.runs)
             ]
