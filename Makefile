@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" go
 
 .DEFAULT_GOAL := build
-.PHONY: build root setup tools wheel test race check format verify scan supply-chain torture bench bench-growth bench-multus bench-pods bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
+.PHONY: build root setup tools wheel test race check format verify scan supply-chain torture bench bench-add bench-growth bench-multus bench-pods bench-reconcile mutants docs update-golden clean e2e cluster-up cluster-down demo
 
 # Options of the build: TO=REGISTRY/PATH, RELEASE=VERSION, PLATFORM="OS/ARCH …".
 build: setup ## the main job: from source to dist/
@@ -89,6 +89,10 @@ bench: build ## the packaging part and a no-change run against a plain shell scr
 
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
 	@$(RUN) tests.cluster.bench_reconcile
+
+# Not in CI: minutes. Options: ARGS="--quick", ARGS="--run WORDS", ARGS="--limit SECONDS".
+bench-add: tools ## what an ADD costs: upstream's own plugin, and this one with a lease and per node, against an API server on loopback
+	@$(RUN) tests.cluster.bench_add $(ARGS)
 
 # Not in CI: figures, and nothing that a test does not show.
 bench-multus: root tools ## Multus thin, as the package has it, beside upstream's thick: memory, time of an ADD, a restart; needs root

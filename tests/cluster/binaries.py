@@ -134,6 +134,13 @@ UPSTREAM_SUITE = ToolSet(
     targets=(f"{WHEREABOUTS}/e2e",),
     files=(("generators.go", WHEREABOUTS, "e2e/entities/generators.go"),),
 )
+# What the package's plugin is measured beside. Its module names the program `cmd`.
+UPSTREAM_WHEREABOUTS = ToolSet(
+    "upstream-whereabouts",
+    "Whereabouts' own plugin; cold about 30 s",
+    targets=("tool",),
+    links=(("upstream-whereabouts", "cmd"),),
+)
 # The judge of signatures; nothing else needs it.
 COSIGN = ToolSet("cosign", "cosign; cold about 6 min", targets=("tool",))
 
