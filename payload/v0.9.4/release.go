@@ -133,10 +133,6 @@ type operation struct {
 	Value     any    `json:"value,omitempty"`
 }
 
-// forgetting removes the record of who wrote which field. It grows with each allocation, nobody uses it, and keeping it is
-// half the cost of a write of a large pool.
-var forgetting = operation{"add", "/metadata/managedFields", []struct{}{{}}}
-
 // removal is a patch that takes allocations out of a pool, or does nothing when one of them is another one by now. It
 // does not depend on the rest of the pool, which may change as often as it likes.
 func removal(allocations map[string]v1alpha1.IPAllocation) []byte {
@@ -145,7 +141,7 @@ func removal(allocations map[string]v1alpha1.IPAllocation) []byte {
 		patch = append(patch, unchanged(key, allocations[key])...)
 		patch = append(patch, operation{Operation: "remove", Path: escaped(key)})
 	}
-	return encode(append(patch, forgetting))
+	return encode(append(patch, operation(unmanaged)))
 }
 
 // unchanged are the tests that a pool still has this very allocation.
@@ -194,7 +190,7 @@ func (r *reconciler) relabel(ctx context.Context, taken *snapshot, found judgeme
 // rename changes the container ID of an allocation that is still the same one. done is false when it is not.
 func (r *reconciler) rename(ctx context.Context, each claim, container string) (done bool, err error) {
 	namespace, bare, _ := strings.Cut(each.pool, "/")
-	patch := encode(append(unchanged(each.key, each.IPAllocation), operation{"replace", escaped(each.key) + "/id", container}, forgetting))
+	patch := encode(append(unchanged(each.key, each.IPAllocation), operation{"replace", escaped(each.key) + "/id", container}, operation(unmanaged)))
 	var refused error
 	err = wait.ExponentialBackoffWithContext(ctx, attempts, func(ctx context.Context) (bool, error) {
 		_, refused = r.api.whereabouts.WhereaboutsV1alpha1().IPPools(namespace).

@@ -57,7 +57,7 @@ func perNodeProblems(ctx context.Context, c *kube.Client) (problems []Problem, e
 	return problems, nil
 }
 
-// longNames warns of the node with the longest name whose pool over a range cannot be created.
+// longNames warns of the node with the longest name if its pool over a range cannot be created.
 func longNames(pool networks.Pool, nodes []ipam.Node) []Problem {
 	longest := ""
 	for _, node := range nodes {
@@ -69,6 +69,6 @@ func longNames(pool networks.Pool, nodes []ipam.Node) []Problem {
 	if longest == "" || length <= longestName {
 		return nil
 	}
-	return []Problem{Warns("range %s: the name of the pool of node %s would have %d characters, and %d are possible: every ADD fails there; "+
-		"set the package value %s to %s, or shorten the network_name %q", pool.Range, longest, length, longestName, values.Allocation, lease, pool.Name)}
+	return []Problem{Warns("range %s: the name of the pool of node %s would have %d characters, and %d are possible: the node stays with the lease there; "+
+		"shorten the network_name %q, or set the package value %s to %s", pool.Range, longest, length, longestName, pool.Name, values.Allocation, lease)}
 }
