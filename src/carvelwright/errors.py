@@ -49,7 +49,7 @@ class ExitCode(IntEnum):
     CLIENT = 9, "the client itself fails on this schema: it panics or reports an error"
     DIFFERENT = 10, "`diff --fail-on` found a change that it was told to fail on"
     VULNERABLE = 11, "`scan` found a vulnerability that is reached and not accepted, or its database is too old"
-    UNVERIFIED = 12, "`verify` found what is not signed, not attested, incomplete, or not what its attestations say"
+    UNVERIFIED = 12, "`verify` found what is unsigned, not attested, incomplete, or not what attestations or a tag give"
     INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM"
 
     meaning: str
