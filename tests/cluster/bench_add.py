@@ -212,15 +212,21 @@ def _bench(scratch: Path, limit: float) -> Iterator[Bench]:
 
 
 def _candidates(bench: Bench) -> list[Candidate]:
-    conf = json.loads(
-        next(each for each in _rendered() if _names(each) == ("ConfigMap", CONF))["data"]["whereabouts.conf"]
-    )
     ours = _program(bench.server.directory)
     upstream = ensure_set(UPSTREAM_WHEREABOUTS) / UPSTREAM_WHEREABOUTS.name
-    return [
-        Candidate(UPSTREAM, upstream, UPSTREAM_CONF),
-        *(Candidate(mode, ours, {**conf, "allocation": mode}) for mode in (LEASE, PER_NODE)),
-    ]
+    modes = [Candidate(mode, ours, _conf(mode, bench.server.directory)) for mode in (LEASE, PER_NODE)]
+    return [Candidate(UPSTREAM, upstream, UPSTREAM_CONF), *modes]
+
+
+def _conf(mode: str, directory: Path) -> Document:
+    """Return whereabouts.conf as the package renders it with that kind of allocation."""
+    values = directory / f"values-{mode}.json"
+    values.write_text(json.dumps({"whereabouts": {"config": {"allocation": mode}}}))
+    rendered = _rendered(f"--file={values}")
+    conf: Document = json.loads(
+        next(each["data"]["whereabouts.conf"] for each in rendered if _names(each) == ("ConfigMap", CONF))
+    )
+    return conf
 
 
 def _program(directory: Path) -> Path:
@@ -337,8 +343,9 @@ def table(results: Sequence[Document]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rendered() -> list[Document]:
-    argv = [sys.executable, "-m", "carvelwright", "--project", str(layout.ROOT), "render", "--package", PACKAGE]
+def _rendered(*options: str) -> list[Document]:
+    command = [sys.executable, "-m", "carvelwright", "--project", str(layout.ROOT)]
+    argv = [*command, "render", "--package", PACKAGE, *options]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"{' '.join(argv)} failed: {done.stderr.strip()}")
