@@ -179,6 +179,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--run", action="append", default=[], metavar="WORDS", help="only runs with WORDS in their name"
     )
+    parser.add_argument("--plugin", action="append", default=[], choices=CANDIDATES, help="only this one")
     parser.add_argument(
         "--limit", type=float, default=30.0, metavar="SECONDS", help="after these no further ADD begins"
     )
