@@ -90,7 +90,7 @@ bench: build ## the packaging part and a no-change run against a plain shell scr
 bench-reconcile: setup ## one run of the reconciler over 5,000 pods, against an API server on loopback: requests and seconds
 	@$(RUN) tests.cluster.bench_reconcile
 
-# Not in CI: minutes. Options: ARGS="--quick", ARGS="--run WORDS", ARGS="--limit SECONDS".
+# Not in CI: minutes. Options: ARGS="--quick", ARGS="--run WORDS", ARGS="--plugin lease".
 bench-add: tools ## what an ADD costs: upstream's own plugin, and this one with a lease and per node, against an API server on loopback
 	@$(RUN) tests.cluster.bench_add $(ARGS)
 

@@ -69,7 +69,8 @@ HAS_NODE_POOLS = {"whereabouts.tanzu.vmware.com/node-pools": "true"}
 class Run:
     """So many calls, shared out evenly among the nodes, on each of which so many run at once.
 
-    `filled` is how many entries there are before: in the base pool, or shared out among the pools of the nodes.
+    `filled` is how many entries there are before: in the base pool, or shared out among the pools of the nodes. After
+    `limit` seconds no further ADD begins.
     """
 
     name: str
@@ -78,31 +79,29 @@ class Run:
     at_once: int = 1
     filled: int = 0
     in_node_pools: bool = False
-
-    def candidates(self) -> tuple[str, ...]:
-        """Return who can take part."""
-        return (PER_NODE,) if self.in_node_pools else CANDIDATES
+    plugins: tuple[str, ...] = CANDIDATES
+    limit: float = 20.0
 
 
 RUNS = (
     Run("1 node", nodes=1, calls=20),
     Run("10 nodes", nodes=10, calls=100),
-    Run("50 nodes", nodes=50, calls=200),
+    Run("50 nodes", nodes=50, calls=100),
     Run("100 nodes", nodes=100, calls=200),
     Run("100 nodes, one pod each", nodes=100, calls=100),
     Run("2 nodes, 30 at once", nodes=2, calls=60, at_once=30),
     Run("10 nodes, 1,000 pods at once", nodes=10, calls=1000, at_once=10),
-    Run("50 nodes, 5,000 pods at once", nodes=50, calls=5000, at_once=2),
     Run("10 nodes, 10 entries before", nodes=10, calls=100, filled=10),
     Run("10 nodes, 1,000 entries before", nodes=10, calls=100, filled=1000),
     Run("10 nodes, 5,000 entries before", nodes=10, calls=100, filled=5000),
-    Run("10 nodes, 1,000 in their pools", nodes=10, calls=100, filled=1000, in_node_pools=True),
-    Run("10 nodes, 5,000 in their pools", nodes=10, calls=100, filled=5000, in_node_pools=True),
+    Run("10 nodes, 1,000 in their pools", nodes=10, calls=100, filled=1000, in_node_pools=True, plugins=(PER_NODE,)),
+    Run("10 nodes, 5,000 in their pools", nodes=10, calls=100, filled=5000, in_node_pools=True, plugins=(PER_NODE,)),
+    Run("50 nodes, 5,000 pods at once", nodes=50, calls=5000, at_once=2, plugins=(PER_NODE,), limit=200.0),
 )
 QUICK = (
     Run("2 nodes, 3 at once", nodes=2, calls=12, at_once=3),
     Run("2 nodes, 50 entries before", nodes=2, calls=4, filled=50),
-    Run("2 nodes, 50 in their pools", nodes=2, calls=4, filled=50, in_node_pools=True),
+    Run("2 nodes, 50 in their pools", nodes=2, calls=4, filled=50, in_node_pools=True, plugins=(PER_NODE,)),
 )
 
 
@@ -123,7 +122,6 @@ class Bench:
     api: Api
     audit: Path
     token: str
-    limit: float
 
     def nodes(self, count: int, candidate: Candidate, directory: Path) -> list[Node]:
         """Make the nodes of a run."""
@@ -150,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; print the table, and keep it with all figures. The exit code is 1 where a plugin broke its promise."""
     options = _options(arguments)
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-add-") as scratch, _bench(Path(scratch), options.limit) as bench:
+        with tempfile.TemporaryDirectory(prefix="bench-add-") as scratch, _bench(Path(scratch)) as bench:
             candidates = [each for each in _candidates(bench) if each.name in (options.plugin or CANDIDATES)]
             results = [
                 _compare(bench, run, number, candidates, Path(scratch)) for number, run in enumerate(options.runs)
@@ -158,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClusterError, CarvelwrightError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    document = {"cpus": os.cpu_count(), "limit_seconds": options.limit, "runs": results}
+    document = {"cpus": os.cpu_count(), "runs": results}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(document, indent=2) + "\n")
     options.json.with_suffix(".md").write_text(table(results))
@@ -179,9 +177,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--run", action="append", default=[], metavar="WORDS", help="only runs with WORDS in their name"
     )
-    parser.add_argument(
-        "--limit", type=float, default=30.0, metavar="SECONDS", help="after these no further ADD begins"
-    )
+    parser.add_argument("--plugin", action="append", default=[], choices=CANDIDATES, help="only this one")
     parser.add_argument(
         "--json", type=Path, default=RESULT, metavar="FILE", help="all figures; the table goes beside it"
     )
@@ -194,7 +190,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _bench(scratch: Path, limit: float) -> Iterator[Bench]:
+def _bench(scratch: Path) -> Iterator[Bench]:
     binaries = ensure_sets(versions.chosen(os.environ), (ETCD,))
     audit = scratch / "audit.jsonl"
     flags = (f"--audit-policy-file={AUDIT_POLICY}", f"--audit-log-path={audit}", "--audit-log-maxsize=10000")
@@ -208,19 +204,25 @@ def _bench(scratch: Path, limit: float) -> Iterator[Bench]:
         server.kubectl("apply", f"--filename={file}")
         server.kubectl("wait", "--for=condition=Established", "crd", "--all")
         token = server.kubectl("create", "token", ACCOUNT, f"--namespace={held.NAMESPACE}", "--duration=2h").strip()
-        yield Bench(server, running.enter_context(server.api()), audit, token, limit)
+        yield Bench(server, running.enter_context(server.api()), audit, token)
 
 
 def _candidates(bench: Bench) -> list[Candidate]:
-    conf = json.loads(
-        next(each for each in _rendered() if _names(each) == ("ConfigMap", CONF))["data"]["whereabouts.conf"]
-    )
     ours = _program(bench.server.directory)
     upstream = ensure_set(UPSTREAM_WHEREABOUTS) / UPSTREAM_WHEREABOUTS.name
-    return [
-        Candidate(UPSTREAM, upstream, UPSTREAM_CONF),
-        *(Candidate(mode, ours, {**conf, "allocation": mode}) for mode in (LEASE, PER_NODE)),
-    ]
+    modes = [Candidate(mode, ours, _conf(mode, bench.server.directory)) for mode in (LEASE, PER_NODE)]
+    return [Candidate(UPSTREAM, upstream, UPSTREAM_CONF), *modes]
+
+
+def _conf(mode: str, directory: Path) -> Document:
+    """Return whereabouts.conf as the package renders it with that kind of allocation."""
+    values = directory / f"values-{mode}.json"
+    values.write_text(json.dumps({"whereabouts": {"config": {"allocation": mode}}}))
+    rendered = _rendered(f"--file={values}")
+    conf: Document = json.loads(
+        next(each["data"]["whereabouts.conf"] for each in rendered if _names(each) == ("ConfigMap", CONF))
+    )
+    return conf
 
 
 def _program(directory: Path) -> Path:
@@ -243,7 +245,7 @@ def _compare(bench: Bench, run: Run, number: int, candidates: Sequence[Candidate
     held.reserve(bench.api, pool_range, chain(*_offsets(run, pool_range)))
     measured = {}
     for candidate in candidates:
-        if candidate.name not in run.candidates():
+        if candidate.name not in run.plugins:
             continue
         say(f"{run.name}: {candidate.name}")
         nodes = bench.nodes(run.nodes, candidate, scratch / "nodes" / str(number) / candidate.name)
@@ -278,7 +280,7 @@ def _measure(bench: Bench, run: Run, candidate: Candidate, nodes: Sequence[Node]
     queues = _queues(run, nodes)
     _, place = bench.requests(0)
     plugin_before, server_before = _children_seconds(), bench.server.cpu_seconds()
-    outcome = simulated.play(candidate.program, "ADD", queues, pool_range, limit=bench.limit)
+    outcome = simulated.play(candidate.program, "ADD", queues, pool_range, limit=run.limit)
     plugin_cpu, server_cpu = _children_seconds() - plugin_before, bench.server.cpu_seconds() - server_before
     problems = Held.read(bench.api, pool_range).problems(outcome.answers)
     requests, _ = bench.requests(place)
@@ -337,8 +339,9 @@ def table(results: Sequence[Document]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rendered() -> list[Document]:
-    argv = [sys.executable, "-m", "carvelwright", "--project", str(layout.ROOT), "render", "--package", PACKAGE]
+def _rendered(*options: str) -> list[Document]:
+    command = [sys.executable, "-m", "carvelwright", "--project", str(layout.ROOT)]
+    argv = [*command, "render", "--package", PACKAGE, *options]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"{' '.join(argv)} failed: {done.stderr.strip()}")

@@ -19,7 +19,7 @@ def test_a_quick_run_measures_every_plugin(tmp_path: Path, capsys: pytest.Captur
     assert bench_add.main(["--quick", f"--json={tmp_path / 'result.json'}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert [(run["name"], tuple(run["of"])) for run in result["runs"]] == [
-        (run.name, run.candidates()) for run in bench_add.QUICK
+        (run.name, run.plugins) for run in bench_add.QUICK
     ]
     for run, planned in zip(result["runs"], bench_add.QUICK, strict=True):
         for name, found in run["of"].items():
