@@ -60,6 +60,9 @@ func (p place) has(ip net.IP) bool {
 	return err == nil && only.Equal(ip)
 }
 
+// commonLease is the lease of all addresses that are not in slices.
+const commonLease = "whereabouts"
+
 // places returns where the addresses of each range are kept, and the name of the lease that guards them.
 func (a *attachment) places(ctx context.Context) ([]place, string, error) {
 	if a.config.NodeSliceSize != "" && len(a.config.IPRanges) > 0 {
@@ -73,7 +76,7 @@ func (a *attachment) places(ctx context.Context) ([]place, string, error) {
 	for _, within := range a.config.IPRanges {
 		found = append(found, a.base(within))
 	}
-	return found, "whereabouts", nil
+	return found, commonLease, nil
 }
 
 // base is where all nodes keep addresses of a range.

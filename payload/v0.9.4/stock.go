@@ -106,7 +106,10 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 		return err
 	}
 	if !beside(shared) {
-		if done, err := a.mark(ctx, base, shared); !done || err != nil {
+		// When allocation changes, all nodes come here at a time, and to write a pool with thousands of entries takes the API
+		// server a second. One does it; the others find it done.
+		err := a.withLease(ctx, commonLease, func(ctx context.Context) error { return a.mark(ctx, base) })
+		if err != nil {
 			return err
 		}
 	}
@@ -114,21 +117,19 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 	return err
 }
 
-// mark marks a base pool. done is false if another one did so meanwhile. A node whose request does not get through looks again:
-// when allocation changes, all nodes mark a base pool at the same time, which may be large.
-func (a *attachment) mark(ctx context.Context, base place, shared *v1alpha1.IPPool) (done bool, err error) {
+// mark marks a base pool unless it is marked, or gone.
+func (a *attachment) mark(ctx context.Context, base place) error {
+	shared, err := a.pool(ctx, base)
+	if err != nil || shared == nil || beside(shared) {
+		return err
+	}
 	path, value := "/metadata/annotations", any(map[string]string{hasNodePools: "true"})
 	if shared.Annotations != nil {
 		path, value = path+"/"+strings.ReplaceAll(hasNodePools, "/", "~1"), "true"
 	}
-	done, err = a.patch(ctx, base, edit{"test", path, nil}, edit{"add", path, value})
-	if err == nil {
-		return done, nil
-	}
-	if again, unread := a.pool(ctx, base); unread == nil && beside(again) {
-		return false, nil
-	}
-	return false, err
+	// What others change meanwhile is read anew.
+	_, err = a.patch(ctx, base, edit{"test", path, nil}, edit{"add", path, value})
+	return err
 }
 
 // elsewhere reads the addresses of all pools of the network, with one request.
