@@ -20,10 +20,12 @@ const (
 	// lookLimit bounds the request that finds out who holds a lease.
 	lookLimit = 2 * time.Second
 	// leastSpread and mostSpread bound the time within which calls that have waited for as long as each other try to get a
-	// lease that has become free. Each that loses doubles its own, and each that others forestall halves
-	// it, so that it fits the number of calls after a few turns.
+	// lease that has become free. Each that loses doubles its own, and one that others forestall takes a
+	// little off, so that it fits the number of calls after a few turns.
 	leastSpread = 5 * time.Millisecond
-	mostSpread  = 200 * time.Millisecond
+	mostSpread  = 500 * time.Millisecond
+	// slower is by which part one that is forestalled makes it less.
+	slower = 16
 	// waitedBefore is the annotation of a lease that tells for how many milliseconds its last holder had waited. Who has not
 	// waited for as long yet lets the older ones go first: by a part of what is missing, which leaves time for a request
 	// between two calls if they come one after the other, and by mostBehind at most.
@@ -218,7 +220,7 @@ func (e *election) keepsFree(ctx context.Context) bool {
 		case event, open := <-e.news:
 			if e.hear(event, open); !e.current || !e.free() {
 				// Others were quicker, so that there is no need to try later still the next time.
-				e.spread = max(e.spread/2, leastSpread)
+				e.spread = max(e.spread-e.spread/slower, leastSpread)
 				return false
 			}
 		case <-limit:

@@ -14,6 +14,7 @@ import (
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
@@ -23,6 +24,7 @@ import (
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	wbfake "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned/fake"
 	wbinformers "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/informers/externalversions"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 )
 
 // A fleet are nodes that share pools with the versions of an API server.
@@ -458,4 +460,56 @@ func resultOf(texts ...string) *current.Result {
 		made.IPs = append(made.IPs, &current.IPConfig{Address: net.IPNet{IP: net.ParseIP(each), Mask: net.CIDRMask(24, 32)}})
 	}
 	return made
+}
+
+func TestPerNodeABasePoolThatOthersMarkIsLeftAsItIs(t *testing.T) {
+	for name, annotations := range map[string]map[string]string{"none": nil, "another": {"example.com/key": "value"}} {
+		f := newFleet(t, "n1", "n2")
+		base := pool("10.0.0.0-29", "10.0.0.0/29", map[string]v1alpha1.IPAllocation{"1": held("before", "c-before")})
+		base.Annotations = annotations
+		if err := f.server.Create(v1alpha1.SchemeGroupVersion.WithResource("ippools"), base, namespace); err != nil {
+			t.Fatal(err)
+		}
+		others := &wbfake.Clientset{}
+		others.AddReactor("*", "*", kubetest.ObjectReaction(f.server.versioned))
+		var once sync.Once
+		f.before("patch", "ippools", func() {
+			once.Do(func() {
+				first := f.on("n1", byNode, "a", "10.0.0.0/29")
+				first.api.whereabouts = others
+				mustAllocate(t, first)
+			})
+		})
+		mustAllocate(t, f.on("n2", byNode, "b", "10.0.0.0/29"))
+		for key, value := range annotations {
+			if f.pool("10.0.0.0-29").Annotations[key] != value {
+				t.Errorf("%s: %v", name, f.pool("10.0.0.0-29").Annotations)
+			}
+		}
+		if !beside(f.pool("10.0.0.0-29")) || len(f.pool("10.0.0.0-29").Spec.Allocations) != 1 {
+			t.Errorf("%s: %v", name, f.pool("10.0.0.0-29"))
+		}
+	}
+}
+
+func TestPerNodeAMarkThatTimesOutIsLookedFor(t *testing.T) {
+	f := newFleet(t, "n1")
+	mustAllocate(t, f.on("n1", byLease, "before", "10.0.0.0/29"))
+	failing(f.api, "patch", "ippools", 1, 1, apierrors.NewTimeoutError("no answer", 1))
+	_, err := allocate(t.Context(), f.on("n1", byNode, "a", "10.0.0.0/29"))
+	expectError(t, err, "10.0.0.0-29", "no answer")
+	// This time it was done, by whomever.
+	if _, err := f.on("n1", byNode, "a", "10.0.0.0/29").mark(t.Context(), place{pool: baseID("10.0.0.0/29")}, f.pool("10.0.0.0-29")); err != nil {
+		t.Fatal(err)
+	}
+	failing(f.api, "patch", "ippools", 1, 1, apierrors.NewTimeoutError("no answer", 1))
+	stale := f.pool("10.0.0.0-29")
+	stale.Annotations = nil
+	if done, err := f.on("n1", byNode, "a", "10.0.0.0/29").mark(t.Context(), place{pool: baseID("10.0.0.0/29")}, stale); done || err != nil {
+		t.Errorf("done %t, %v", done, err)
+	}
+}
+
+func baseID(within string) kubernetes.PoolIdentifier {
+	return kubernetes.PoolIdentifier{IpRange: within, NetworkName: kubernetes.UnnamedNetwork}
 }

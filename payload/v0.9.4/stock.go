@@ -6,9 +6,9 @@ import (
 	"hash/fnv"
 	"math/big"
 	"net"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apitypes "k8s.io/apimachinery/pkg/types"
 
 	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
@@ -106,15 +106,29 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 		return err
 	}
 	if !beside(shared) {
-		mark := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, hasNodePools)
-		_, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).
-			Patch(ctx, base.name(), apitypes.MergePatchType, []byte(mark), metav1.PatchOptions{})
-		if err != nil {
-			return fmt.Errorf("marking the pool %s: %w", base.name(), err)
+		if done, err := a.mark(ctx, base, shared); !done || err != nil {
+			return err
 		}
 	}
 	_, err = a.poolOrNew(ctx, own, map[string]string{nodeOfPool: own.pool.NodeName})
 	return err
+}
+
+// mark marks a base pool. done is false if another one did so meanwhile. A node whose request does not get through looks again:
+// when allocation changes, all nodes mark a base pool at the same time, which may be large.
+func (a *attachment) mark(ctx context.Context, base place, shared *v1alpha1.IPPool) (done bool, err error) {
+	path, value := "/metadata/annotations", any(map[string]string{hasNodePools: "true"})
+	if shared.Annotations != nil {
+		path, value = path+"/"+strings.ReplaceAll(hasNodePools, "/", "~1"), "true"
+	}
+	done, err = a.patch(ctx, base, edit{"test", path, nil}, edit{"add", path, value})
+	if err == nil {
+		return done, nil
+	}
+	if again, unread := a.pool(ctx, base); unread == nil && beside(again) {
+		return false, nil
+	}
+	return false, err
 }
 
 // elsewhere reads the addresses of all pools of the network, with one request.
