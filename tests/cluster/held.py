@@ -93,6 +93,9 @@ def fill(api: Api, pool_range: str, pools: dict[str, tuple[dict[str, str], range
         }
         pool = _document("IPPool", name, notes, {"range": pool_range, "allocations": allocations})
         api.request("POST", _path("ippools"), pool)
+        if notes:
+            # Only this package's plugin writes such pools, and drops what the API server notes of each field.
+            api.merge("ippools", name, {"metadata": {"managedFields": [{}]}}, namespace=NAMESPACE)
 
 
 def reserve(api: Api, pool_range: str, offsets: Iterable[int]) -> None:
