@@ -90,13 +90,13 @@ RUNS = (
     Run("100 nodes", nodes=100, calls=200),
     Run("100 nodes, one pod each", nodes=100, calls=100),
     Run("2 nodes, 30 at once", nodes=2, calls=60, at_once=30),
-    Run("10 nodes, 1,000 pods at once", nodes=10, calls=1000, at_once=10),
+    Run("10 nodes, 1,000 pods", nodes=10, calls=1000, at_once=10),
     Run("10 nodes, 10 entries before", nodes=10, calls=100, filled=10),
     Run("10 nodes, 1,000 entries before", nodes=10, calls=100, filled=1000),
     Run("10 nodes, 5,000 entries before", nodes=10, calls=100, filled=5000),
     Run("10 nodes, 1,000 in their pools", nodes=10, calls=100, filled=1000, in_node_pools=True, plugins=(PER_NODE,)),
     Run("10 nodes, 5,000 in their pools", nodes=10, calls=100, filled=5000, in_node_pools=True, plugins=(PER_NODE,)),
-    Run("50 nodes, 5,000 pods at once", nodes=50, calls=5000, at_once=2, plugins=(PER_NODE,), limit=200.0),
+    Run("50 nodes, 5,000 pods", nodes=50, calls=5000, at_once=2, plugins=(PER_NODE,), limit=200.0),
 )
 QUICK = (
     Run("2 nodes, 3 at once", nodes=2, calls=12, at_once=3),
