@@ -245,11 +245,15 @@ def _make_rest(plan: WorkspacePlan, works: Sequence[_Work], target: Path, *, too
             if each.directory
         }
         made = _Made(tuple(zip(ready, [lock.image for lock in locks], strict=True)), pushed, own)
+        # What builders state about existing images is read from the archive. The others need not wait for it.
+        early = [each for each in made.bundles if not each[0].staged.existing]
+        late = [each for each in made.bundles if each[0].staged.existing]
         in_parallel(
             lambda: _archive(plan, made, target, tools=tools, reporter=reporter),
             lambda: dist.write_repository(plan, pushed, packages, target),
+            lambda: _describe_packages(plan, made, early, target, tools),
         )
-        _describe_packages(plan, made, target, tools)
+        _describe_packages(plan, made, late, target, tools)
     return made
 
 
@@ -315,10 +319,12 @@ def _describe_images(work: _Work, target: Path) -> tuple[Inventory, ...]:
     return made
 
 
-def _describe_packages(plan: WorkspacePlan, made: _Made, target: Path, tools: Toolchain) -> None:
-    """Write what each package consists of."""
+def _describe_packages(
+    plan: WorkspacePlan, made: _Made, chosen: Sequence[tuple[_Ready, Reference]], target: Path, tools: Toolchain
+) -> None:
+    """Write what some of the packages consist of."""
     versions = _versions(plan, made, tools)
-    for ready, reference in made.bundles:
+    for ready, reference in chosen:
         package = ready.work.plan
         whole = sbom.of_package(
             package,
