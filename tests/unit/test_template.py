@@ -47,11 +47,11 @@ def test_what_is_a_program_or_wrong_is_left_to_jinja2(template: str) -> None:
 
 
 def test_our_own_templates_are_filled_in(repository_root: Path) -> None:
-    for name in ("packages/multus-cni/package/package.yaml.j2", "examples/hello-package/package/package.yaml.j2"):
-        filled = fill((repository_root / name).read_text(), KNOWN)
-        assert filled
-        assert "version: 1.0.0\n" in filled
-    assert fill((repository_root / "package/package.yaml.j2").read_text(), KNOWN)
+    filled = fill((repository_root / "examples/hello-package/package/package.yaml.j2").read_text(), KNOWN)
+    assert filled
+    assert "version: 1.0.0\n" in filled
+    for name in ("package/package.yaml.j2", "packages/multus-cni/package/package.yaml.j2"):
+        assert fill((repository_root / name).read_text(), KNOWN)
 
 
 @pytest.mark.parametrize("part", ["{#", "{{", "{{ ", "{{a", "{", "{{go}}{#", " {#- "])
