@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import host, images, layout
@@ -13,7 +15,6 @@ from tests.cluster.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
-    from pathlib import Path
 
     from tests.cluster.api import Api
     from tests.cluster.kubectl import Kubectl
@@ -181,8 +182,12 @@ def _why(document: dict[str, Any] | None) -> str:
 
 
 def _pod_cgroups() -> Iterable[tuple[str, Path]]:
-    for directory in (host.CGROUPS / "pids").glob(f"{layout.CGROUP_PREFIX}*/kubepods/**/pod*"):
-        yield directory.name.removeprefix("pod"), directory
+    # Not by glob, which fails where the cgroup of a pod that ends goes away beneath it.
+    for top in (host.CGROUPS / "pids").glob(f"{layout.CGROUP_PREFIX}*/kubepods"):
+        for parent, names, _ in os.walk(top):
+            for name in names:
+                if name.startswith("pod"):
+                    yield name.removeprefix("pod"), Path(parent) / name
 
 
 def _interfaces(group: Path) -> set[tuple[str, str]]:
