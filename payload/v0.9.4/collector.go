@@ -18,7 +18,6 @@ import (
 	wbinformers "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/informers/externalversions"
 	wblisters "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/listers/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
@@ -128,9 +127,7 @@ func collectFrom(ctx context.Context, api clients, pools []*v1alpha1.IPPool, pod
 
 // keeper is the attachment that has an allocation of a node's own pool, and the place of the pool.
 func keeper(api clients, pool *v1alpha1.IPPool, each v1alpha1.IPAllocation) (*attachment, place) {
-	id := kubernetes.PoolIdentifier{IpRange: pool.Spec.Range, NodeName: nodeOf(pool)}
-	// NETWORK-NODE-RANGE, or NODE-RANGE of networks without a name.
-	id.NetworkName = strings.TrimSuffix(strings.TrimSuffix(pool.Name, kubernetes.IPPoolName(id)), "-")
+	id, _ := identityOf(pool)
 	a := &attachment{
 		config:    types.IPAMConfig{NetworkName: id.NetworkName, OverlappingRanges: true},
 		namespace: pool.Namespace, container: containerOf(each), ifName: each.IfName, api: api,

@@ -26,19 +26,26 @@ const (
 // nodeOf returns the name of the node whose pool it is, and "" for a base pool.
 func nodeOf(pool *v1alpha1.IPPool) string { return pool.Annotations[nodeOfPool] }
 
-// baseOf returns the name of the base pool of a node's pool, whose own name is NODE-RANGE or NETWORK-NODE-RANGE. A pool
-// with another name is its own.
-func baseOf(pool *v1alpha1.IPPool) string {
-	node := nodeOf(pool)
-	if node == "" || pool.Spec.Range == "" {
-		return pool.Name
+// identityOf tells the range, the network and the node of a node's pool, whose name is NODE-RANGE or NETWORK-NODE-RANGE. is is
+// false for a pool without a node, and for one with another name.
+func identityOf(pool *v1alpha1.IPPool) (id kubernetes.PoolIdentifier, is bool) {
+	id = kubernetes.PoolIdentifier{IpRange: pool.Spec.Range, NodeName: nodeOf(pool)}
+	if id.NodeName == "" || id.IpRange == "" {
+		return id, false
 	}
-	within := kubernetes.IPPoolName(kubernetes.PoolIdentifier{IpRange: pool.Spec.Range, NetworkName: kubernetes.UnnamedNetwork})
-	network, is := strings.CutSuffix(pool.Name, node+"-"+within)
+	network, is := strings.CutSuffix(pool.Name, kubernetes.IPPoolName(id))
+	id.NetworkName = strings.TrimSuffix(network, "-")
+	return id, is
+}
+
+// baseOf returns the name of the base pool of a node's pool. A pool with another name is its own.
+func baseOf(pool *v1alpha1.IPPool) string {
+	id, is := identityOf(pool)
 	if !is {
 		return pool.Name
 	}
-	return network + within
+	id.NodeName = ""
+	return kubernetes.IPPoolName(id)
 }
 
 // leadersOf returns, for each pool, which one stands for all pools of its range and network: the base pool, or the first of

@@ -135,7 +135,7 @@ def configured(documents: Iterable[dict[str, Any]]) -> set[Address]:
     """Return the addresses of all further interfaces as the kernel has them, link-local ones left out."""
     wanted = {each["metadata"]["uid"]: _reference(each) for each in documents}
     found: set[Address] = set()
-    for uid, group in _pod_cgroups():
+    for uid, group in cgroups():
         if (reference := wanted.pop(uid, None)) is not None:
             found |= {Address(reference, interface, ip) for interface, ip in _interfaces(group)}
     if wanted:
@@ -162,7 +162,7 @@ def ping(kubectl: Kubectl, pod: str, ip: str, *, interface: str | None = "net1")
 def run_on_network(document: dict[str, Any], argv: Sequence[str]) -> str:
     """Run a program of the host, as root, on the pod's network; return its output."""
     uid = document["metadata"]["uid"]
-    for found, group in _pod_cgroups():
+    for found, group in cgroups():
         if found == uid:
             return _enter(group, argv)
     raise ClusterError(f"no process found of {_reference(document)}")
@@ -181,7 +181,8 @@ def _why(document: dict[str, Any] | None) -> str:
     return ", ".join([status.get("phase", "?"), *reasons])
 
 
-def _pod_cgroups() -> Iterable[tuple[str, Path]]:
+def cgroups() -> Iterable[tuple[str, Path]]:
+    """Yield the UID of each pod on any node, and the cgroup of its processes."""
     # Not by glob, which fails where the cgroup of a pod that ends goes away beneath it.
     for top in (host.CGROUPS / "pids").glob(f"{layout.CGROUP_PREFIX}*/kubepods"):
         for parent, names, _ in os.walk(top):

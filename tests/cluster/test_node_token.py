@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.cluster import host, recorder
+from tests.cluster import pods, recorder
 from tests.cluster.churn import Churn
 from tests.cluster.errors import ClusterError
 from tests.cluster.projection import Projection, pod_uid, projections
@@ -113,7 +113,8 @@ def _refused(calls: Recorder) -> bool:
 
 def _refresher(cluster: Cluster, node: Node) -> int:
     """Return the process that takes tokens over, by its number on the host."""
-    for processes in (host.CGROUPS / "pids").glob(f"**/pod{pod_uid(cluster, node)}/*/cgroup.procs"):
+    wanted = pod_uid(cluster, node)
+    for processes in (each for uid, group in pods.cgroups() if uid == wanted for each in group.glob("*/cgroup.procs")):
         for pid in processes.read_text().split():
             if b"refresh" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return int(pid)
