@@ -17,10 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import cleanup, host, layout, pod_stream, pods, sandbox, upstream_multus, usage, versions, walk
-from tests.cluster.cluster import Cluster
+from tests.cluster import cleanup, layout, measuring, pod_stream, pods, sandbox, upstream_multus, usage, walk
 from tests.cluster.errors import ClusterError
-from tests.cluster.machine import DaemonEnded
 from tests.cluster.pod_stream import PodStream
 from tests.cluster.progress import say
 from tests.cluster.sandbox import Sandbox
@@ -30,6 +28,7 @@ from tests.cluster.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.cluster.cluster import Cluster
     from tests.cluster.node import Node
 
 Document = dict[str, Any]
@@ -42,17 +41,11 @@ DOWN_SECONDS = 15
 
 def main() -> int:
     """Measure all, one after the other on the same nodes."""
-    try:
-        host.check()
-        with Cluster(versions.chosen(os.environ)) as cluster:
-            result = {"cpus": os.cpu_count(), "thin, the package": _ours(cluster), **_upstream(cluster)}
-    except (ClusterError, DaemonEnded) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(RESULT.read_text())
-    return 0
+    return measuring.run(_all, RESULT)
+
+
+def _all(cluster: Cluster) -> Document:
+    return {"cpus": os.cpu_count(), "thin, the package": _ours(cluster), **_upstream(cluster)}
 
 
 def _ours(cluster: Cluster) -> Document:

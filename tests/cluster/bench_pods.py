@@ -6,7 +6,6 @@ from one minute to the next; compare the ratios. It prints the figures and keeps
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -15,15 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster import host, invariants, layout, pod_stream, pods, versions, walk
-from tests.cluster.cluster import Cluster
+from tests.cluster import invariants, layout, measuring, pod_stream, pods, walk
 from tests.cluster.errors import ClusterError
-from tests.cluster.machine import DaemonEnded
 from tests.cluster.progress import say
 from tests.cluster.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
 
 RESULT = layout.ROOT / "build" / "pods.json"
 PODS, ROUNDS, START_SECONDS = 40, 5, 420
@@ -37,17 +36,12 @@ VALUES = {
 
 def main() -> int:
     """Measure all kinds in turn."""
-    try:
-        host.check()
-        with tempfile.TemporaryDirectory(prefix="bench-pods-") as scratch, Cluster(versions.chosen(os.environ)) as up:
-            result = _report(_measure(up, Path(scratch)))
-    except (ClusterError, DaemonEnded) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(RESULT.read_text())
-    return 0
+    return measuring.run(_all, RESULT)
+
+
+def _all(cluster: Cluster) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="bench-pods-") as scratch:
+        return _report(_measure(cluster, Path(scratch)))
 
 
 def _measure(cluster: Cluster, scratch: Path) -> dict[str, list[float]]:
