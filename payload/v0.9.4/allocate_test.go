@@ -57,10 +57,13 @@ func cluster(objects ...runtime.Object) clients {
 	return clients{core: corefake.NewClientset(), whereabouts: wbfake.NewSimpleClientset(objects...)}
 }
 
+// its are the clients of an attachment of a test.
+func its(a *attachment) clients { return a.api.(clients) }
+
 // upstreams is what upstream's plugin makes of the same call.
 func upstreams(a *attachment) *kubernetes.KubernetesIPAM {
 	return &kubernetes.KubernetesIPAM{
-		Client: *kubernetes.NewKubernetesClient(a.api.whereabouts, a.api.core),
+		Client: *kubernetes.NewKubernetesClient(its(a).whereabouts, its(a).core),
 		Config: a.config, Namespace: a.namespace, ContainerID: a.container, IfName: a.ifName,
 	}
 }

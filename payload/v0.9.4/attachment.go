@@ -15,7 +15,6 @@ import (
 
 	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
@@ -31,20 +30,20 @@ type attachment struct {
 	perNode bool
 	// previous is what the runtime remembers of the interface's addresses; a DEL alone uses it.
 	previous *current.Result
-	api      clients
+	api      api
 }
 
 // A place is where addresses of one range are kept: in the base pool of the range, which all nodes share; in a node's own
 // part of the range, its slice; or in a node pool, which is a node's own over the range that all share.
 type place struct {
 	within types.RangeConfiguration
-	pool   kubernetes.PoolIdentifier
+	pool   poolIdentifier
 }
 
 // isNodePool tells whether the pool is a node's own over a whole range. That of a slice has the slice's range.
-func (p place) isNodePool() bool { return p.pool.NodeName != "" && p.pool.IpRange == p.within.Range }
+func (p place) isNodePool() bool { return p.pool.node != "" && p.pool.ipRange == p.within.Range }
 
-func (p place) name() string { return kubernetes.IPPoolName(p.pool) }
+func (p place) name() string { return p.pool.name() }
 
 // has tells whether an address lies between the bounds of the range, and is not excluded.
 func (p place) has(ip net.IP) bool {
@@ -81,7 +80,7 @@ func (a *attachment) places(ctx context.Context) ([]place, string, error) {
 
 // base is where all nodes keep addresses of a range.
 func (a *attachment) base(within types.RangeConfiguration) place {
-	return place{within, kubernetes.PoolIdentifier{IpRange: within.Range, NetworkName: a.config.NetworkName}}
+	return place{within, poolIdentifier{ipRange: within.Range, network: a.config.NetworkName}}
 }
 
 // ownPlace is where this node keeps addresses of a base pool's range in a pool of its own. It has a name as upstream's
@@ -92,7 +91,7 @@ func (a *attachment) ownPlace(base place) (place, error) {
 		return place{}, err
 	}
 	own := base
-	own.pool.NodeName = node
+	own.pool.node = node
 	if problems := validation.IsDNS1123Subdomain(own.name()); len(problems) > 0 {
 		return place{}, fmt.Errorf("the node %s cannot have a pool %s of its own: %s", node, own.name(), problems[0])
 	}
@@ -125,16 +124,16 @@ func (a *attachment) slice(ctx context.Context) (place, error) {
 	if within.RangeEnd, err = iphelpers.LastUsableIP(*network); err != nil {
 		return none, fmt.Errorf("the slice of node %s: %w", node, err)
 	}
-	pool := kubernetes.PoolIdentifier{IpRange: part, NetworkName: a.config.NetworkName, NodeName: node}
+	pool := poolIdentifier{ipRange: part, network: a.config.NetworkName, node: node}
 	return place{within, pool}, nil
 }
 
 func (a *attachment) sliceRange(ctx context.Context, node string) (string, error) {
 	name := a.config.NetworkName
-	if name == kubernetes.UnnamedNetwork {
+	if name == "" {
 		name = a.config.Name
 	}
-	slices, err := a.api.whereabouts.WhereaboutsV1alpha1().NodeSlicePools(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	slices, err := a.api.slices(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return "", fmt.Errorf("the network has node_slice_size, but there is no NodeSlicePool %s/%s: "+
 			"set node_slice_controller.enabled to true, and check the events of the network attachment", a.namespace, name)
@@ -150,6 +149,9 @@ func (a *attachment) sliceRange(ctx context.Context, node string) (string, error
 	return "", fmt.Errorf("the NodeSlicePool %s/%s has no slice for node %s: all %d may be in use by other nodes",
 		a.namespace, name, node, len(slices.Status.Allocations))
 }
+
+// nodeVariable names the node in upstream's programs.
+const nodeVariable = "NODENAME"
 
 // nodeName returns the node's name from where upstream looks for it, and from beside a configuration that a network names as
 // a file, as upstream's documentation does.

@@ -1,3 +1,5 @@
+//go:build !plugin
+
 package main
 
 import (
@@ -129,7 +131,7 @@ func collectFrom(ctx context.Context, api clients, pools []*v1alpha1.IPPool, pod
 func keeper(api clients, pool *v1alpha1.IPPool, each v1alpha1.IPAllocation) (*attachment, place) {
 	id, _ := identityOf(pool)
 	a := &attachment{
-		config:    types.IPAMConfig{NetworkName: id.NetworkName, OverlappingRanges: true},
+		config:    types.IPAMConfig{NetworkName: id.network, OverlappingRanges: true},
 		namespace: pool.Namespace, container: containerOf(each), ifName: each.IfName, api: api,
 	}
 	return a, place{types.RangeConfiguration{Range: pool.Spec.Range}, id}

@@ -1,3 +1,5 @@
+//go:build !plugin
+
 package main
 
 import (
@@ -33,7 +35,6 @@ const (
 	nodeSlicesName    = "node-slice-controller"
 	nodeSliceResync   = 30 * time.Second
 	namespaceVariable = "WHEREABOUTS_NAMESPACE"
-	nodeVariable      = "NODENAME"
 )
 
 // clients are the ways to the API server that the controllers share.
@@ -41,6 +42,22 @@ type clients struct {
 	core        kubernetes.Interface
 	whereabouts wbclient.Interface
 	networks    nadclient.Interface
+}
+
+func (c clients) leases(namespace string) leaseRequests {
+	return c.core.CoordinationV1().Leases(namespace)
+}
+
+func (c clients) pools(namespace string) poolRequests {
+	return c.whereabouts.WhereaboutsV1alpha1().IPPools(namespace)
+}
+
+func (c clients) reservations(namespace string) reservationRequests {
+	return c.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(namespace)
+}
+
+func (c clients) slices(namespace string) sliceRequests {
+	return c.whereabouts.WhereaboutsV1alpha1().NodeSlicePools(namespace)
 }
 
 // connect finds the API server from within the cluster; tune changes how it is spoken to.

@@ -14,7 +14,6 @@ import (
 	apitypes "k8s.io/apimachinery/pkg/types"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
@@ -92,7 +91,7 @@ func (a *attachment) pool(ctx context.Context, at place) (*v1alpha1.IPPool, erro
 
 // poolSince reads the pool of a place as it is, or was after the resource version, which the API server may have at hand.
 func (a *attachment) poolSince(ctx context.Context, at place, version string) (*v1alpha1.IPPool, error) {
-	found, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).
+	found, err := a.api.pools(a.namespace).
 		Get(ctx, at.name(), metav1.GetOptions{ResourceVersion: version})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -109,9 +108,9 @@ func (a *attachment) poolOrNew(ctx context.Context, at place, annotations map[st
 	if found, err := a.pool(ctx, at); found != nil || err != nil {
 		return found, err
 	}
-	made, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).Create(ctx, &v1alpha1.IPPool{
+	made, err := a.api.pools(a.namespace).Create(ctx, &v1alpha1.IPPool{
 		ObjectMeta: metav1.ObjectMeta{Name: at.name(), Annotations: annotations},
-		Spec:       v1alpha1.IPPoolSpec{Range: at.pool.IpRange, Allocations: map[string]v1alpha1.IPAllocation{}},
+		Spec:       v1alpha1.IPPoolSpec{Range: at.pool.ipRange, Allocations: map[string]v1alpha1.IPAllocation{}},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return a.pool(ctx, at)
@@ -147,7 +146,7 @@ func (a *attachment) patch(ctx context.Context, at place, edits ...edit) (done b
 	if err != nil {
 		return false, err
 	}
-	_, err = a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).
+	_, err = a.api.pools(a.namespace).
 		Patch(ctx, at.name(), apitypes.JSONPatchType, data, metav1.PatchOptions{})
 	switch {
 	case err == nil:
@@ -161,8 +160,8 @@ func (a *attachment) patch(ctx context.Context, at place, edits ...edit) (done b
 
 // reservation returns the reservation of an address against overlapping ranges, or nil.
 func (a *attachment) reservation(ctx context.Context, ip net.IP) (*v1alpha1.OverlappingRangeIPReservation, error) {
-	name := kubernetes.NormalizeIP(ip, a.config.NetworkName)
-	found, err := a.api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	name := addressName(ip, a.config.NetworkName)
+	found, err := a.api.reservations(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -200,12 +199,12 @@ func backs(found *v1alpha1.OverlappingRangeIPReservation, at place) bool {
 
 // reserve makes the reservation of an address in a place. done is false when there is one.
 func (a *attachment) reserve(ctx context.Context, at place, ip net.IP) (done bool, err error) {
-	name := kubernetes.NormalizeIP(ip, a.config.NetworkName)
+	name := addressName(ip, a.config.NetworkName)
 	annotations := map[string]string{poolOfReservation: at.name()}
 	if at.isNodePool() {
-		annotations[nodeOfPool] = at.pool.NodeName
+		annotations[nodeOfPool] = at.pool.node
 	}
-	_, err = a.api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(a.namespace).Create(ctx,
+	_, err = a.api.reservations(a.namespace).Create(ctx,
 		&v1alpha1.OverlappingRangeIPReservation{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: a.namespace, Annotations: annotations},
 			Spec:       v1alpha1.OverlappingRangeIPReservationSpec{PodRef: a.config.GetPodRef(), IfName: a.ifName},
@@ -221,7 +220,7 @@ func (a *attachment) reserve(ctx context.Context, at place, ip net.IP) (done boo
 
 // unreserve deletes this very reservation, but not another one of its name.
 func (a *attachment) unreserve(ctx context.Context, this *v1alpha1.OverlappingRangeIPReservation) error {
-	err := a.api.whereabouts.WhereaboutsV1alpha1().OverlappingRangeIPReservations(a.namespace).Delete(ctx, this.Name,
+	err := a.api.reservations(a.namespace).Delete(ctx, this.Name,
 		metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &this.UID}})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil

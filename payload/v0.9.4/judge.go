@@ -1,3 +1,5 @@
+//go:build !plugin
+
 package main
 
 import (
@@ -13,7 +15,6 @@ import (
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 )
 
 // patience is how long an allocation of a pod that runs has to be seen as an orphan before it is released. A pod's
@@ -305,7 +306,7 @@ func reservationNames(claims []claim) map[string][]string {
 	for _, each := range claims {
 		name := anyAddress
 		if each.address != nil {
-			name = kubernetes.NormalizeIP(each.address, kubernetes.UnnamedNetwork)
+			name = addressName(each.address, "")
 		}
 		names[each.PodRef] = append(names[each.PodRef], name)
 	}
@@ -315,7 +316,7 @@ func reservationNames(claims []claim) map[string][]string {
 func announcedNames(pod *podView) []string {
 	var names []string
 	for _, each := range pod.announced {
-		names = append(names, kubernetes.NormalizeIP(net.IP(each.AsSlice()), kubernetes.UnnamedNetwork))
+		names = append(names, addressName(net.IP(each.AsSlice()), ""))
 	}
 	return names
 }

@@ -13,7 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
-	coordinationtyped "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
 )
 
 const (
@@ -43,7 +44,7 @@ const (
 // that it is released without being read; it is renewed only when work takes long; and whoever waits is told of the release
 // by a watch, where those ask again and again, and leave the lease unused in between.
 type election struct {
-	leases         coordinationtyped.LeaseInterface
+	leases         leaseRequests
 	name, identity string
 	// duration is how long a lease is valid that is not renewed, period when it is renewed, and when it is looked at anew if
 	// nothing tells of it; deadline bounds the release.
@@ -61,6 +62,8 @@ type election struct {
 	// others are after it as well. Both are zero before.
 	spread time.Duration
 	waits  time.Time
+	// complaint is what went wrong last.
+	complaint string
 }
 
 // withLease does work while it holds a lease, and gives the lease back. It ends when ctx does: with an error that says who
@@ -89,7 +92,7 @@ func (a *attachment) withLease(ctx context.Context, name string, work func(conte
 
 func (a *attachment) election(name string) (*election, error) {
 	e := &election{
-		leases: a.api.core.CoordinationV1().Leases(a.namespace), name: name, stop: func() {},
+		leases: a.api.leases(a.namespace), name: name, stop: func() {},
 		// Upstream's is the pod's name alone, so that two calls for one pod hold the lease at a time.
 		identity: fmt.Sprintf("%s/%s/%s", a.config.GetPodRef(), a.ifName, a.container),
 		duration: milliseconds(a.config.LeaderLeaseDuration),
@@ -109,7 +112,7 @@ func (e *election) acquire(ctx context.Context) error {
 	defer func() { e.stop() }()
 	for ctx.Err() == nil {
 		if err := e.look(ctx); err != nil {
-			pauseFor(ctx, e.period)
+			e.pause(ctx, err)
 			continue
 		}
 		if !e.free() {
@@ -125,13 +128,22 @@ func (e *election) acquire(ctx context.Context) error {
 		case done:
 			return nil
 		case err != nil:
-			pauseFor(ctx, e.period)
+			e.pause(ctx, err)
 		default:
 			e.queue(2 * e.spread)
 			e.await(ctx)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// pause waits before a request that failed is made again, and says why it failed, but not again and again.
+func (e *election) pause(ctx context.Context, err error) {
+	if complaint := err.Error(); complaint != e.complaint && ctx.Err() == nil {
+		e.complaint = complaint
+		_ = logging.Errorf("asking for the lease %s, which is tried again every %s: %s", e.name, e.period, complaint)
+	}
+	pauseFor(ctx, e.period)
 }
 
 // queue notes that others are after the lease, and the spread that it takes.
@@ -341,7 +353,7 @@ func (e *election) release(ctx context.Context) {
 func (a *attachment) holder(ctx context.Context, name string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
 	defer cancel()
-	lease, err := a.api.core.CoordinationV1().Leases(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	lease, err := a.api.leases(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Sprintf("its holder is unknown: %v", err)
 	}

@@ -1,7 +1,8 @@
-// Command whereabouts is every Whereabouts program in one binary: it acts as what it is called.
-//
-// As `whereabouts` it is the CNI plugin; as `ip-control-loop`, `ip-reconciler` and `node-slice-controller` it is the
-// controller of that name. They share nearly all of their code, so that one binary is a quarter of four.
+//go:build !plugin
+
+// Command whereabouts-controllers is every Whereabouts controller in one binary: it acts as what it is called, which is
+// `ip-control-loop`, `ip-reconciler` or `node-slice-controller`. They share nearly all of their code. The plugin is a program of
+// its own, with the tag `plugin`.
 package main
 
 import (
@@ -9,12 +10,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
-
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/version"
 )
 
 var errUsage = errors.New("wrong command line")
@@ -32,9 +34,9 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	run, known := roles[name]
 	if !known {
-		// Whatever a container runtime calls it, on a node it is the plugin.
-		plugin()
-		return
+		fmt.Fprintf(os.Stderr, "%s: no such program: expected to be called as one of %s\n",
+			name, strings.Join(slices.Sorted(maps.Keys(roles)), ", "))
+		os.Exit(2)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, flag.NewFlagSet(name, flag.ContinueOnError), os.Args[1:])
@@ -61,8 +63,4 @@ func parse(flags *flag.FlagSet, arguments []string) (done bool, err error) {
 		fmt.Println(banner(flags.Name()))
 	}
 	return *tell, nil
-}
-
-func banner(name string) string {
-	return name + " " + version.GetFullVersionWithRuntimeInfo()
 }

@@ -429,16 +429,17 @@ func collectOf(ctx context.Context, a *attachment, pools map[string]*v1alpha1.IP
 			if allocation.PodRef != a.config.GetPodRef() {
 				continue
 			}
-			now, err := patient{a.api.core}.CoreV1().Pods("default").Get(ctx, a.config.PodName, metav1.GetOptions{})
+			now, err := patient{its(a).core}.CoreV1().Pods("default").Get(ctx, a.config.PodName, metav1.GetOptions{})
 			switch {
 			case err == nil && now.DeletionTimestamp == nil:
 				continue
 			case err != nil && !apierrors.IsNotFound(err):
 				return err
 			}
-			its := *a
-			its.container, its.ifName, its.api.whereabouts = allocation.ContainerID, allocation.IfName, keeping{a.api.whereabouts}
-			_, _ = kubernetes.IPManagementKubernetesUpdate(ctx, types.Deallocate, upstreams(&its), its.config)
+			gone := *a
+			gone.container, gone.ifName = allocation.ContainerID, allocation.IfName
+			gone.api = clients{core: its(a).core, whereabouts: keeping{its(a).whereabouts}}
+			_, _ = kubernetes.IPManagementKubernetesUpdate(ctx, types.Deallocate, upstreams(&gone), gone.config)
 		}
 	}
 	return nil

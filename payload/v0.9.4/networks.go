@@ -1,3 +1,5 @@
+//go:build !plugin
+
 package main
 
 import (
@@ -13,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
@@ -221,7 +222,7 @@ func divisible(n network) error {
 // nameProblem tells why no pool can have the network's name.
 func (n network) nameProblem() error {
 	key, name := "network_name", n.ipam.NetworkName
-	if name == kubernetes.UnnamedNetwork {
+	if name == "" {
 		key, name = "name", n.name
 	}
 	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {

@@ -292,7 +292,7 @@ func TestANetworkWithoutReservationsSeesTheFirstPoolOfANode(t *testing.T) {
 		once.Do(func() {
 			for _, name := range []string{"a", "b"} {
 				with := f.on("n1", byNode, name, "10.0.0.0/30")
-				with.api.whereabouts = others
+				with.api = clients{core: f.api.core, whereabouts: others}
 				mustAllocate(t, with)
 			}
 		})
@@ -487,7 +487,7 @@ func TestPerNodeABasePoolThatOthersMarkIsLeftAsItIs(t *testing.T) {
 		f.before("patch", "ippools", func() {
 			once.Do(func() {
 				first := f.on("n1", byNode, "a", "10.0.0.0/29")
-				first.api.whereabouts = others
+				first.api = clients{core: f.api.core, whereabouts: others}
 				mustAllocate(t, first)
 			})
 		})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -14,14 +13,11 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 	cniversion "github.com/containernetworking/cni/pkg/version"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/config"
-	wbclient "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/logging"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
+	"github.com/k8snetworkplumbingwg/whereabouts/pkg/version"
 )
 
 const (
@@ -30,10 +26,6 @@ const (
 	// statusLimit is short: runtimes ask for the status every few seconds, and wait for it.
 	statusLimit = 5 * time.Second
 	checkLimit  = 30 * time.Second
-	// requestLimit bounds each request, so that one that gets no answer leaves time for others.
-	requestLimit = 10 * time.Second
-	// perSecond is more than a call needs. client-go's own 5, after a burst of 10, made each dual-stack ADD wait.
-	perSecond = 50
 	// pluginGarbage lets a call keep four times what it uses. Collecting garbage is a tenth to a quarter of its work otherwise.
 	pluginGarbage = 400
 )
@@ -107,7 +99,7 @@ func status(call *skel.CmdArgs) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), statusLimit)
 		defer cancel()
-		_, err = a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		_, err = a.api.pools(a.namespace).List(ctx, metav1.ListOptions{Limit: 1})
 	}
 	if err != nil {
 		return cnitypes.NewError(notAvailable, "Whereabouts cannot reach its pools", err.Error())
@@ -229,37 +221,6 @@ func open(call *skel.CmdArgs) (*attachment, string, error) {
 	return a, cniVersion, nil
 }
 
-func loaderOf(kubeconfig string) clientcmd.ClientConfig {
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, &clientcmd.ConfigOverrides{})
-}
-
-// apiOf returns the ways to the API server of a kubeconfig, and the namespace of its context.
-func apiOf(kubeconfig string) (clients, string, error) {
-	loader := loaderOf(kubeconfig)
-	raw, err := loader.RawConfig()
-	if err != nil {
-		return clients{}, "", err
-	}
-	now, found := raw.Contexts[raw.CurrentContext]
-	if !found {
-		return clients{}, "", fmt.Errorf("the kubeconfig has no context %q", raw.CurrentContext)
-	}
-	server, err := loader.ClientConfig()
-	if err != nil {
-		return clients{}, "", err
-	}
-	namespace := now.Namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceSystem
-	}
-	tune(server)
-	server.Wrap(func(next http.RoundTripper) http.RoundTripper { return renewing{next, kubeconfig} })
-	core, coreErr := kubernetes.NewForConfig(server)
-	whereabouts, whereaboutsErr := wbclient.NewForConfig(server)
-	return clients{core: core, whereabouts: whereabouts}, namespace, errors.Join(coreErr, whereaboutsErr)
-}
-
-func tune(server *rest.Config) {
-	server.QPS, server.Burst, server.Timeout = perSecond, perSecond, requestLimit
+func banner(name string) string {
+	return name + " " + version.GetFullVersionWithRuntimeInfo()
 }

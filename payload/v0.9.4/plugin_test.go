@@ -292,7 +292,7 @@ func TestACallDoesNotWaitForItsOwnClient(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	// The limiter counts: what it lets pass without a wait is its burst.
-	limiter := api.whereabouts.WhereaboutsV1alpha1().RESTClient().GetRateLimiter()
+	limiter := api.(endpoint).whereabouts.client.GetRateLimiter()
 	for request := range perSecond {
 		if !limiter.TryAccept() {
 			t.Fatalf("request %d has to wait", request)

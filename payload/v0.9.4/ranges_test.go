@@ -41,7 +41,7 @@ func TestRangesOfOneNetworkThatOverlapGiveDifferentAddresses(t *testing.T) {
 			if err := release(t.Context(), test.a); err != nil {
 				t.Fatal(err)
 			}
-			expectLeft(t, test.a.api)
+			expectLeft(t, its(test.a))
 		})
 	}
 }

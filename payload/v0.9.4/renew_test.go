@@ -16,7 +16,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	coordinationtyped "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
 // writeKubeconfig puts a kubeconfig with a token in the place of the one before.
@@ -64,7 +63,7 @@ func newTokenServer(t *testing.T) *tokenServer {
 }
 
 // callWith returns a server, a kubeconfig for it with a token, and the leases as a call sees them that begins with it.
-func callWith(t *testing.T, token string) (*tokenServer, string, coordinationtyped.LeaseInterface) {
+func callWith(t *testing.T, token string) (*tokenServer, string, leaseRequests) {
 	t.Helper()
 	server, path := newTokenServer(t), filepath.Join(t.TempDir(), "kubeconfig")
 	writeKubeconfig(t, path, server, token)
@@ -72,7 +71,7 @@ func callWith(t *testing.T, token string) (*tokenServer, string, coordinationtyp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return server, path, api.core.CoordinationV1().Leases("kube-system")
+	return server, path, api.leases("kube-system")
 }
 
 func TestACallOutlivesTheTokenItBeganWith(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	assign "github.com/k8snetworkplumbingwg/whereabouts/pkg/allocate"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/iphelpers"
-	"github.com/k8snetworkplumbingwg/whereabouts/pkg/storage/kubernetes"
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/types"
 )
 
@@ -113,7 +112,7 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 			return err
 		}
 	}
-	_, err = a.poolOrNew(ctx, own, map[string]string{nodeOfPool: own.pool.NodeName})
+	_, err = a.poolOrNew(ctx, own, map[string]string{nodeOfPool: own.pool.node})
 	return err
 }
 
@@ -134,16 +133,16 @@ func (a *attachment) mark(ctx context.Context, base place) error {
 
 // elsewhere reads the addresses of all pools of the network, with one request.
 func (a *attachment) elsewhere(ctx context.Context) ([]types.IPReservation, error) {
-	pools, err := a.api.whereabouts.WhereaboutsV1alpha1().IPPools(a.namespace).List(ctx, metav1.ListOptions{})
+	pools, err := a.api.pools(a.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing the pools: %w", err)
 	}
 	var found []types.IPReservation
 	for i := range pools.Items {
 		pool := &pools.Items[i]
-		id := kubernetes.PoolIdentifier{IpRange: pool.Spec.Range, NetworkName: a.config.NetworkName, NodeName: nodeOf(pool)}
+		id := poolIdentifier{ipRange: pool.Spec.Range, network: a.config.NetworkName, node: nodeOf(pool)}
 		held, _, err := entries(pool)
-		if err != nil || pool.Name != kubernetes.IPPoolName(id) {
+		if err != nil || pool.Name != id.name() {
 			continue
 		}
 		for _, each := range held {
@@ -184,7 +183,7 @@ func (s stock) next(network net.IPNet) (net.IP, error) {
 	size := new(big.Int).Sub(number(high), number(low))
 	size.Add(size, big.NewInt(1))
 	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(s.pool.NodeName))
+	_, _ = hash.Write([]byte(s.pool.node))
 	start := new(big.Int).SetUint64(hash.Sum64() % mostSpans)
 	start.Mod(start, size)
 	behind := new(big.Int)
