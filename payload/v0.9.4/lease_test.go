@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -350,4 +353,37 @@ func TestUpstreamsElectionsAndOursTakeTurns(t *testing.T) {
 			t.Errorf("turns: %q", only.turns)
 		}
 	})
+}
+
+func TestACallSaysOnceWhyItCannotAskForTheLease(t *testing.T) {
+	name, before := filepath.Join(t.TempDir(), "log"), os.Stderr
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Stderr = file
+	t.Cleanup(func() { os.Stderr = before })
+	synctest.Test(t, func(t *testing.T) {
+		server, has := newLeaseServer(), false
+		server.refused = "get"
+		var call sync.WaitGroup
+		call.Go(func() {
+			err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context) error {
+				has = true
+				return nil
+			})
+			if err != nil || !has {
+				t.Error(has, err)
+			}
+		})
+		time.Sleep(5 * time.Second)
+		server.lock.Lock()
+		server.refused = ""
+		server.lock.Unlock()
+		call.Wait()
+	})
+	said, err := os.ReadFile(name)
+	if count := strings.Count(string(said), "no right"); err != nil || count != 1 || !strings.Contains(string(said), "asking for the lease whereabouts") {
+		t.Errorf("said %q, %v", said, err)
+	}
 }

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
-from tests.cluster import invariants, kapp_controller, pods, recorder, walk
+from tests.cluster import invariants, kapp_controller, lease, pods, recorder, walk
 from tests.cluster.recorder import Recorder
 from tests.cluster.waiting import wait_until
 from tests.cluster.workload import Workload
@@ -39,14 +39,15 @@ def test_adds_recover_from_a_restart_of_the_api_server(cluster: Cluster, package
         workload.wait_running(*going, "stays1", "stays2")
         steady = {each for each in workload.addresses() if "stays" in each.pod}
 
-        for name in going:
-            cluster.api.delete("pods", name, namespace="default")
-        for index, name in enumerate(coming):
-            workload.start(name, "api-a", "api-b", node=1 + index % 2)
-        wait_until("addresses are given out and given back", lambda: _crowded(calls))
-        stopped = time.time()
-        with _no_api_server(cluster):
-            wait_until("a node misses the API server", lambda: _missed(cluster, calls, stopped))
+        with lease.held(cluster.api):
+            for name in going:
+                cluster.api.delete("pods", name, namespace="default")
+            for index, name in enumerate(coming):
+                workload.start(name, "api-a", "api-b", node=1 + index % 2)
+            wait_until("addresses are to be given out and given back", lambda: _crowded(calls))
+            stopped = time.time()
+            with _no_api_server(cluster):
+                wait_until("a node misses the API server", lambda: _missed(cluster, calls, stopped))
         # Otherwise the test came too early or too late.
         assert {call.command for call in calls.calls() if call.began < stopped < (call.ended or inf)} == {"ADD", "DEL"}
 
