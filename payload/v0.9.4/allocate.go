@@ -39,12 +39,12 @@ func allocate(ctx context.Context, a *attachment) ([]net.IPNet, error) {
 		return nil, err
 	}
 	if a.perNode {
-		return a.takeAll(ctx, places)
+		return a.takeAll(ctx, places, func() {})
 	}
 	var addresses []net.IPNet
-	err = a.withLease(ctx, lease, func(ctx context.Context) error {
+	err = a.withLease(ctx, lease, func(ctx context.Context, leave func()) error {
 		var err error
-		addresses, err = a.takeAll(ctx, places)
+		addresses, err = a.takeAll(ctx, places, leave)
 		return err
 	})
 	return addresses, err
@@ -57,7 +57,7 @@ func release(ctx context.Context, a *attachment) error {
 	if err != nil || len(places) == 0 {
 		return err
 	}
-	all := func(ctx context.Context) error {
+	all := func(ctx context.Context, _ func()) error {
 		var failed []error
 		for _, each := range places {
 			failed = append(failed, a.giveBackAll(ctx, each))
@@ -65,7 +65,7 @@ func release(ctx context.Context, a *attachment) error {
 		return errors.Join(failed...)
 	}
 	if a.perNode {
-		return all(ctx)
+		return all(ctx, nil)
 	}
 	return a.withLease(ctx, lease, all)
 }
@@ -93,11 +93,18 @@ type occupied struct {
 	collided  bool
 }
 
-func (a *attachment) takeAll(ctx context.Context, places []place) ([]net.IPNet, error) {
+// takeAll makes an address of each range the interface's. It calls entered when all have their entries: the next call finds
+// them in the pools then, and need not wait for the reservations.
+func (a *attachment) takeAll(ctx context.Context, places []place, entered func()) ([]net.IPNet, error) {
 	var granted []grant
 	var addresses []net.IPNet
-	for _, each := range places {
-		got, err := a.take(ctx, each, addresses)
+	for i, each := range places {
+		last := func() {
+			if i == len(places)-1 {
+				entered()
+			}
+		}
+		got, err := a.take(ctx, each, addresses, last)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("the range %s: %w", each.within.Range, err), a.undo(ctx, granted...))
 		}
@@ -107,7 +114,7 @@ func (a *attachment) takeAll(ctx context.Context, places []place) ([]net.IPNet, 
 }
 
 // take makes an address of a range the interface's, besides those that it got in its other ranges.
-func (a *attachment) take(ctx context.Context, base place, others []net.IPNet) (grant, error) {
+func (a *attachment) take(ctx context.Context, base place, others []net.IPNet, entered func()) (grant, error) {
 	var not occupied
 	for _, each := range others {
 		not.foreign = append(not.foreign, types.IPReservation{IP: each.IP, IsAllocated: true})
@@ -121,7 +128,7 @@ func (a *attachment) take(ctx context.Context, base place, others []net.IPNet) (
 			return got, fmt.Errorf("%s is 2^63 or more above %s: other programs lose such entries of a pool, "+
 				"so that it takes enable_overlapping_ranges to allocate it", got.ip, got.first)
 		}
-		mine, err := a.settle(ctx, got, not.collided)
+		mine, err := a.settle(ctx, got, not.collided, entered)
 		switch {
 		case err != nil:
 			return got, err
@@ -198,7 +205,7 @@ const (
 
 // settle writes what is missing for an address to be the interface's. A reservation is looked for beforehand if it has to be
 // there, or if there was one for another address: mostly there is none.
-func (a *attachment) settle(ctx context.Context, got grant, look bool) (verdict, error) {
+func (a *attachment) settle(ctx context.Context, got grant, look bool, entered func()) (verdict, error) {
 	var found *v1alpha1.OverlappingRangeIPReservation
 	if got.reserving && (look || !got.fresh) {
 		var err error
@@ -217,6 +224,7 @@ func (a *attachment) settle(ctx context.Context, got grant, look bool) (verdict,
 	if !done {
 		return contested, nil
 	}
+	entered()
 	if !got.reserving || found != nil && !got.fresh && backs(found, got.at) {
 		return settled, nil
 	}

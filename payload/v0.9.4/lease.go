@@ -66,10 +66,10 @@ type election struct {
 	complaint string
 }
 
-// withLease does work while it holds a lease, and gives the lease back. It ends when ctx does: with an error that says who
-// holds the lease if work has not begun by then. A lease that is lost meanwhile does not end work, whose writes are safe
-// without it: the lease only spares calls from getting in each other's way.
-func (a *attachment) withLease(ctx context.Context, name string, work func(context.Context) error) error {
+// withLease does work while it holds a lease, and gives the lease back: when work calls leave, or at its end. It ends when ctx
+// does: with an error that says who holds the lease if work has not begun by then. A lease that is lost meanwhile does not end
+// work, whose writes are safe without it: the lease only spares calls from getting in each other's way.
+func (a *attachment) withLease(ctx context.Context, name string, work func(ctx context.Context, leave func()) error) error {
 	e, err := a.election(name)
 	if err != nil {
 		return err
@@ -77,16 +77,17 @@ func (a *attachment) withLease(ctx context.Context, name string, work func(conte
 	if err := e.acquire(ctx); err != nil {
 		return fmt.Errorf("waiting for the lease %s/%s: %w; %s", a.namespace, name, err, a.holder(ctx, name))
 	}
-	renewing, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
+	holding, leave := context.WithCancel(ctx)
+	released := make(chan struct{})
 	go func() {
-		defer close(ended)
-		e.renew(renewing)
+		defer close(released)
+		e.renew(holding)
+		<-holding.Done()
+		e.release(ctx)
 	}()
-	err = work(ctx)
-	stop()
-	<-ended
-	e.release(ctx)
+	err = work(ctx, leave)
+	leave()
+	<-released
 	return err
 }
 

@@ -18,10 +18,12 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	coordinationtyped "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	kubetest "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -150,7 +152,7 @@ func TestOneCallAtATimeHasTheLease(t *testing.T) {
 				for i := range 20 {
 					calls.Go(func() {
 						name := fmt.Sprint("p", i)
-						err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context) error {
+						err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 							only.work(name, 20*time.Millisecond)
 							return nil
 						})
@@ -177,7 +179,7 @@ func TestALeaseThatBecomesFreeIsTakenAtOnce(t *testing.T) {
 			calls.Go(func() {
 				for n := range 10 {
 					name := fmt.Sprint("p", i, n)
-					if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context) error {
+					if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 						only.work(name, 10*time.Millisecond)
 						return nil
 					}); err != nil {
@@ -205,7 +207,7 @@ func TestWhoWaitsForLongerGoesFirst(t *testing.T) {
 			calls.Go(func() {
 				for n := range each {
 					name, began := fmt.Sprint("p", i, "-", n), time.Now()
-					if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context) error {
+					if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 						lock.Lock()
 						waited = append(waited, time.Since(began))
 						lock.Unlock()
@@ -241,7 +243,7 @@ func TestACrowdDoesNotKeepTheServerBusy(t *testing.T) {
 		for i := range crowd {
 			calls.Go(func() {
 				name := fmt.Sprint("p", i)
-				if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context) error {
+				if err := server.call(name).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 					only.work(name, 20*time.Millisecond)
 					return nil
 				}); err != nil {
@@ -263,7 +265,7 @@ func TestACallAloneMakesThreeRequestsForTheLease(t *testing.T) {
 		server := newLeaseServer()
 		for range 2 {
 			server.requests = map[string]int{}
-			if err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context) error { return nil }); err != nil {
+			if err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context, func()) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -286,7 +288,7 @@ func TestALeaseWhoseHolderIsGoneIsTakenWhenItExpires(t *testing.T) {
 				HolderIdentity: &gone, LeaseDurationSeconds: &length, RenewTime: &at,
 			}})
 			began := time.Now()
-			if err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context) error { return nil }); err != nil {
+			if err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context, func()) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(began); took < time.Second || took > 3*time.Second {
@@ -302,7 +304,7 @@ func TestALeaseIsRenewedWhileWorkTakesLong(t *testing.T) {
 		var calls sync.WaitGroup
 		for i := range 3 {
 			calls.Go(func() {
-				_ = server.call(fmt.Sprint("p", i)).withLease(t.Context(), "whereabouts", func(context.Context) error {
+				_ = server.call(fmt.Sprint("p", i)).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 					only.work(fmt.Sprint("p", i), 10*time.Second)
 					return nil
 				})
@@ -320,7 +322,7 @@ func TestUpstreamsElectionsAndOursTakeTurns(t *testing.T) {
 		var calls sync.WaitGroup
 		for i := range 5 {
 			calls.Go(func() {
-				if err := server.call(fmt.Sprint("ours", i)).withLease(t.Context(), "whereabouts", func(context.Context) error {
+				if err := server.call(fmt.Sprint("ours", i)).withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 					only.work("ours", 20*time.Millisecond)
 					return nil
 				}); err != nil {
@@ -368,7 +370,7 @@ func TestACallSaysOnceWhyItCannotAskForTheLease(t *testing.T) {
 		server.refused = "get"
 		var call sync.WaitGroup
 		call.Go(func() {
-			err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context) error {
+			err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
 				has = true
 				return nil
 			})
@@ -386,4 +388,19 @@ func TestACallSaysOnceWhyItCannotAskForTheLease(t *testing.T) {
 	if count := strings.Count(string(said), "no right"); err != nil || count != 1 || !strings.Contains(string(said), "asking for the lease whereabouts") {
 		t.Errorf("said %q, %v", said, err)
 	}
+}
+
+func TestTheNextCallDoesNotWaitForTheReservation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, pools := newLeaseServer(), newServer().whereabouts
+		api := clients{core: server, whereabouts: pools}
+		faked(api).PrependReactor("create", "overlappingrangeipreservations", func(kubetest.Action) (bool, runtime.Object, error) {
+			time.Sleep(time.Second)
+			if holder := *server.now.Spec.HolderIdentity; holder != "" {
+				t.Errorf("%s holds the lease while its reservation is made", holder)
+			}
+			return false, nil, nil
+		})
+		mustAllocate(t, attached(api, "a", "net1", "10.0.0.0/29"))
+	})
 }

@@ -107,7 +107,7 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 	if !beside(shared) {
 		// When allocation changes, all nodes come here at a time, and to write a pool with thousands of entries takes the API
 		// server a second. One does it; the others find it done.
-		err := a.withLease(ctx, commonLease, func(ctx context.Context) error { return a.mark(ctx, base) })
+		err := a.withLease(ctx, commonLease, func(ctx context.Context, _ func()) error { return a.mark(ctx, base) })
 		if err != nil {
 			return err
 		}
