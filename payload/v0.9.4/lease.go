@@ -33,6 +33,10 @@ const (
 	waitedBefore = "whereabouts.tanzu.vmware.com/waited"
 	partBehind   = 4
 	mostBehind   = 500 * time.Millisecond
+	// nearTurn is how long before its turn a call begins to watch the lease, and mostNap after which time it looks how things are
+	// at the latest: the lease may have been left by those that were first.
+	nearTurn = 300 * time.Millisecond
+	mostNap  = time.Second
 	// newBehind is the most for a call that finds the lease free when it comes: who waits for it has it long before.
 	newBehind = 50 * time.Millisecond
 	// renewFactor is the least ratio of the renew deadline to the retry period, as with client-go's elections.
@@ -207,15 +211,11 @@ func (e *election) expiry() time.Time {
 
 // behind is how long this call lets others go first.
 func (e *election) behind() time.Duration {
-	last, err := strconv.Atoi(e.seen.Annotations[waitedBefore])
-	if err != nil {
-		return 0
-	}
 	most := mostBehind
 	if e.waits.IsZero() {
 		most = newBehind
 	}
-	return min(max((milliseconds(last)-e.waited())/partBehind, 0), most)
+	return min(max(e.remains()/partBehind, 0), most)
 }
 
 // keepsFree lets others go first, waits at random within the spread, and tells whether the lease is free until then.
@@ -244,9 +244,30 @@ func (e *election) keepsFree(ctx context.Context) bool {
 	}
 }
 
+// remains is how much longer this call has to wait than it has by now, if it waits for as long as the last holder of the lease.
+func (e *election) remains() time.Duration {
+	last, err := strconv.Atoi(e.seen.Annotations[waitedBefore])
+	if err != nil {
+		return 0
+	}
+	return milliseconds(last) - e.waited()
+}
+
+// nap waits for a part of the time that remains. Meanwhile it does not watch the lease: in a crowd of calls that all do, each
+// change costs more than an allocation.
+func (e *election) nap(ctx context.Context, remains time.Duration) {
+	e.stop()
+	e.stop, e.news, e.asked, e.current = func() {}, nil, false, false
+	pauseFor(ctx, min(remains*3/4, mostNap))
+}
+
 // await waits for the next change of the lease, but not longer than it is valid. Without news it looks anew after about a
 // period.
 func (e *election) await(ctx context.Context) {
+	if remains := e.remains(); remains > nearTurn {
+		e.nap(ctx, remains)
+		return
+	}
 	if !e.asked {
 		e.follow(ctx)
 	}
