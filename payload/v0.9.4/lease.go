@@ -31,7 +31,7 @@ const (
 	// waited for as long yet lets the older ones go first: by a part of what is missing, which leaves time for a request
 	// between two calls if they come one after the other, and by mostBehind at most.
 	waitedBefore = "whereabouts.tanzu.vmware.com/waited"
-	partBehind   = 4
+	partBehind   = 2
 	mostBehind   = 500 * time.Millisecond
 	// nearTurn is how long before its turn a call begins to watch the lease, and mostNap after which time it looks how things are
 	// at the latest: the lease may have been left by those that were first.
