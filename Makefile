@@ -67,7 +67,7 @@ verify: setup ## what only a finished build can show: Whereabouts' roles, every 
 
 # Option of these: KUBERNETES=VERSION, read from the environment, where make puts it.
 e2e: root tools ## the package on a real two-node cluster; needs root
-	@$(RUN) pytest tests/cluster $(ARGS)
+	@$(RUN) pytest tests/cluster --durations=25 --durations-min=20 $(ARGS)
 
 cluster-up: root tools ## raise the cluster and leave it up; needs root
 	@$(RUN) tests.cluster up
