@@ -21,7 +21,9 @@ VALID_SECONDS = 600
 def held(api: Api) -> Iterator[None]:
     """Hold the lease, which must be there, so that calls wait within the block."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    _change(api, {"holderIdentity": "tests", "leaseDurationSeconds": VALID_SECONDS, "acquireTime": now, "renewTime": now})
+    _change(
+        api, {"holderIdentity": "tests", "leaseDurationSeconds": VALID_SECONDS, "acquireTime": now, "renewTime": now}
+    )
     try:
         yield
     finally:
