@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.cluster import layout
 from tests.cluster.api import Api
+from tests.cluster.cluster import terminated_like_interrupted
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import tail
 from tests.cluster.pki import Authority, signing_key
@@ -65,7 +66,7 @@ def api_server(binaries: Binaries, directory: Path, *flags: str) -> Iterator[Ser
     signing_key(ca.directory, "service-accounts")
     url = f"https://127.0.0.1:{secure}"
     kubeconfig = ca.kubeconfig("admin", directory / "admin.conf", url)
-    with contextlib.ExitStack() as running:
+    with terminated_like_interrupted(), contextlib.ExitStack() as running:
         etcd = running.enter_context(_daemon(directory, _etcd(binaries, directory, client, peer)))
         argv = [*_apiserver(binaries, ca, client, secure), *flags]
         api = running.enter_context(_daemon(directory, argv))

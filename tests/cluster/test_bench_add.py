@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.cluster import bench_add
+from tests.cluster import bench_add, layout
 from tests.cluster.held import Held
 from tests.cluster.simulated import Answer, Interface, Node
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_quick_run_measures_every_plugin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +29,28 @@ def test_a_quick_run_measures_every_plugin(tmp_path: Path, capsys: pytest.Captur
     table = capsys.readouterr().out
     assert table == (tmp_path / "result.md").read_text()
     assert "| 2 nodes, 3 at once | upstream | 12 |" in table
+
+
+def test_a_run_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    argv = [sys.executable, "-m", "tests.cluster.bench_add", "--quick", f"--json={tmp_path / 'result.json'}"]
+    with subprocess.Popen(argv, cwd=layout.ROOT, env=environment, stderr=subprocess.PIPE, text=True) as bench:
+        assert bench.stderr
+        assert next((line for line in bench.stderr if "at once: upstream" in line), None)
+        assert _processes(tmp_path) > 1
+        bench.terminate()
+        bench.stderr.read()
+    assert bench.returncode != 0
+    assert (_processes(tmp_path), list(tmp_path.iterdir())) == (0, [])
+
+
+def _processes(directory: Path) -> int:
+    """Return how many processes name something in a directory."""
+    found = 0
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += str(directory).encode() in each.read_bytes()
+    return found
 
 
 ADDRESS = "10.0.0.1"
