@@ -45,7 +45,8 @@ BINARIES = {
     },
     MULTUS: {"multus": ["-version"], "multus-installer": ["version"]},
 }
-LINKS = {WHEREABOUTS: dict.fromkeys(("ip-control-loop", "ip-reconciler", "node-slice-controller"), "whereabouts")}
+CONTROLLERS = "whereabouts-controllers"
+LINKS = {WHEREABOUTS: dict.fromkeys(("ip-control-loop", "ip-reconciler", "node-slice-controller"), CONTROLLERS)}
 INSTALLERS = {WHEREABOUTS: "whereabouts-installer", MULTUS: "multus-installer"}
 KINDS = {
     WHEREABOUTS: {"DaemonSet", "Deployment", "CustomResourceDefinition"},
@@ -247,7 +248,8 @@ def test_image_holds_the_binaries_and_nothing_else(binaries: tuple[str, Path], b
     assert {stat.S_IMODE(path.stat().st_mode) for path in held} == {0o644}
     assert {path.suffix for path in held} == {".json", ".txt"}
     files = [path for path in files if path not in held]
-    assert {path.relative_to(directory).as_posix() for path in files} == set(BINARIES[built["refName"]])
+    targets = set(LINKS.get(built["refName"], {}).values())
+    assert {path.relative_to(directory).as_posix() for path in files} == {*BINARIES[built["refName"]], *targets}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o755}
     links = {path.name: str(path.readlink()) for path in files if path.is_symlink()}
     assert links == LINKS.get(built["refName"], {})
@@ -258,6 +260,16 @@ def test_image_holds_the_binaries_and_nothing_else(binaries: tuple[str, Path], b
         assert int.from_bytes(header[18:20], "little") == MACHINES[platform], path
         # No interpreter: FROM scratch there is no dynamic linker.
         assert b"/lib64/ld-" not in path.read_bytes()[:4096]
+
+
+def test_the_controllers_say_what_to_call_them(binaries: tuple[str, Path], built: dict[str, Any]) -> None:
+    platform, directory = binaries
+    for target in set(LINKS.get(built["refName"], {}).values()):
+        argv = [*emulator(platform, target), str(directory / target)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        names = ", ".join(sorted(LINKS[built["refName"]]))
+        expected = f"{target}: no such program: expected to be called as one of {names}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
 def test_image_says_what_it_is(site: Site, manifests: list[dict[str, Any]], built: dict[str, Any]) -> None:
