@@ -97,11 +97,17 @@ class Judge:
                 yield f"{each.root.name} does not say which version was refused: {each.written[-1]}"
 
     def visible(self, publishers: Sequence[Publisher], holding: Holding) -> Iterator[str]:
-        """Look at those who failed since `latest` stayed where it was: what they published is in the revision."""
+        """Look at those who failed since `latest` stayed where it was: what they published is in the revision.
+
+        Where no tags are listed `latest` is all there is, and it is read first: who cannot read it has not published.
+        """
+        if self.ledger.place is Place.UNLISTED:
+            return
         for each in publishers:
             if each.code == 6 and each.latest_stayed:
                 yield from (
-                    f"{key} is recorded, and not in {holding.highest}" for key in each.keys - holding.followed().keys()
+                    f"{key} is recorded, and not in {holding.highest}: {each.written[-1][0]}"
+                    for key in each.keys - holding.followed().keys()
                 )
 
     def state(self, holding: Holding) -> Iterator[str]:
