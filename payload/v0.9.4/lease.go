@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -27,9 +28,10 @@ const (
 	mostSpread  = 500 * time.Millisecond
 	// slower is by which part one that is forestalled makes it less.
 	slower = 16
-	// waitedBefore is the annotation of a lease that tells for how many milliseconds its last holder had waited. Who has not
-	// waited for as long yet lets the older ones go first: by a part of what is missing, which leaves time for a request
-	// between two calls if they come one after the other, and by mostBehind at most.
+	// waitedBefore is the annotation of a lease that tells for how many milliseconds its last holder had waited, and the lease's
+	// transitions by then: MILLISECONDS@TRANSITIONS. Who has not waited for as long yet lets the older ones go first: by a part
+	// of what is missing, which leaves time for a request between two calls if they come one after the other, and by mostBehind
+	// at most. Upstream's holders leave the annotation as it is; from the transitions one sees that it is not theirs.
 	waitedBefore = "whereabouts.tanzu.vmware.com/waited"
 	partBehind   = 2
 	mostBehind   = 500 * time.Millisecond
@@ -244,10 +246,19 @@ func (e *election) keepsFree(ctx context.Context) bool {
 	}
 }
 
+// transitions is how often the lease has changed hands.
+func (e *election) transitions() int32 {
+	if count := e.seen.Spec.LeaseTransitions; count != nil {
+		return *count
+	}
+	return 0
+}
+
 // remains is how much longer this call has to wait than it has by now, if it waits for as long as the last holder of the lease.
 func (e *election) remains() time.Duration {
-	last, err := strconv.Atoi(e.seen.Annotations[waitedBefore])
-	if err != nil {
+	length, of, _ := strings.Cut(e.seen.Annotations[waitedBefore], "@")
+	last, err := strconv.Atoi(length)
+	if err != nil || of != strconv.Itoa(int(e.transitions())) {
 		return 0
 	}
 	return milliseconds(last) - e.waited()
@@ -309,13 +320,10 @@ func (e *election) hear(event apiwatch.Event, open bool) {
 
 // take makes the lease this call's. done is false when another one was first.
 func (e *election) take(ctx context.Context) (done bool, err error) {
-	transitions := int32(0)
-	if before := e.seen.Spec.LeaseTransitions; before != nil {
-		transitions = *before + 1
-	}
+	transitions := e.transitions() + 1
 	now, annotations := metav1.NowMicro(), map[string]string{}
 	maps.Copy(annotations, e.seen.Annotations)
-	annotations[waitedBefore] = strconv.FormatInt(e.waited().Milliseconds(), 10)
+	annotations[waitedBefore] = fmt.Sprintf("%d@%d", e.waited().Milliseconds(), transitions)
 	e.seen.Annotations = annotations
 	return e.write(ctx, coordinationv1.LeaseSpec{
 		HolderIdentity: &e.identity, LeaseDurationSeconds: wholeSeconds(e.duration), AcquireTime: &now, RenewTime: &now,

@@ -357,6 +357,40 @@ func TestUpstreamsElectionsAndOursTakeTurns(t *testing.T) {
 	})
 }
 
+// TestACallDoesNotGoByAWaitOfFormerTimes is a cluster in which a node has upstream's plugin, which keeps the annotation.
+func TestACallDoesNotGoByAWaitOfFormerTimes(t *testing.T) {
+	for _, holder := range []string{"", "upstream's"} {
+		synctest.Test(t, func(t *testing.T) {
+			server, transitions, length, at := newLeaseServer(), int32(4), int32(60), metav1.NowMicro()
+			stored := &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+				HolderIdentity: &holder, LeaseTransitions: &transitions, LeaseDurationSeconds: &length, RenewTime: &at,
+			}}
+			stored.Annotations = map[string]string{waitedBefore: "60000@3"}
+			server.store(stored)
+			began, nobody := time.Now(), ""
+			time.AfterFunc(100*time.Millisecond, func() {
+				server.lock.Lock()
+				defer server.lock.Unlock()
+				if released := server.now.DeepCopy(); *released.Spec.HolderIdentity == holder {
+					released.Spec.HolderIdentity = &nobody
+					server.store(released)
+				}
+			})
+			var took time.Duration
+			err := server.call("a").withLease(t.Context(), "whereabouts", func(context.Context, func()) error {
+				took = time.Since(began)
+				return nil
+			})
+			if limit := 150 * time.Millisecond; err != nil || took > limit || holder == "" && took > 20*time.Millisecond {
+				t.Errorf("held by %q: taken after %s, %v", holder, took, err)
+			}
+			if note := server.now.Annotations[waitedBefore]; !strings.HasSuffix(note, "@5") {
+				t.Errorf("noted %q", note)
+			}
+		})
+	}
+}
+
 func TestACallSaysOnceWhyItCannotAskForTheLease(t *testing.T) {
 	name, before := filepath.Join(t.TempDir(), "log"), os.Stderr
 	file, err := os.Create(name)
