@@ -36,6 +36,22 @@ type collector struct {
 	queue workqueue.TypedRateLimitingInterface[string]
 }
 
+// poolsWith watches the pools whose labels fit a selector.
+func poolsWith(api clients, selector string) wbinformers.SharedInformerFactory {
+	const noResync = 0
+	return wbinformers.NewSharedInformerFactoryWithOptions(api.whereabouts, noResync,
+		wbinformers.WithTweakListOptions(func(options *metav1.ListOptions) { options.LabelSelector = selector }))
+}
+
+// ownPools are the pools of a node, and sharedPools all that are no node's.
+func ownPools(api clients, node string) wbinformers.SharedInformerFactory {
+	return poolsWith(api, nodeOfPool+"="+labelOf(node))
+}
+
+func sharedPools(api clients) wbinformers.SharedInformerFactory {
+	return poolsWith(api, "!"+nodeOfPool)
+}
+
 func newCollector(api clients, node string, pods informers.SharedInformerFactory, pools wbinformers.SharedInformerFactory) (*collector, error) {
 	its := pools.Whereabouts().V1alpha1().IPPools()
 	made := &collector{

@@ -97,7 +97,8 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 // looks into the node's own.
 func collectDeleted(ctx context.Context, api clients, node string, pods informers.SharedInformerFactory, conf string) error {
 	const noResync = 0
-	pools := wbinformers.NewSharedInformerFactory(api.whereabouts, noResync)
+	// In a large cluster the pools of other nodes change all the time.
+	pools, mine := sharedPools(api), ownPools(api, node)
 	networks := nadinformers.NewSharedInformerFactory(api.networks, noResync)
 	events := record.NewBroadcaster()
 	events.StartLogging(logging.Verbosef)
@@ -111,13 +112,14 @@ func collectDeleted(ctx context.Context, api clients, node string, pods informer
 		return err
 	}
 	controller := controlloop.NewPodController(patient{api.core}, keeping{api.whereabouts}, pods, pools, networks, events, recorder)
-	own, err := newCollector(api, node, pods, pools)
+	own, err := newCollector(api, node, pods, mine)
 	if err != nil {
 		return err
 	}
 	pods.Start(ctx.Done())
 	networks.Start(ctx.Done())
 	pools.Start(ctx.Done())
+	mine.Start(ctx.Done())
 	controller.Start(ctx.Done())
 	own.run(ctx)
 	controller.Shutdown()

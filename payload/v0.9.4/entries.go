@@ -102,14 +102,15 @@ func (a *attachment) poolSince(ctx context.Context, at place, version string) (*
 	return found, nil
 }
 
-// poolOrNew reads the pool of a place, or makes it, with annotations. It returns nil when it is created and deleted at the
+// poolOrNew reads the pool of a place, or makes it, with annotations and labels. It returns nil when it is created and deleted at the
 // same time.
-func (a *attachment) poolOrNew(ctx context.Context, at place, annotations map[string]string) (*v1alpha1.IPPool, error) {
+func (a *attachment) poolOrNew(ctx context.Context, at place, with metav1.ObjectMeta) (*v1alpha1.IPPool, error) {
 	if found, err := a.pool(ctx, at); found != nil || err != nil {
 		return found, err
 	}
+	with.Name = at.name()
 	made, err := a.api.pools(a.namespace).Create(ctx, &v1alpha1.IPPool{
-		ObjectMeta: metav1.ObjectMeta{Name: at.name(), Annotations: annotations},
+		ObjectMeta: with,
 		Spec:       v1alpha1.IPPoolSpec{Range: at.pool.ipRange, Allocations: map[string]v1alpha1.IPAllocation{}},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {

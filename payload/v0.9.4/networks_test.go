@@ -241,6 +241,16 @@ func TestTheControlLoopLeavesTheAddressesOfASuccessorThatIsDeletedAlone(t *testi
 		time.Sleep(10 * time.Millisecond)
 	}
 	expectLeft(t, api, "10.0.0.0-29 1 default/a", "10.0.0.1 default/a")
+	// It is told of no other node's pools.
+	asked := map[string]int{}
+	for _, each := range faked(api).Actions() {
+		if watch, is := each.(kubetest.WatchAction); is && each.GetVerb() == "watch" && each.GetResource().Resource == "ippools" {
+			asked[watch.GetWatchRestrictions().Labels.String()]++
+		}
+	}
+	if asked["!"+nodeOfPool] == 0 || asked[nodeOfPool+"=n1"] == 0 || len(asked) != 2 {
+		t.Errorf("watched %v", asked)
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

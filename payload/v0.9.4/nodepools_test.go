@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	kt "k8s.io/client-go/testing"
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
@@ -233,5 +234,23 @@ func TestAWriteOfAPoolForgetsWhoWroteItsFields(t *testing.T) {
 	cluster.expect("the release and the mark", []string{"p:2"})
 	if patches != 2 || cluster.containerAt("p", "2") != "c/orphan" {
 		t.Errorf("%d patches", patches)
+	}
+}
+
+func TestANodesLabelIsOneWhateverItsName(t *testing.T) {
+	long := strings.Repeat("a-long-name.", 20)
+	seen := map[string]string{}
+	for _, node := range []string{"n1", "n1.example.org", strings.Repeat("a", 63), long + "a", long + "b"} {
+		label := labelOf(node)
+		if problems := validation.IsValidLabelValue(label); len(problems) > 0 {
+			t.Errorf("%s: %s: %v", node, label, problems)
+		}
+		if other := seen[label]; other != "" {
+			t.Errorf("%s and %s have the label %s", node, other, label)
+		}
+		seen[label] = node
+		if len(node) <= 63 && label != node {
+			t.Errorf("%s: %s", node, label)
+		}
 	}
 }

@@ -27,7 +27,6 @@ import (
 
 	"github.com/k8snetworkplumbingwg/whereabouts/pkg/api/whereabouts.cni.cncf.io/v1alpha1"
 	wbfake "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/clientset/versioned/fake"
-	wbinformers "github.com/k8snetworkplumbingwg/whereabouts/pkg/generated/informers/externalversions"
 )
 
 // A fleet are nodes that share pools with the versions of an API server.
@@ -371,7 +370,7 @@ func TestTheControlLoopGivesBackFromTheNodesOwnPools(t *testing.T) {
 	there := mustAllocate(t, other)[0]
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
-	pods, pools := informers.NewSharedInformerFactory(core, 0), wbinformers.NewSharedInformerFactory(api.whereabouts, 0)
+	pods, pools := informers.NewSharedInformerFactory(core, 0), ownPools(api, "n1")
 	loop, err := newCollector(api, "n1", pods, pools)
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func (a *attachment) stocks(ctx context.Context, base place) ([]stock, error) {
 	if a.perNode {
 		return a.ownAndBase(ctx, base)
 	}
-	shared, err := a.poolOrNew(ctx, base, nil)
+	shared, err := a.poolOrNew(ctx, base, metav1.ObjectMeta{})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (a *attachment) ownAndBase(ctx context.Context, base place) ([]stock, error
 
 // makeOwn marks the base pool, then makes this node's own, each of them if it is missing.
 func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
-	shared, err := a.poolOrNew(ctx, base, map[string]string{hasNodePools: "true"})
+	shared, err := a.poolOrNew(ctx, base, metav1.ObjectMeta{Annotations: map[string]string{hasNodePools: "true"}})
 	if err != nil || shared == nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (a *attachment) makeOwn(ctx context.Context, own, base place) error {
 			return err
 		}
 	}
-	_, err = a.poolOrNew(ctx, own, map[string]string{nodeOfPool: own.pool.node})
+	_, err = a.poolOrNew(ctx, own, ofNode(own.pool.node))
 	return err
 }
 

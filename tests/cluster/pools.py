@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.cluster.api import Api
 
 NAMESPACE = "kube-system"
-# Of a pool that one node writes, beside the one that all share.
+# The annotation and the label of a pool that one node writes, beside the one that all share.
 NODE = "whereabouts.tanzu.vmware.com/node"
 
 
@@ -45,7 +45,7 @@ def holders(api: Api, *ranges: str) -> list[str]:
 
 def of_nodes(api: Api, pool_range: str) -> dict[str, dict[str, Any]]:
     """Return what the nodes' own pools over a range have, by node; it is empty unless nodes allocate on their own."""
-    found = (pool for pool in api.list("ippools") if pool["spec"]["range"] == pool_range)
+    found = (pool for pool in api.list("ippools", selector=NODE) if pool["spec"]["range"] == pool_range)
     return {
         node: pool["spec"].get("allocations", {})
         for pool in found
