@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -305,6 +306,29 @@ def test_ends_in_the_middle_of_a_tool(
     built.run("build").ok()
     assert scraps(built) == []
     assert digests(built) == undisturbed
+
+
+# What Python executes as text is most of what is imported: the code of each dataclass.
+INTERRUPTED_IN_TEXT = """
+import sys
+from carvelwright.cli import main
+import carvelwright.cli.main
+def run(_arguments):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        print("answered")
+    return 130
+sys.modules["carvelwright.cli.main"].run = run
+main()
+"""
+
+
+def test_an_interrupt_that_was_answered_leaves_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_TEXT)
+    argv = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "answered\n", "")
 
 
 def test_an_end_while_the_payload_is_compiled(built: PackageProject, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 # Not `signal`, whose import takes milliseconds: a Ctrl-C until `main` has begun is answered by Python, not by us.
 import _signal  # type: ignore[import-not-found]
+import contextlib
 import os
 import sys
 
 INTERRUPTED = "interrupted; finished steps are kept, run the same command again to continue"
+INTERRUPTED_CODE = 130
 _SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
@@ -21,6 +23,12 @@ def main() -> None:
     # What was to do is done, and its code stands: nothing is left that a signal could end.
     for number in heeded:
         _signal.signal(number, _signal.SIG_IGN)
+    if code == INTERRUPTED_CODE:
+        # Python ends itself with SIGINT if KeyboardInterrupt was ever raised in code that it executes from text, as it
+        # does for each dataclass, although that was answered.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -32,4 +40,4 @@ def _exit(_number: int, _frame: object) -> None:
     try:
         os.write(2, f"error: {INTERRUPTED}\n".encode())
     finally:
-        os._exit(130)
+        os._exit(INTERRUPTED_CODE)
