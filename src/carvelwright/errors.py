@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 # How the words begin that say that a program took too long.
 LATE = "did not end within"
 _STDERR_LINES = 40
-_NO_MEMORY = re.compile(r"^(?:fatal error|runtime): .*out of memory|cannot allocate memory", re.MULTILINE)
+# What Go's runtime says, which may also stumble where it got no memory.
+_NO_MEMORY = re.compile(
+    r"^(?:fatal error|runtime): .*(?:out of memory|failed to reserve|cannot map pages|unexpected signal during runtime)"
+    r"|cannot allocate memory",
+    re.MULTILINE,
+)
 # Where Go begins to list what each goroutine did.
 _TRACE = re.compile(r"^(?:goroutine \d+|runtime stack:).*", re.MULTILINE | re.DOTALL)
 # What the operating system says, in Go's words.

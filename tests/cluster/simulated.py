@@ -117,21 +117,27 @@ def play(
     program: Path, command: str, queues: Sequence[Iterable[Interface]], pool_range: str, *, limit: float = sys.maxsize
 ) -> Outcome:
     """Work off queues at the same time, each in sequence. After `limit` seconds no further call begins."""
-    start = threading.Barrier(len(queues) + 1)
+    start, stopped = threading.Barrier(len(queues) + 1), threading.Event()
 
     def work(queue: Iterable[Interface]) -> list[Answer]:
         start.wait()
         end = time.perf_counter() + limit
         answers = []
         for interface in queue:
-            if time.perf_counter() > end:
+            if stopped.is_set() or time.perf_counter() > end:
                 break
             answers.append(call(program, command, interface, pool_range))
         return answers
 
     with ThreadPoolExecutor(len(queues)) as pool:
-        running = [pool.submit(work, queue) for queue in queues]
-        start.wait()
-        began = time.perf_counter()
-        answers = [each.result() for each in running]
-        return Outcome(answers, time.perf_counter() - began)
+        try:
+            running = [pool.submit(work, queue) for queue in queues]
+            start.wait()
+            began = time.perf_counter()
+            answers = [each.result() for each in running]
+            return Outcome(answers, time.perf_counter() - began)
+        except BaseException:
+            # The pool ends only when its threads do.
+            stopped.set()
+            start.abort()
+            raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from carvelwright.cli import failures
 from carvelwright.errors import (
     ConfigError,
@@ -11,6 +13,7 @@ from carvelwright.errors import (
     InputError,
     Location,
     Problem,
+    ProgramError,
     Severity,
     did_you_mean,
     errors_among,
@@ -94,3 +97,23 @@ def test_a_warning_is_no_error() -> None:
     assert warnings_among([odd, wrong]) == [odd]
     assert failures.problem_document(odd)["severity"] == "warning"
     assert failures.problem_document(wrong)["severity"] == "error"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "runtime: out of memory: cannot allocate 268435456-byte block (272334848 in use)",
+        "fatal error: out of memory allocating heap arena map",
+        "fatal error: failed to reserve page summary memory",
+        "fatal error: runtime: cannot map pages in arena address space",
+        "fatal error: unexpected signal during runtime execution",
+        "ytt: Error: fork/exec /bin/true: cannot allocate memory",
+    ],
+)
+def test_a_program_that_got_no_memory_says_so_in_words_of_go(words: str) -> None:
+    error = ProgramError(
+        ["ytt"], 2, f"{words}\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmain.main()\n", step="render"
+    )
+    assert error.exceeded == "needed more memory than there is or than it may use"
+    assert "goroutine" not in error.stderr
+    assert ProgramError(["ytt"], 1, "ytt: Error: undefined: memory", step="render").exceeded is None
