@@ -115,5 +115,6 @@ def test_a_program_that_got_no_memory_says_so_in_words_of_go(words: str) -> None
         ["ytt"], 2, f"{words}\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmain.main()\n", step="render"
     )
     assert error.exceeded == "needed more memory than there is or than it may use"
-    assert "goroutine" not in error.stderr
+    assert error.details
+    assert "goroutine" not in error.details
     assert ProgramError(["ytt"], 1, "ytt: Error: undefined: memory", step="render").exceeded is None
