@@ -98,6 +98,22 @@ def test_each_platform_carries_the_same_layer_with_every_text_once(
     assert any("The Go Authors" in text for (name, _), text in content.items() if name == "stdlib")
 
 
+def test_licenses_are_those_of_the_program_that_build_tags_select(linked: PackageProject) -> None:
+    text = (linked.root / "payload/main.go").read_text()
+    fewer = text.replace('\t"example.org/several"\n', "").replace("\tprintln(several.Name)\n", "")
+    (linked.root / "payload/main.go").write_text(f"//go:build !special\n\n{fewer}")
+    (linked.root / "payload/special.go").write_text(f"//go:build special\n\n{text}")
+
+    def modules() -> set[str]:
+        linked.run("build").ok()
+        files = files_of(linked, layers_of(linked)[0][-1])
+        return {each["module"] for each in json.loads(files[f"{PLACE}/index.json"])["modules"]}
+
+    assert modules() == {"hello", "stdlib", "example.org/mit"}
+    linked.replace(BUILD, "directory: payload\n", "directory: payload\n        tags: [special]\n")
+    assert modules() == {"hello", "stdlib", "example.org/mit", "example.org/several"}
+
+
 def test_the_layer_stays_while_the_modules_do(linked: PackageProject) -> None:
     linked.run("build").ok()
     before = layers_of(linked)

@@ -137,6 +137,23 @@ def test_sources_that_do_not_compile_are_told_in_go_s_words(scanned: Scanned) ->
     assert "Nonsense" in outcome.err
 
 
+def test_scan_follows_the_calls_of_the_program_that_build_tags_select(scanned: Scanned) -> None:
+    project = scanned.project
+    project.replace("payload/main.go", "lib.Parse(); println(version)", "run()")
+    for name, tag, called in (("with.go", "special", "Other"), ("without.go", "!special", "Parse")):
+        code = f'//go:build {tag}\n\npackage main\n\nimport "example.org/lib"\n\nfunc run() {{ lib.{called}() }}\n'
+        (project.root / "payload" / name).write_text(code)
+    project.replace("payload/main.go", 'import "example.org/lib"\n', "")
+
+    def reached() -> list[str]:
+        (image,) = json.loads(project.run("scan", "--format", "json").out.partition('\n{\n  "error"')[0])["images"]
+        return [each["id"] for each in image["findings"] if each["reach"] == "called"]
+
+    assert reached() == [OLD]
+    project.replace("package/build.yaml", "directory: payload\n", "directory: payload\n        tags: [special]\n")
+    assert reached() == ["GO-2026-9002"]
+
+
 def test_every_platform_is_scanned(scanned: Scanned) -> None:
     project = scanned.project
     project.replace("package/build.yaml", "platforms: [linux/amd64]", "platforms: [linux/amd64, linux/arm64]")

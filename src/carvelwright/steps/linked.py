@@ -41,7 +41,7 @@ def of_sources(session: Session, release: Release, module: GoModule, platforms: 
     directory = session.project.root / release.fill(module.directory)
     sources = files.tree_digest(directory, paths.source_files(directory))
     names = [str(platform) for platform in platforms]
-    key = content_key(sources, session.project.workspace.go, names, module.binaries, recipe.of("linked"))
+    key = content_key(sources, session.project.workspace.go, names, module.binaries, module.tags, recipe.of("linked"))
 
     def find() -> list[list[str]]:
         found = places(session.find_go(), directory, module, platforms, step=_STEP)
@@ -57,5 +57,6 @@ def places(
     """Return the modules that programs are linked from, and where their files lie on this machine."""
     found: dict[Module, Path] = {}
     for platform in platforms:
-        found |= golist.linked(go, directory, dict.fromkeys(module.binaries.values()), platform, step=step)
+        packages = dict.fromkeys(module.binaries.values())
+        found |= golist.linked(go, directory, packages, module.tags, platform, step=step)
     return found

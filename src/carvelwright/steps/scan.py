@@ -50,11 +50,13 @@ def _of_module(
     directory = session.project.root / release.fill(module.directory)
     sources = files.tree_digest(directory, paths.source_files(directory))
     go = session.project.workspace.go
-    key = content_key(sources, go, str(platform), module.binaries, known.version, recipe.of("scanned"))
+    chosen = [module.binaries, module.tags]
+    key = content_key(sources, go, str(platform), chosen, known.version, recipe.of("scanned"))
 
     def look() -> list[dict[str, object]]:
         tool, packages = session.find_govulncheck(), dict.fromkeys(module.binaries.values())
-        text = govulncheck.report(tool, session.find_go(), directory, packages, platform, known, step=step)
+        programs = govulncheck.Programs(directory, tuple(packages), module.tags, platform)
+        text = govulncheck.report(tool, session.find_go(), programs, known, step=step)
         try:
             return [finding.document() for finding in vulnerabilities.findings(text)]
         except ValueError as error:

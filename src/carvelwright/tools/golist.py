@@ -26,15 +26,15 @@ _TEMPLATE = (
 
 
 def linked(
-    tool: Tool, directory: Path, packages: Iterable[str], platform: Platform, *, step: str
+    tool: Tool, directory: Path, packages: Iterable[str], tags: Iterable[str], platform: Platform, *, step: str
 ) -> dict[Module, Path]:
-    """Return the modules that programs of a Go module are linked from, for a platform, and where their files lie.
+    """Return the modules that programs of a Go module are linked from, for tags and a platform, and their directories.
 
     The same modules as Go writes into the binaries: one that is replaced is given as what replaces it. What is not
     there yet is fetched.
     """
     environment = {**tool.environment, "GOOS": platform.os, "GOARCH": platform.architecture}
-    argv = tool.argv("list", "-deps", "-f", _TEMPLATE, "--", *packages)
+    argv = tool.argv("list", "-tags", ",".join(tags), "-deps", "-f", _TEMPLATE, "--", *packages)
     listed = process.run(argv, step=step, env=environment, cwd=directory, timeout=_LIST_SECONDS).stdout.decode()
     return dict(sorted(_module(line) for line in set(listed.splitlines()) if line))
 

@@ -13,8 +13,6 @@ from carvelwright import jsondoc, process
 from carvelwright.errors import InputError, Location, ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from carvelwright.platform import Platform
     from carvelwright.tools.tool import Tool
     from carvelwright.tools.toolchain import Required
@@ -64,16 +62,25 @@ def database(go: Tool, required: Required, *, step: str) -> Database:
     return Database(required.version, made, directory)
 
 
-def report(
-    tool: Tool, go: Tool, directory: Path, packages: Iterable[str], platform: Platform, known: Database, *, step: str
-) -> str:
-    """Return the report on programs of a Go module, for a platform, as govulncheck writes it in JSON."""
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What to scan: packages of the Go module in a directory, as they are compiled with build tags for a platform."""
+
+    directory: Path
+    packages: tuple[str, ...]
+    tags: tuple[str, ...]
+    platform: Platform
+
+
+def report(tool: Tool, go: Tool, programs: Programs, known: Database, *, step: str) -> str:
+    """Return the report on programs, as govulncheck writes it in JSON."""
     environment = {
         **go.environment,
         # It calls `go`, and has to meet the one that builds.
         "PATH": os.pathsep.join([str(go.path.absolute().parent), go.environment.get("PATH", os.defpath)]),
-        "GOOS": platform.os,
-        "GOARCH": platform.architecture,
+        "GOOS": programs.platform.os,
+        "GOARCH": programs.platform.architecture,
     }
-    argv = tool.argv("-db", known.directory.as_uri(), "-format", "json", *packages)
-    return process.run(argv, step=step, env=environment, cwd=directory, timeout=_SCAN_SECONDS).stdout.decode()
+    flags = ("-db", known.directory.as_uri(), "-format", "json", "-tags", ",".join(programs.tags))
+    argv = tool.argv(*flags, *programs.packages)
+    return process.run(argv, step=step, env=environment, cwd=programs.directory, timeout=_SCAN_SECONDS).stdout.decode()
