@@ -38,7 +38,6 @@ type collector struct {
 
 // poolsWith watches the pools whose labels fit a selector.
 func poolsWith(api clients, selector string) wbinformers.SharedInformerFactory {
-	const noResync = 0
 	return wbinformers.NewSharedInformerFactoryWithOptions(api.whereabouts, noResync,
 		wbinformers.WithTweakListOptions(func(options *metav1.ListOptions) { options.LabelSelector = selector }))
 }

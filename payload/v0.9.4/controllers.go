@@ -33,6 +33,7 @@ import (
 const (
 	controlLoopName   = "pod-ip-controlloop"
 	nodeSlicesName    = "node-slice-controller"
+	noResync          = 0
 	nodeSliceResync   = 30 * time.Second
 	namespaceVariable = "WHEREABOUTS_NAMESPACE"
 )
@@ -96,7 +97,6 @@ func controlLoop(ctx context.Context, flags *flag.FlagSet, arguments []string) e
 // collectDeleted runs upstream's control loop on the pods of a factory, which looks into the base pools, and beside it what
 // looks into the node's own.
 func collectDeleted(ctx context.Context, api clients, node string, pods informers.SharedInformerFactory, conf string) error {
-	const noResync = 0
 	// In a large cluster the pools of other nodes change all the time.
 	pools, mine := sharedPools(api), ownPools(api, node)
 	networks := nadinformers.NewSharedInformerFactory(api.networks, noResync)

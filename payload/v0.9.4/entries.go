@@ -91,8 +91,7 @@ func (a *attachment) pool(ctx context.Context, at place) (*v1alpha1.IPPool, erro
 
 // poolSince reads the pool of a place as it is, or was after the resource version, which the API server may have at hand.
 func (a *attachment) poolSince(ctx context.Context, at place, version string) (*v1alpha1.IPPool, error) {
-	found, err := a.api.pools(a.namespace).
-		Get(ctx, at.name(), metav1.GetOptions{ResourceVersion: version})
+	found, err := a.api.pools(a.namespace).Get(ctx, at.name(), metav1.GetOptions{ResourceVersion: version})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -102,8 +101,8 @@ func (a *attachment) poolSince(ctx context.Context, at place, version string) (*
 	return found, nil
 }
 
-// poolOrNew reads the pool of a place, or makes it, with annotations and labels. It returns nil when it is created and deleted at the
-// same time.
+// poolOrNew reads the pool of a place, or makes it, with annotations and labels. It returns nil when it is created and deleted at
+// the same time.
 func (a *attachment) poolOrNew(ctx context.Context, at place, with metav1.ObjectMeta) (*v1alpha1.IPPool, error) {
 	if found, err := a.pool(ctx, at); found != nil || err != nil {
 		return found, err
@@ -147,8 +146,7 @@ func (a *attachment) patch(ctx context.Context, at place, edits ...edit) (done b
 	if err != nil {
 		return false, err
 	}
-	_, err = a.api.pools(a.namespace).
-		Patch(ctx, at.name(), apitypes.JSONPatchType, data, metav1.PatchOptions{})
+	_, err = a.api.pools(a.namespace).Patch(ctx, at.name(), apitypes.JSONPatchType, data, metav1.PatchOptions{})
 	switch {
 	case err == nil:
 		return true, nil

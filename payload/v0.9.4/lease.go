@@ -35,8 +35,8 @@ const (
 	waitedBefore = "whereabouts.tanzu.vmware.com/waited"
 	partBehind   = 2
 	mostBehind   = 500 * time.Millisecond
-	// nearTurn is how long before its turn a call begins to watch the lease, and mostNap after which time it looks how things are
-	// at the latest: the lease may have been left by those that were first.
+	// nearTurn is how long before its turn a call begins to watch the lease. Until then it reads the lease once in mostNap at
+	// least, as those in front of it may have given up.
 	nearTurn = 300 * time.Millisecond
 	mostNap  = time.Second
 	// newBehind is the most for a call that finds the lease free when it comes: who waits for it has it long before.
@@ -68,7 +68,7 @@ type election struct {
 	// others are after it as well. Both are zero before.
 	spread time.Duration
 	waits  time.Time
-	// complaint is what went wrong last.
+	// complaint is the error that was logged last.
 	complaint string
 }
 
@@ -144,7 +144,7 @@ func (e *election) acquire(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// pause waits before a request that failed is made again, and says why it failed, but not again and again.
+// pause waits before a request that failed is made again. It logs why it failed, unless that is what it logged last.
 func (e *election) pause(ctx context.Context, err error) {
 	if complaint := err.Error(); complaint != e.complaint && ctx.Err() == nil {
 		e.complaint = complaint

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -10,24 +11,18 @@ type poolIdentifier struct{ ipRange, network, node string }
 
 // name is the pool's name, as upstream's programs make it.
 func (p poolIdentifier) name() string {
-	return named(p.network, p.node, p.ipRange)
+	return named(p.ipRange, p.network, p.node)
 }
 
 // addressName is the name of the reservation of an address, as upstream's programs make it.
-func addressName(ip net.IP, network string) string { return named(network, ip.String()) }
+func addressName(ip net.IP, network string) string { return named(ip.String(), network) }
 
-// named joins those parts of a name that there are. The last is a range or an address: names of objects have no colon, and no
-// slash, and end with a letter or a digit.
-func named(parts ...string) string {
-	last := parts[len(parts)-1]
-	if strings.HasSuffix(last, ":") {
-		last += "0"
+// named is a range or an address behind those prefixes that there are. Names of objects have no colon and no slash, and end with
+// a letter or a digit.
+func named(what string, prefixes ...string) string {
+	if strings.HasSuffix(what, ":") {
+		what += "0"
 	}
-	var given []string
-	for _, each := range append(parts[:len(parts)-1:len(parts)-1], strings.NewReplacer(":", "-", "/", "-").Replace(last)) {
-		if each != "" {
-			given = append(given, each)
-		}
-	}
-	return strings.Join(given, "-")
+	parts := append(prefixes, strings.NewReplacer(":", "-", "/", "-").Replace(what))
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "-")
 }

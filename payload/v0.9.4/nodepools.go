@@ -32,10 +32,14 @@ func labelOf(node string) string {
 	if len(node) <= longest {
 		return node
 	}
+	sum := fmt.Sprintf("-%016x", hashOf(node))
+	return node[:longest-len(sum)] + sum
+}
+
+func hashOf(node string) uint64 {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(node))
-	sum := fmt.Sprintf("-%016x", hash.Sum64())
-	return node[:longest-len(sum)] + sum
+	return hash.Sum64()
 }
 
 // beside tells whether nodes have, or had, pools of their own beside a base pool.

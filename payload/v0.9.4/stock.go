@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"math/big"
 	"net"
 	"strings"
@@ -182,9 +181,7 @@ func (s stock) next(network net.IPNet) (net.IP, error) {
 	}
 	size := new(big.Int).Sub(number(high), number(low))
 	size.Add(size, big.NewInt(1))
-	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(s.pool.node))
-	start := new(big.Int).SetUint64(hash.Sum64() % mostSpans)
+	start := new(big.Int).SetUint64(hashOf(s.pool.node) % mostSpans)
 	start.Mod(start, size)
 	behind := new(big.Int)
 	for _, each := range s.entries {

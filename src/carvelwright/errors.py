@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # How the words begin that say that a program took too long.
 LATE = "did not end within"
 _STDERR_LINES = 40
-# What Go's runtime says, which may also stumble where it got no memory.
+# What Go's runtime says. It also crashes with a signal where it got no memory.
 _NO_MEMORY = re.compile(
     r"^(?:fatal error|runtime): .*(?:out of memory|failed to reserve|cannot map pages|unexpected signal during runtime)"
     r"|cannot allocate memory",

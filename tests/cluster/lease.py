@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tests.cluster.pools import NAMESPACE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.api import Api
 
 NAME = "whereabouts"
-NAMESPACE = "kube-system"
 # Longer than any call waits.
 VALID_SECONDS = 600
 

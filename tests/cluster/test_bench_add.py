@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster import bench_add, layout
 from tests.cluster.held import Held
 from tests.cluster.simulated import Answer, Interface, Node
+from tests.helpers.processes import alive_below
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_quick_run_measures_every_plugin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,23 +40,14 @@ def test_a_run_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(argv, cwd=layout.ROOT, env=environment, stderr=subprocess.PIPE, text=True) as bench:
         assert bench.stderr
         assert next((line for line in bench.stderr if "at once: upstream" in line), None)
-        assert _processes(tmp_path) > 1
+        assert len(alive_below(tmp_path)) > 1
         bench.terminate()
         try:
             bench.communicate(timeout=120)
         finally:
             bench.kill()
     assert bench.returncode != 0
-    assert (_processes(tmp_path), list(tmp_path.iterdir())) == (0, [])
-
-
-def _processes(directory: Path) -> int:
-    """Return how many processes name something in a directory."""
-    found = 0
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found += str(directory).encode() in each.read_bytes()
-    return found
+    assert (alive_below(tmp_path), list(tmp_path.iterdir())) == ([], [])
 
 
 ADDRESS = "10.0.0.1"

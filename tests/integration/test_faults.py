@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import resource
 import shutil
 import signal
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,9 +20,11 @@ import pytest
 from tests.conftest import free_address
 from tests.helpers.builds import built as built  # noqa: PLC0414 - a fixture
 from tests.helpers.builds import copy_built, release_of, scraps, snapshot, wrap
+from tests.helpers.processes import alive_below, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import PackageProject
 
@@ -250,26 +250,6 @@ def pids(place: Path) -> list[int]:
     return [int(pid) for pid in (place / "pids").read_text().split()]
 
 
-def running(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def alive_below(root: Path) -> list[str]:
-    """Return the command lines of processes that work in or on a directory."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if running(int(entry.name)) and (
-                    str(root) in command or str((entry / "cwd").readlink()).startswith(str(root))
-                ):
-                    found.append(command)
-    return found
-
-
 def start(project: PackageProject, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         project.command("build"),
@@ -308,7 +288,7 @@ def test_ends_in_the_middle_of_a_tool(
     assert digests(built) == undisturbed
 
 
-# What Python executes as text is most of what is imported: the code of each dataclass.
+# For each dataclass that is imported Python executes code from a string.
 INTERRUPTED_IN_TEXT = """
 import sys
 from carvelwright.cli import main
@@ -317,7 +297,7 @@ def run(_arguments):
     try:
         exec("raise KeyboardInterrupt")
     except KeyboardInterrupt:
-        print("answered")
+        print("answered", flush=True)
     return 130
 sys.modules["carvelwright.cli.main"].run = run
 main()

@@ -2,7 +2,6 @@
 
 # Not `signal`, whose import takes milliseconds: a Ctrl-C until `main` has begun is answered by Python, not by us.
 import _signal  # type: ignore[import-not-found]
-import contextlib
 import os
 import sys
 
@@ -24,10 +23,8 @@ def main() -> None:
     for number in heeded:
         _signal.signal(number, _signal.SIG_IGN)
     if code == INTERRUPTED_CODE:
-        # Python ends itself with SIGINT if KeyboardInterrupt was ever raised in code that it executes from text, as it
-        # does for each dataclass, although that was answered.
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+        # After `sys.exit` Python kills itself with SIGINT if a KeyboardInterrupt, though handled, was raised in code
+        # that it executed from a string, as it does for each dataclass.
         os._exit(code)
     sys.exit(code)
 
